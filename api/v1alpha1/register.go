@@ -1,0 +1,35 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// GroupVersion is gitopsd.io/v1alpha1.
+var GroupVersion = schema.GroupVersion{Group: "gitopsd.io", Version: "v1alpha1"}
+
+var (
+	schemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)
+	// AddToScheme registers this package's kinds.
+	AddToScheme = schemeBuilder.AddToScheme
+)
+
+func addKnownTypes(s *runtime.Scheme) error {
+	s.AddKnownTypes(GroupVersion, &Application{}, &ApplicationList{})
+	metav1.AddToGroupVersion(s, GroupVersion)
+	return nil
+}
+
+// Names that gitopsd writes on objects which came from Git.
+const (
+	// LabelApplication names the Application, as "<namespace>.<name>".
+	LabelApplication = "gitopsd.io/application"
+	// AnnotationOrigin holds the object's Origin as JSON. Its commit is the last one that changed the object.
+	AnnotationOrigin = "gitopsd.io/origin"
+	// AnnotationChangedBy holds, as JSON, who last changed the spec of a managed object against Git: {"user","time"}. The API server writes it
+	// in the same transaction as the change; no field manager owns it.
+	AnnotationChangedBy = "gitopsd.io/changed-by"
+	// FieldManager is the field manager of everything applied from Git.
+	FieldManager = "gitopsd"
+)

@@ -1,0 +1,289 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Application is a path in a Git repository whose objects are kept applied to the cluster.
+type Application struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object's metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec says what is to be applied, from where, and what to do about drift and failure.
+	Spec ApplicationSpec `json:"spec"`
+	// status says what was applied, whether it is healthy, and how the cluster differs from Git.
+	// +optional
+	Status ApplicationStatus `json:"status,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// ApplicationList is a list of Applications.
+type ApplicationList struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Application `json:"items"`
+}
+
+// ApplicationSpec is what is desired of an Application.
+type ApplicationSpec struct {
+	// source is where the objects come from.
+	Source Source `json:"source"`
+	// interval is the time between two looks at the repository when no webhook arrives; default 1m, at least 1s.
+	// +optional
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// targetNamespace is set on namespaced objects that name no namespace themselves; default "default".
+	// +optional
+	TargetNamespace string `json:"targetNamespace,omitempty"`
+	// serviceAccountName is the ServiceAccount, in the Application's namespace, whose rights limit what may be applied; default: no limit.
+	// +optional
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+	// prune deletes what an earlier commit created and the present one no longer has; default true.
+	// +optional
+	Prune *bool `json:"prune,omitempty"`
+	// drift says what happens when a field that Git sets is changed by somebody else: report it, or revert it at once; default revert.
+	// +optional
+	Drift DriftPolicy `json:"drift,omitempty"`
+	// ignoreDifferences lists fields in which the cluster may differ from Git.
+	// +optional
+	// +listType=atomic
+	IgnoreDifferences []IgnoreDifference `json:"ignoreDifferences,omitempty"`
+	// dependsOn lists Applications of the same namespace that must be synced and healthy first.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	DependsOn []corev1.LocalObjectReference `json:"dependsOn,omitempty"`
+	// healthTimeout is how long after an apply the objects may take to become healthy; default 5m.
+	// +optional
+	HealthTimeout *metav1.Duration `json:"healthTimeout,omitempty"`
+	// onFailure says what happens when they do not: rollback to the last healthy commit, or hold; default hold.
+	// +optional
+	OnFailure FailurePolicy `json:"onFailure,omitempty"`
+	// suspend stops fetching, applying and reverting until it is false again.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// Source is a path of a Git repository at some revision.
+type Source struct {
+	// repoURL is an https, http, ssh, git or file URL, or ssh in its scp-like form.
+	RepoURL string `json:"repoURL"`
+	// ref chooses the revision; default: the branch main.
+	// +optional
+	Ref Ref `json:"ref,omitempty"`
+	// path is the folder in the repository, relative to its root; default: the root.
+	// +optional
+	Path string `json:"path,omitempty"`
+	// secretRef names a Secret, in the Application's namespace, with the repository's credentials: username and password, bearerToken,
+	// identity (an ssh private key), password (of that key) and known_hosts, or caFile.
+	// +optional
+	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+}
+
+// Ref chooses a revision; at most one field is set.
+type Ref struct {
+	// branch follows the head of a branch.
+	// +optional
+	Branch string `json:"branch,omitempty"`
+	// tag follows a tag.
+	// +optional
+	Tag string `json:"tag,omitempty"`
+	// commit is one full commit hash, 40 hexadecimal digits.
+	// +optional
+	Commit string `json:"commit,omitempty"`
+}
+
+// DriftPolicy says what happens to a managed field that somebody else changed.
+// +enum
+type DriftPolicy string
+
+const (
+	// DriftReport shows drift in the status and leaves it.
+	DriftReport DriftPolicy = "report"
+	// DriftRevert applies Git's value again.
+	DriftRevert DriftPolicy = "revert"
+)
+
+// FailurePolicy says what happens when an applied commit does not become healthy in time.
+// +enum
+type FailurePolicy string
+
+const (
+	// FailureHold leaves the commit in place and reports it.
+	FailureHold FailurePolicy = "hold"
+	// FailureRollback applies the last commit that was healthy.
+	FailureRollback FailurePolicy = "rollback"
+)
+
+// IgnoreDifference names fields in which an object may differ from Git.
+type IgnoreDifference struct {
+	// group is the API group of the objects; empty for the core group.
+	// +optional
+	Group string `json:"group,omitempty"`
+	// kind is the kind of the objects, such as Deployment.
+	Kind string `json:"kind"`
+	// name limits the rule to one object; default: all of the kind.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// namespace limits the rule to one namespace; default: all.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// fields are paths such as spec.replicas.
+	// +listType=atomic
+	Fields []string `json:"fields"`
+}
+
+// Condition types of an Application; each also carries the reason and message that users see first.
+const (
+	// ConditionReady is true when the wanted revision is applied, everything in it is healthy and nothing drifted.
+	ConditionReady = "Ready"
+	// ConditionSourceReady is false when the repository, the ref or the path cannot be read or a file does not parse.
+	ConditionSourceReady = "SourceReady"
+	// ConditionSynced is false when the wanted revision was refused by the dry run or could not be applied whole.
+	ConditionSynced = "Synced"
+	// ConditionHealthy is true when all applied objects are healthy.
+	ConditionHealthy = "Healthy"
+)
+
+// ApplicationStatus is what is observed of an Application.
+type ApplicationStatus struct {
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// wantedRevision is the commit last seen at the ref.
+	// +optional
+	WantedRevision string `json:"wantedRevision,omitempty"`
+	// appliedRevision is the commit last applied whole.
+	// +optional
+	AppliedRevision string `json:"appliedRevision,omitempty"`
+	// healthyRevision is the last commit after whose apply everything became healthy.
+	// +optional
+	HealthyRevision string `json:"healthyRevision,omitempty"`
+	// lastAppliedTime is when appliedRevision was applied.
+	// +optional
+	LastAppliedTime *metav1.MicroTime `json:"lastAppliedTime,omitempty"`
+	// sync is Synced, OutOfSync, Failed or Unknown.
+	// +optional
+	Sync string `json:"sync,omitempty"`
+	// health is Healthy, Progressing, Degraded or Unknown.
+	// +optional
+	Health string `json:"health,omitempty"`
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchStrategy=merge
+	// +patchMergeKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+	// inventory lists every object that this Application has created or taken over and not yet pruned.
+	// +optional
+	// +listType=atomic
+	Inventory []ObjectRef `json:"inventory,omitempty"`
+	// drift lists the fields whose live value is not Git's.
+	// +optional
+	// +listType=atomic
+	Drift []FieldDrift `json:"drift,omitempty"`
+	// unhealthy lists the objects that are not healthy, with the reason.
+	// +optional
+	// +listType=atomic
+	Unhealthy []ObjectHealth `json:"unhealthy,omitempty"`
+	// history lists the last applies, newest first, at most 10.
+	// +optional
+	// +listType=atomic
+	History []HistoryEntry `json:"history,omitempty"`
+}
+
+// ObjectRef names an object of the cluster.
+type ObjectRef struct {
+	// +optional
+	Group   string `json:"group,omitempty"`
+	Version string `json:"version"`
+	Kind    string `json:"kind"`
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// Origin is where in Git an object comes from.
+type Origin struct {
+	// repo is the repository's URL without credentials.
+	// +optional
+	Repo string `json:"repo,omitempty"`
+	// commit is the full hash of the commit that was applied.
+	Commit string `json:"commit"`
+	// file is the path from the repository's root.
+	File string `json:"file"`
+	// line is the object's first line in file, from 1.
+	Line int `json:"line"`
+}
+
+// FieldDrift is one field whose live value is not Git's.
+type FieldDrift struct {
+	ObjectRef `json:",inline"`
+	// field is the path, such as spec.replicas or spec.template.spec.containers[name="web"].image.
+	Field string `json:"field"`
+	// want is Git's value as JSON; empty when the whole object is missing from the cluster.
+	// +optional
+	Want string `json:"want,omitempty"`
+	// live is the cluster's value as JSON; empty when the field or the object is absent.
+	// +optional
+	Live string `json:"live,omitempty"`
+	// user is who made the request that changed it, such as the name in a client certificate; empty when not known.
+	// +optional
+	User string `json:"user,omitempty"`
+	// manager is the field manager that holds the field now, such as kubectl-edit.
+	// +optional
+	Manager string `json:"manager,omitempty"`
+	// time is when it was changed.
+	// +optional
+	Time *metav1.Time `json:"time,omitempty"`
+	// file and line are where Git sets the field, or the object's first line.
+	// +optional
+	File string `json:"file,omitempty"`
+	// +optional
+	Line int `json:"line,omitempty"`
+}
+
+// ObjectHealth is an object that is not healthy, and why.
+type ObjectHealth struct {
+	ObjectRef `json:",inline"`
+	// health is Progressing, Degraded or Unknown.
+	Health string `json:"health"`
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// HistoryEntry is one apply.
+type HistoryEntry struct {
+	Revision string `json:"revision"`
+	// message is the commit's first line.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// author is the commit's author, as "name <email>".
+	// +optional
+	Author string `json:"author,omitempty"`
+	// time is when the apply ended.
+	Time metav1.MicroTime `json:"time"`
+	// trigger is webhook, poll, drift, spec or start.
+	// +optional
+	Trigger string `json:"trigger,omitempty"`
+	// result is Applied, Refused, Failed or RolledBack.
+	Result string `json:"result"`
+	// error is the first line of what went wrong.
+	// +optional
+	Error string `json:"error,omitempty"`
+	// created, updated, pruned and unchanged count the objects.
+	// +optional
+	Created int32 `json:"created,omitempty"`
+	// +optional
+	Updated int32 `json:"updated,omitempty"`
+	// +optional
+	Pruned int32 `json:"pruned,omitempty"`
+	// +optional
+	Unchanged int32 `json:"unchanged,omitempty"`
+}

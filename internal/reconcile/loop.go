@@ -1,0 +1,154 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+)
+
+// Key names one object; Namespace is empty for cluster-scoped ones.
+type Key = types.NamespacedName
+
+// Func brings the object named by key closer to what is desired.
+//
+// It is level-based: it is told which object, never what happened to it, and must read everything else itself. It may be
+// called again at any time, also when nothing changed and also right after a crash half-way through an earlier call.
+// An error means "call me again after a back-off"; Conflict errors are retried soon and not logged as failures.
+type Func func(ctx context.Context, key Key) (Result, error)
+
+// Result tells the loop when, without any event, the key is to be looked at again.
+type Result struct {
+	// After is the time until the next call; zero means not before the next event.
+	After time.Duration
+}
+
+// Back-off between failing calls for one key.
+const (
+	minBackoff = 5 * time.Millisecond
+	maxBackoff = 30 * time.Second
+)
+
+// Loop hands keys to a Func.
+type Loop struct {
+	name  string
+	f     Func
+	queue workqueue.TypedRateLimitingInterface[Key]
+	log   *slog.Logger
+}
+
+// New makes a Loop; name appears in logs and metrics and is a controller's own name, such as "deployment".
+func New(name string, f Func) *Loop {
+	return &Loop{
+		name: name,
+		f:    f,
+		log:  slog.With("controller", name),
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[Key](minBackoff, maxBackoff),
+			workqueue.TypedRateLimitingQueueConfig[Key]{Name: name}),
+	}
+}
+
+// Enqueue asks for a call for key; any number of requests before that call are one call.
+func (l *Loop) Enqueue(key Key) { l.queue.Add(key) }
+
+// EnqueueAfter asks for a call after d.
+func (l *Loop) EnqueueAfter(key Key, d time.Duration) { l.queue.AddAfter(key, d) }
+
+// EnqueueObject asks for a call for an object as informers hand it out: the object, or the tombstone of a deleted one.
+func (l *Loop) EnqueueObject(obj any) {
+	k, err := cache.DeletionHandlingObjectToName(obj)
+	if err != nil {
+		l.log.Error("object without a name from an informer", "type", fmt.Sprintf("%T", obj), "err", err)
+		return
+	}
+	l.Enqueue(Key{Namespace: k.Namespace, Name: k.Name})
+}
+
+// Handler enqueues the object itself on every event.
+func (l *Loop) Handler() cache.ResourceEventHandler {
+	return l.HandlerFor(func(obj any) []Key {
+		k, err := cache.DeletionHandlingObjectToName(obj)
+		if err != nil {
+			return nil
+		}
+		return []Key{{Namespace: k.Namespace, Name: k.Name}}
+	})
+}
+
+// HandlerFor enqueues, on every event, the keys that the object concerns. On an update both the old and the new object are
+// asked, so that an object which changed hands is seen by both sides. A deleted object is unwrapped from its tombstone.
+func (l *Loop) HandlerFor(keys func(obj any) []Key) cache.ResourceEventHandler {
+	add := func(obj any) {
+		if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+			obj = t.Obj
+		}
+		for _, k := range keys(obj) {
+			l.Enqueue(k)
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    add,
+		UpdateFunc: func(old, obj any) { add(old); add(obj) },
+		DeleteFunc: add,
+	}
+}
+
+// Run calls the Func from workers goroutines until ctx ends, and returns when the last call has returned.
+func (l *Loop) Run(ctx context.Context, workers int) {
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for l.next(ctx) {
+			}
+		})
+	}
+	<-ctx.Done()
+	l.queue.ShutDown()
+	wg.Wait()
+}
+
+func (l *Loop) next(ctx context.Context) bool {
+	key, shutdown := l.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer l.queue.Done(key)
+	if ctx.Err() != nil {
+		return false
+	}
+	res, err := l.call(ctx, key)
+	switch {
+	case err == nil:
+		l.queue.Forget(key)
+		if res.After > 0 {
+			l.queue.AddAfter(key, res.After)
+		}
+	case ctx.Err() != nil:
+		return false
+	case apierrors.IsConflict(err):
+		l.log.Debug("conflict, retrying", "object", key.String(), "err", err)
+		l.queue.AddRateLimited(key)
+	default:
+		l.log.Error("reconcile failed, retrying", "object", key.String(), "retries", l.queue.NumRequeues(key), "err", err)
+		l.queue.AddRateLimited(key)
+	}
+	return true
+}
+
+// call turns a panic of the Func into an error, so that one bad object cannot stop the others.
+func (l *Loop) call(ctx context.Context, key Key) (res Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return l.f(ctx, key)
+}
