@@ -1,0 +1,83 @@
+package defaults
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// Register makes s apply this package's defaults to each object and list that it decodes. The types must already be known to
+// s; kinds without defaults (ConfigMap, ServiceAccount, Event, Lease, CertificateSigningRequest, Binding, Eviction, Scale) are
+// not registered.
+func Register(s *runtime.Scheme) error {
+	for _, step := range []func(*runtime.Scheme) error{
+		register(SetNamespace, func(l *corev1.NamespaceList) []corev1.Namespace { return l.Items }),
+		register(SetNode, func(l *corev1.NodeList) []corev1.Node { return l.Items }),
+		register(SetPod, func(l *corev1.PodList) []corev1.Pod { return l.Items }),
+		register(SetSecret, func(l *corev1.SecretList) []corev1.Secret { return l.Items }),
+		register(SetService, func(l *corev1.ServiceList) []corev1.Service { return l.Items }),
+		register(SetDeployment, func(l *appsv1.DeploymentList) []appsv1.Deployment { return l.Items }),
+		register(SetReplicaSet, func(l *appsv1.ReplicaSetList) []appsv1.ReplicaSet { return l.Items }),
+		register(SetEndpointSlice, func(l *discoveryv1.EndpointSliceList) []discoveryv1.EndpointSlice { return l.Items }),
+		register(SetApplication, func(l *v1alpha1.ApplicationList) []v1alpha1.Application { return l.Items }),
+		registerOne(SetTokenRequest),
+	} {
+		if err := step(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// object is a pointer to a T that the API machinery can handle.
+type object[T any] interface {
+	*T
+	runtime.Object
+}
+
+// registerOne registers the defaults of a kind that has no list.
+func registerOne[T any, P object[T]](set func(P)) func(*runtime.Scheme) error {
+	return func(s *runtime.Scheme) error {
+		// The scheme panics when asked to default a type that it does not know only at the first decode; ask now.
+		if _, _, err := s.ObjectKinds(P(new(T))); err != nil {
+			return fmt.Errorf("register defaults of %T: the type must be added to the scheme first: %w", *new(T), err)
+		}
+		s.AddTypeDefaultingFunc(P(new(T)), func(obj any) { set(obj.(P)) })
+		return nil
+	}
+}
+
+// register registers the defaults of a kind and of its list.
+func register[T any, P object[T], L any, PL object[L]](set func(P), items func(PL) []T) func(*runtime.Scheme) error {
+	return func(s *runtime.Scheme) error {
+		if err := registerOne(set)(s); err != nil {
+			return err
+		}
+		return registerOne(func(list PL) {
+			all := items(list)
+			for i := range all {
+				set(&all[i])
+			}
+		})(s)
+	}
+}
+
+// setIfNil gives a field that was left out its default.
+func setIfNil[T any](field **T, value T) {
+	if *field == nil {
+		*field = &value
+	}
+}
+
+// setIfZero gives a field that was left out, or set to its type's zero value, its default.
+func setIfZero[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
