@@ -1,0 +1,128 @@
+package deployment
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+)
+
+// act carries out one step: first what lets Pods start or stop, then what only tells about it.
+func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, a Actions) error {
+	if a.Create != nil {
+		if err := c.create(ctx, d, a); err != nil {
+			return err
+		}
+	}
+	for _, u := range a.Update {
+		if err := c.update(ctx, d, u); err != nil {
+			return err
+		}
+	}
+	if err := c.writeStatus(ctx, d, a.Status); err != nil {
+		return err
+	}
+	if a.Revision != "" {
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": d.UID, "annotations": map[string]string{annotationRevision: a.Revision}}})
+		if err != nil {
+			return err
+		}
+		if _, err := c.client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("Deployment %s/%s: writing its revision: %w", d.Namespace, d.Name, err)
+		}
+	}
+	for _, rs := range a.Delete {
+		err := c.client.AppsV1().ReplicaSets(rs.Namespace).Delete(ctx, rs.Name, metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: &rs.UID, ResourceVersion: &rs.ResourceVersion},
+		})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("ReplicaSet %s/%s: deleting it beyond the history limit of Deployment %s: %w", rs.Namespace, rs.Name, d.Name, err)
+		}
+	}
+	return nil
+}
+
+func (c *Controller) create(ctx context.Context, d *appsv1.Deployment, a Actions) error {
+	rs := a.Create
+	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Create(ctx, rs, metav1.CreateOptions{})
+	switch {
+	case err == nil:
+		if n := size(rs); n > 0 {
+			c.events.Event(d, corev1.EventTypeNormal, "ScalingReplicaSet", describe(rs.Name, 0, n))
+		}
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		return c.taken(ctx, d, rs)
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil
+	}
+	c.events.Eventf(d, corev1.EventTypeWarning, reasonCreateError, "Failed to create new replica set %q: %v", rs.Name, err)
+	if hasDeadline(d) {
+		s := &step{Observed: Observed{Now: time.Now()}, d: d}
+		s.set(&a.Status, appsv1.DeploymentCondition{
+			Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: reasonCreateError,
+			Message: fmt.Sprintf("Failed to create new replica set %q: %v", rs.Name, err),
+		})
+		if err := c.writeStatus(ctx, d, a.Status); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("Deployment %s/%s: creating ReplicaSet %s: %w", d.Namespace, d.Name, rs.Name, err)
+}
+
+// taken finds out who has the name: this Deployment's own ReplicaSet, which the cache does not show yet or which is to be adopted first, or
+// another template with the same hash, in which case the collision count makes the next attempt another name.
+func (c *Controller) taken(ctx context.Context, d *appsv1.Deployment, want *appsv1.ReplicaSet) error {
+	got, err := c.client.AppsV1().ReplicaSets(want.Namespace).Get(ctx, want.Name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("Deployment %s/%s: reading ReplicaSet %s, whose name it wants: %w", d.Namespace, d.Name, want.Name, err)
+	}
+	same := sameTemplate(&d.Spec.Template, &got.Spec.Template)
+	if same && metav1.IsControlledBy(got, d) {
+		return nil // its event is on the way
+	}
+	if ref := metav1.GetControllerOfNoCopy(got); same && (ref == nil || (ref.Kind == Kind.Kind && ref.Name == d.Name)) {
+		// An orphan, which will be adopted when the cache shows it; or the ReplicaSet of a Deployment of the same name that was deleted just now,
+		// which will be deleted or orphaned soon. Either way the next event decides.
+		return fmt.Errorf("Deployment %s/%s: ReplicaSet %s exists and is not yet this Deployment's; waiting for it to be orphaned, adopted or deleted", d.Namespace, d.Name, want.Name)
+	}
+	next := d.DeepCopy()
+	next.Status.CollisionCount = ptr.To(ptr.Deref(d.Status.CollisionCount, 0) + 1)
+	if _, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("Deployment %s/%s: writing its collision count: %w", d.Namespace, d.Name, err)
+	}
+	return fmt.Errorf("Deployment %s/%s: the name %s is taken by a ReplicaSet of another template; another name will be tried", d.Namespace, d.Name, want.Name)
+}
+
+// update sends the whole object with its resourceVersion, so that a decision made on a late cache is refused and made again.
+func (c *Controller) update(ctx context.Context, d *appsv1.Deployment, u Update) error {
+	rs := u.Set.DeepCopy()
+	rs.Spec.Replicas, rs.Spec.MinReadySeconds, rs.Annotations = &u.Replicas, u.MinReadySeconds, u.Annotations
+	if _, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Update(ctx, rs, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("ReplicaSet %s/%s: scaling it to %d for Deployment %s: %w", rs.Namespace, rs.Name, u.Replicas, d.Name, err)
+	}
+	if from := size(u.Set); from != u.Replicas {
+		c.events.Event(d, corev1.EventTypeNormal, "ScalingReplicaSet", describe(rs.Name, from, u.Replicas))
+	}
+	return nil
+}
+
+func (c *Controller) writeStatus(ctx context.Context, d *appsv1.Deployment, status appsv1.DeploymentStatus) error {
+	if apiequality.Semantic.DeepEqual(d.Status, status) {
+		return nil
+	}
+	next := d.DeepCopy()
+	next.Status = status
+	if _, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("Deployment %s/%s: writing its status: %w", d.Namespace, d.Name, err)
+	}
+	return nil
+}

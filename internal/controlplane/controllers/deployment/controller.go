@@ -1,0 +1,165 @@
+package deployment
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	appslisters "k8s.io/client-go/listers/apps/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/claim"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
+	"github.com/gitopsd/gitopsd/internal/reconcile"
+)
+
+// Kind is what this controller looks after, as its ReplicaSets' owner references name it.
+var Kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
+
+const workers = 8
+
+// Controller is the Deployment controller.
+type Controller struct {
+	client      kubernetes.Interface
+	events      record.EventRecorder
+	deployments appslisters.DeploymentLister
+	setLister   appslisters.ReplicaSetLister
+	sets        cache.Indexer
+	pods        cache.Indexer
+	synced      []cache.InformerSynced
+	loop        *reconcile.Loop
+}
+
+// New makes the controller and registers what it wants to hear from f.
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder) *Controller {
+	depInf, setInf, podInf := f.Apps().V1().Deployments(), f.Apps().V1().ReplicaSets(), f.Core().V1().Pods()
+	index.AddController(setInf.Informer())
+	index.AddController(podInf.Informer())
+	c := &Controller{
+		client:      client,
+		events:      events,
+		deployments: depInf.Lister(),
+		setLister:   setInf.Lister(),
+		sets:        setInf.Informer().GetIndexer(),
+		pods:        podInf.Informer().GetIndexer(),
+	}
+	c.loop = reconcile.New("deployment", c.reconcile)
+	c.synced = []cache.InformerSynced{
+		reconcile.Listen(depInf.Informer(), c.loop.Handler()),
+		reconcile.Listen(setInf.Informer(), c.loop.HandlerFor(c.deploymentsOf)),
+		reconcile.Listen(podInf.Informer(), c.podHandler()),
+	}
+	return c
+}
+
+// Run works until ctx ends.
+func (c *Controller) Run(ctx context.Context) {
+	if cache.WaitForCacheSync(ctx.Done(), c.synced...) {
+		c.loop.Run(ctx, workers)
+	}
+}
+
+// deploymentsOf names the Deployments that an event about a ReplicaSet concerns: its controller, or for an orphan those that could adopt it.
+func (c *Controller) deploymentsOf(obj any) []reconcile.Key {
+	rs, ok := obj.(*appsv1.ReplicaSet)
+	if !ok {
+		return nil
+	}
+	if ref := metav1.GetControllerOfNoCopy(rs); ref != nil {
+		if ref.Kind != Kind.Kind {
+			return nil
+		}
+		return []reconcile.Key{{Namespace: rs.Namespace, Name: ref.Name}}
+	}
+	all, err := c.deployments.Deployments(rs.Namespace).List(labels.Everything())
+	if err != nil {
+		slog.Error("deployment: listing from the cache failed", "namespace", rs.Namespace, "err", err)
+		return nil
+	}
+	var keys []reconcile.Key
+	for _, d := range all {
+		if s, err := metav1.LabelSelectorAsSelector(d.Spec.Selector); err == nil && !s.Empty() && s.Matches(labels.Set(rs.Labels)) {
+			keys = append(keys, reconcile.Key{Namespace: d.Namespace, Name: d.Name})
+		}
+	}
+	return keys
+}
+
+// podHandler wakes a Deployment of the Recreate strategy when a Pod has ended, for which no ReplicaSet event is sure to come afterwards.
+// For all others the ReplicaSets' status says enough.
+func (c *Controller) podHandler() cache.ResourceEventHandler {
+	wake := func(obj any) {
+		if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+			obj = t.Obj
+		}
+		pod, ok := obj.(*corev1.Pod)
+		if !ok {
+			return
+		}
+		ref := metav1.GetControllerOfNoCopy(pod)
+		if ref == nil {
+			return
+		}
+		rs, err := c.setLister.ReplicaSets(pod.Namespace).Get(ref.Name)
+		if err != nil || rs.UID != ref.UID {
+			return
+		}
+		for _, key := range c.deploymentsOf(rs) {
+			if d, err := c.deployments.Deployments(key.Namespace).Get(key.Name); err == nil && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+				c.loop.Enqueue(key)
+			}
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(old, obj any) {
+			if was, is := old.(*corev1.Pod), obj.(*corev1.Pod); was.Status.Phase != is.Status.Phase {
+				wake(is)
+			}
+		},
+		DeleteFunc: wake,
+	}
+}
+
+func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	d, err := c.deployments.Deployments(key.Namespace).Get(key.Name)
+	if apierrors.IsNotFound(err) {
+		return reconcile.Result{}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("Deployment %s/%s: spec.selector: %w", d.Namespace, d.Name, err)
+	}
+	candidates := append(index.ControlledBy[*appsv1.ReplicaSet](c.sets, d.UID), index.Orphans[*appsv1.ReplicaSet](c.sets, d.Namespace)...)
+	sets, err := claim.Settle(ctx, d, Kind, claim.Sort(d, selector, candidates),
+		func(ctx context.Context) (metav1.Object, error) {
+			return c.client.AppsV1().Deployments(d.Namespace).Get(ctx, d.Name, metav1.GetOptions{})
+		},
+		func(ctx context.Context, name string, patch []byte) (*appsv1.ReplicaSet, error) {
+			return c.client.AppsV1().ReplicaSets(d.Namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		})
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	o := Observed{Deployment: d, Sets: sets, Now: time.Now()}
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		o.Pods = map[types.UID][]*corev1.Pod{}
+		for _, rs := range sets {
+			o.Pods[rs.UID] = index.ControlledBy[*corev1.Pod](c.pods, rs.UID)
+		}
+	}
+	a := Decide(o)
+	return reconcile.Result{After: a.Recheck}, c.act(ctx, d, a)
+}

@@ -1,0 +1,151 @@
+package replicaset
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
+)
+
+// Pods are created a few at first and then in growing batches, each in parallel, so that a thousand Pods that are all refused (a quota,
+// an admission webhook) cost a handful of requests, and a hundred that are all accepted cost four round trips.
+const (
+	firstBatch  = 4
+	batchGrowth = 4
+	maxParallel = 64
+)
+
+// errTerminating ends the creating of Pods in a namespace that is being deleted; nothing will ever be created there again.
+var errTerminating = errors.New("the namespace is terminating")
+
+// act carries out a. The Failure says what to tell the ReplicaSet's readers, the error what to retry.
+func (c *Controller) act(ctx context.Context, rs *appsv1.ReplicaSet, a Actions) (*Failure, error) {
+	err := c.resend(ctx, rs, a.Resend)
+	if err == nil {
+		err = c.createAll(ctx, rs, a.Create)
+	}
+	if errors.Is(err, errTerminating) {
+		return nil, nil
+	}
+	if err != nil {
+		return &Failure{Reason: "FailedCreate", Message: err.Error()}, err
+	}
+	err = inParallel(len(a.Delete), func(i int) error {
+		return c.remove(ctx, rs, ledger.Deletion{Name: a.Delete[i].Name, UID: a.Delete[i].UID})
+	})
+	if err != nil {
+		return &Failure{Reason: "FailedDelete", Message: err.Error()}, err
+	}
+	return nil, nil
+}
+
+// resend sends again what may or may not have taken effect. A create under a name that is taken by then took effect the first time.
+func (c *Controller) resend(ctx context.Context, rs *appsv1.ReplicaSet, open ledger.Open) error {
+	return errors.Join(
+		inParallel(len(open.Recreate), func(i int) error { return c.create(ctx, rs, open.Recreate[i]) }),
+		inParallel(len(open.Redelete), func(i int) error { return c.remove(ctx, rs, open.Redelete[i]) }),
+	)
+}
+
+func (c *Controller) createAll(ctx context.Context, rs *appsv1.ReplicaSet, n int) error {
+	for batch := firstBatch; n > 0; batch *= batchGrowth {
+		k := min(n, batch)
+		if err := inParallel(k, func(int) error { return c.create(ctx, rs, podName(rs)) }); err != nil {
+			return err
+		}
+		n -= k
+	}
+	return nil
+}
+
+func (c *Controller) create(ctx context.Context, rs *appsv1.ReplicaSet, name string) error {
+	c.ledger.Creating(rs.UID, name)
+	pod, err := c.client.CoreV1().Pods(rs.Namespace).Create(ctx, newPod(rs, name), metav1.CreateOptions{})
+	switch {
+	case err == nil:
+		c.ledger.Created(rs.UID, name, pod.ResourceVersion)
+		c.events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", name)
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		return c.taken(ctx, rs, name)
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		c.ledger.NotCreated(rs.UID, name)
+		return errTerminating
+	case refused(err):
+		c.ledger.NotCreated(rs.UID, name)
+	default:
+		c.ledger.CreateUnsure(rs.UID, name)
+	}
+	c.events.Eventf(rs, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+	return fmt.Errorf("ReplicaSet %s/%s: creating Pod %s: %w", rs.Namespace, rs.Name, name, err)
+}
+
+// taken finds out whether a Pod that already exists is the one this controller meant to create.
+func (c *Controller) taken(ctx context.Context, rs *appsv1.ReplicaSet, name string) error {
+	pod, err := c.client.CoreV1().Pods(rs.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err == nil && metav1.IsControlledBy(pod, rs) {
+		c.ledger.Created(rs.UID, name, pod.ResourceVersion)
+		return nil
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		c.ledger.CreateUnsure(rs.UID, name)
+		return fmt.Errorf("ReplicaSet %s/%s: reading Pod %s: %w", rs.Namespace, rs.Name, name, err)
+	}
+	c.ledger.NotCreated(rs.UID, name)
+	return fmt.Errorf("ReplicaSet %s/%s: the name %s is taken by a Pod of another owner; another name will be tried", rs.Namespace, rs.Name, name)
+}
+
+func (c *Controller) remove(ctx context.Context, rs *appsv1.ReplicaSet, d ledger.Deletion) error {
+	c.ledger.Deleting(rs.UID, d)
+	err := c.client.CoreV1().Pods(rs.Namespace).Delete(ctx, d.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &d.UID}})
+	switch {
+	case err == nil:
+		c.events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", d.Name)
+		return nil
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		return nil // gone already, though the cache still shows it; the ledger keeps it from being counted
+	case refused(err):
+		c.ledger.NotDeleted(rs.UID, d.UID)
+	default:
+		c.ledger.DeleteUnsure(rs.UID, d.UID)
+	}
+	c.events.Eventf(rs, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+	return fmt.Errorf("ReplicaSet %s/%s: deleting Pod %s: %w", rs.Namespace, rs.Name, d.Name, err)
+}
+
+// refused says that the API server answered and did nothing. Everything else, time-outs and broken connections above all, leaves the outcome open.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= 400 && code < 500 && !apierrors.IsTimeout(err)
+}
+
+// inParallel calls f(0) … f(n-1), at most maxParallel at once, and returns the first error: when many fail, they nearly always fail alike.
+func inParallel(n int, f func(int) error) error {
+	if n == 0 {
+		return nil
+	}
+	errs := make([]error, n)
+	slots := make(chan struct{}, maxParallel)
+	var wg sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			errs[i] = f(i)
+			<-slots
+		})
+	}
+	wg.Wait()
+	return cmp.Or(errs...)
+}
