@@ -1,0 +1,305 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// Git is every repository that Applications use. Applications that share a URL and a Secret share one store, one connection and, where
+// their wishes coincide, one fetch. It is safe for concurrent use.
+type Git struct {
+	root string
+
+	mu    sync.Mutex
+	repos map[repoKey]*repository
+}
+
+// repoKey keeps Applications with different Secrets apart: what one may read is not for the other. It is the Secret's name that counts and
+// not its content, so that a token which is renewed every hour does not cost a fetch from nothing every hour.
+type repoKey struct{ url, secret string }
+
+// New makes a Git that keeps its stores below dir.
+func New(dir string) *Git { return &Git{root: dir, repos: map[repoKey]*repository{}} }
+
+// Request names a repository, what of it is wanted, and how to get in.
+type Request struct {
+	URL         string
+	Ref         v1alpha1.Ref
+	Credentials Credentials
+	// NotBefore is when the caller learned that there may be something new. An answer that the remote gave after it is used again,
+	// so that a push that concerns a hundred Applications is one fetch. Zero asks the remote in any case.
+	NotBefore time.Time
+}
+
+func (r Request) key() repoKey { return repoKey{url: r.URL, secret: r.Credentials.Secret} }
+
+// Commit is a commit as history shows it.
+type Commit struct {
+	Hash string
+	// Subject is the message's first line.
+	Subject string
+	// Author is "name <email>".
+	Author string
+	Time   time.Time
+}
+
+// fetchTimeout bounds one look at a remote; the first fetch of a large repository has to fit in.
+const fetchTimeout = 10 * time.Minute
+
+// Head returns the commit at the ref as the remote has it now, and has its tree in the store when it returns. It costs one request
+// when the commit is already there, and two when it is not.
+func (g *Git) Head(ctx context.Context, r Request) (Commit, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	if err := ValidateRef(r.Ref); err != nil {
+		return Commit{}, err
+	}
+	repo, err := g.lock(r)
+	if err != nil {
+		return Commit{}, err
+	}
+	defer repo.mu.Unlock()
+	return repo.head(ctx, r)
+}
+
+// Files returns what plain mode reads of the folder at a commit that Head has returned before; see IsManifest. A commit that the store has
+// lost is fetched again.
+func (g *Git) Files(ctx context.Context, r Request, commit, dir string) ([]File, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	repo, err := g.lock(r)
+	if err != nil {
+		return nil, err
+	}
+	defer repo.mu.Unlock()
+	files, err := repo.files(ctx, r, commit, dir)
+	var pe *ParseError
+	if errors.As(err, &pe) {
+		return nil, ParseErrors{pe}
+	}
+	return files, err
+}
+
+// lock finds or makes the repository of a request and returns it locked.
+func (g *Git) lock(r Request) (*repository, error) {
+	ep, err := endpoint(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	key := r.key()
+	g.mu.Lock()
+	repo, ok := g.repos[key]
+	if !ok {
+		repo = &repository{name: Redact(r.URL), url: r.URL, dir: storeDir(g.root, key.url, key.secret)}
+		g.repos[key] = repo
+	}
+	g.mu.Unlock()
+
+	repo.mu.Lock()
+	if repo.remote != nil && repo.fingerprint == r.Credentials.fingerprint() {
+		return repo, nil
+	}
+	if ep.Protocol == "file" {
+		repo.remote = &folder{repo: repo.name, path: filepath.Clean(ep.Path)}
+	} else {
+		t, auth, err := transportFor(ep, r.Credentials)
+		if err != nil {
+			repo.mu.Unlock()
+			return nil, err
+		}
+		repo.remote = &conversation{repo: repo.name, transport: t, auth: auth, ep: ep}
+	}
+	repo.fingerprint = r.Credentials.fingerprint()
+	repo.listed, repo.listedAt = listing{}, time.Time{}
+	return repo, nil
+}
+
+// Forget drops what is kept for repositories that are not among those in use, on disk too.
+func (g *Git) Forget(inUse []Request) error {
+	keep := map[repoKey]bool{}
+	dirs := map[string]bool{}
+	for _, r := range inUse {
+		k := r.key()
+		keep[k] = true
+		dirs[storeDir(g.root, k.url, k.secret)] = true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for k := range g.repos {
+		if !keep[k] {
+			delete(g.repos, k)
+		}
+	}
+	entries, err := os.ReadDir(g.root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		dir := filepath.Join(g.root, e.Name())
+		if !dirs[dir] && strings.HasSuffix(e.Name(), ".git") {
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// repository is one URL seen with one set of credentials.
+type repository struct {
+	name, url, dir string
+
+	// mu is held for a whole look: a store is not safe for concurrent use, and the second of two Applications that want the same finds it there.
+	mu       sync.Mutex
+	remote   remote
+	listed   listing
+	listedAt time.Time
+	// fingerprint is that of the credentials which remote was made with.
+	fingerprint string
+}
+
+func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
+	defer r.remote.close()
+	s, err := openStore(r.dir, r.url)
+	if err != nil {
+		return Commit{}, err
+	}
+	if !req.NotBefore.IsZero() && r.listedAt.After(req.NotBefore) {
+		if w, err := r.listed.want(r.name, req.Ref); err == nil && s.has(w.commit.String()) {
+			if c, err := readCommit(s, w.commit); err == nil {
+				return c, nil
+			}
+		}
+	}
+	if req.Ref.Commit != "" && s.has(req.Ref.Commit) {
+		if c, err := readCommit(s, plumbing.NewHash(req.Ref.Commit)); err == nil {
+			return c, nil // a commit never changes, so there is nothing to ask
+		}
+	}
+	w, err := r.look(ctx, req.Ref)
+	if err != nil {
+		return Commit{}, err
+	}
+	if err := r.ensure(ctx, s, w); err != nil {
+		return Commit{}, err
+	}
+	return readCommit(s, w.commit)
+}
+
+// look asks the remote for its refs and chooses among them.
+func (r *repository) look(ctx context.Context, ref v1alpha1.Ref) (wanted, error) {
+	began := time.Now()
+	l, err := r.remote.list(ctx)
+	if err != nil {
+		return wanted{}, err
+	}
+	r.listed, r.listedAt = l, began
+	return l.want(r.name, ref)
+}
+
+// ensure has the wanted commit in the store; list must have been called. A store that turns out damaged is emptied and filled again.
+func (r *repository) ensure(ctx context.Context, s *store, w wanted) error {
+	if s.has(w.commit.String()) {
+		if _, err := readCommit(s, w.commit); err == nil {
+			return nil
+		}
+		if err := r.empty(s); err != nil {
+			return err
+		}
+	}
+	err := r.fetch(ctx, s, w)
+	if unreadable(err) && ctx.Err() == nil {
+		if err := r.empty(s); err != nil {
+			return err
+		}
+		// The server may have ended the conversation along with the failed answer.
+		r.remote.close()
+		if _, err := r.remote.list(ctx); err != nil {
+			return err
+		}
+		err = r.fetch(ctx, s, w)
+	}
+	return explain(r.name, err)
+}
+
+func (r *repository) empty(s *store) error {
+	if err := s.reset(r.url); err != nil {
+		return wrapf(StoreFailed, err, "cannot write the Git store %s; make room or fix the permissions", s.dir)
+	}
+	return nil
+}
+
+func (r *repository) fetch(ctx context.Context, s *store, w wanted) error {
+	if s.packs() >= maxPacks {
+		if err := s.compact(ctx); err != nil {
+			return err
+		}
+	}
+	return r.remote.fetch(ctx, s, w)
+}
+
+func (r *repository) files(ctx context.Context, req Request, commit, dir string) ([]File, error) {
+	if !plumbing.IsHash(commit) {
+		return nil, failf(InvalidSource, "%q is not a full commit hash", clip(commit))
+	}
+	h := plumbing.NewHash(commit)
+	s, err := openStore(r.dir, r.url)
+	if err != nil {
+		return nil, err
+	}
+	if s.has(commit) {
+		files, err := filesAt(s.git, r.name, h, dir)
+		if !unreadable(err) {
+			return files, err
+		}
+		if err := r.empty(s); err != nil {
+			return nil, err
+		}
+	}
+	defer r.remote.close()
+	w, err := r.look(ctx, v1alpha1.Ref{Commit: commit})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.ensure(ctx, s, w); err != nil {
+		return nil, err
+	}
+	files, err := filesAt(s.git, r.name, h, dir)
+	if unreadable(err) {
+		return nil, wrapf(Unreachable, err, "%s: what the server sent of commit %s is not whole", r.name, shortHash(commit))
+	}
+	return files, err
+}
+
+func readCommit(s *store, h plumbing.Hash) (Commit, error) {
+	c, err := object.GetCommit(s.git, h)
+	if err != nil {
+		return Commit{}, fmt.Errorf("commit %s: %w", h, err)
+	}
+	subject, _, _ := strings.Cut(strings.TrimSpace(c.Message), "\n")
+	return Commit{
+		Hash:    h.String(),
+		Subject: strings.ToValidUTF8(strings.TrimSpace(subject), "?"),
+		Author:  strings.ToValidUTF8(fmt.Sprintf("%s <%s>", c.Author.Name, c.Author.Email), "?"),
+		Time:    c.Author.When,
+	}, nil
+}
+
+// isDiskError tells a store that cannot be written from a remote that cannot be read.
+func isDiskError(err error) bool {
+	var pe *fs.PathError
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) || errors.As(err, &pe)
+}

@@ -1,0 +1,114 @@
+package gittest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Repo is a bare repository with a work tree next to it to commit from.
+type Repo struct {
+	t testing.TB
+	// Bare is the path of the bare repository.
+	Bare string
+	work string
+}
+
+// New makes an empty repository whose branch is main. It skips the test where there is no git binary, because a real git is what the code has to
+// get along with.
+func New(t testing.TB) *Repo {
+	t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed; apt-get install git")
+	}
+	dir := t.TempDir()
+	r := &Repo{t: t, Bare: filepath.Join(dir, "repo.git"), work: filepath.Join(dir, "work")}
+	r.run(dir, "init", "-q", "--bare", "-b", "main", r.Bare)
+	r.run(dir, "init", "-q", "-b", "main", r.work)
+	r.run(r.work, "remote", "add", "origin", r.Bare)
+	return r
+}
+
+// URL is the file URL of the repository.
+func (r *Repo) URL() string { return "file://" + r.Bare }
+
+// Push makes the work tree hold just the given files, commits, pushes to main, and returns the commit's hash. A content that begins
+// with "-> " is a symbolic link to what follows.
+func (r *Repo) Push(files map[string]string) string {
+	r.t.Helper()
+	return r.push(files, "main", false)
+}
+
+// PushTo is Push to another branch.
+func (r *Repo) PushTo(branch string, files map[string]string) string {
+	r.t.Helper()
+	return r.push(files, branch, false)
+}
+
+// Rewrite replaces main by a single new commit that has no history in common with what was there: a force-push.
+func (r *Repo) Rewrite(files map[string]string) string {
+	r.t.Helper()
+	r.run(r.work, "checkout", "-q", "--orphan", "rewritten")
+	hash := r.push(files, "main", true)
+	r.run(r.work, "branch", "-q", "-M", "main")
+	return hash
+}
+
+func (r *Repo) push(files map[string]string, branch string, force bool) string {
+	r.t.Helper()
+	entries, err := os.ReadDir(r.work)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != ".git" {
+			if err := os.RemoveAll(filepath.Join(r.work, e.Name())); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+	for name, content := range files {
+		full := filepath.Join(r.work, name)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			r.t.Fatal(err)
+		}
+		if to, ok := strings.CutPrefix(content, "-> "); ok {
+			err = os.Symlink(to, full)
+		} else {
+			err = os.WriteFile(full, []byte(content), 0o644)
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.run(r.work, "add", "-A")
+	r.run(r.work, "commit", "-q", "--allow-empty", "-m", "Change the manifests\n\nWith a body.")
+	args := []string{"push", "-q", "origin", "HEAD:refs/heads/" + branch}
+	if force {
+		args = append(args, "--force")
+	}
+	r.run(r.work, args...)
+	return r.run(r.work, "rev-parse", "HEAD")
+}
+
+// Git runs a git command in the bare repository and returns its output.
+func (r *Repo) Git(args ...string) string {
+	r.t.Helper()
+	return r.run(r.Bare, args...)
+}
+
+func (r *Repo) run(dir string, args ...string) string {
+	r.t.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(),
+		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_TERMINAL_PROMPT=0",
+		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,246 @@
+package source
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// Bounds on one commit's folder. They are far above what people keep in one Application and far below what would hurt the control plane.
+const (
+	maxFileBytes  = 16 << 20
+	maxTotalBytes = 128 << 20
+	maxFiles      = 20_000
+	maxObjects    = 20_000
+	maxValues     = 2_000_000
+)
+
+// From says what Parse cannot see in the files.
+type From struct {
+	// Repo is the URL without credentials, and Commit the full hash; both end up in each Origin.
+	Repo, Commit string
+	// DefaultNamespace is where objects without metadata.namespace go; two objects that differ only in naming it are duplicates.
+	DefaultNamespace string
+}
+
+// Parse turns the files of a commit into objects, in the order of the files and of the documents in them. Files that are no manifests
+// (see IsManifest) are not to be given. The error, a ParseErrors, names every place that is wrong; then there are no objects, because a
+// commit is applied whole or not at all.
+func Parse(files []File, from From) ([]*Object, error) {
+	p := parser{from: from, values: maxValues, seen: map[identity]*Object{}}
+	for _, f := range files {
+		p.file(f)
+	}
+	if len(p.errs) > 0 {
+		return nil, p.errs
+	}
+	return p.objects, nil
+}
+
+// IsManifest says whether plain mode reads the file: *.yaml, *.yml and *.json, but nothing hidden.
+func IsManifest(name string) bool {
+	switch path.Ext(name) {
+	case ".yaml", ".yml", ".json":
+		return !strings.HasPrefix(path.Base(name), ".")
+	}
+	return false
+}
+
+// unsupported are the files that make a folder something other than plain manifests. Applying their neighbours as they are would be wrong
+// in a way that nobody sees, so they stop the commit.
+var unsupported = map[string]string{
+	"kustomization.yaml": "kustomize",
+	"kustomization.yml":  "kustomize",
+	"Kustomization":      "kustomize",
+	"Chart.yaml":         "Helm",
+}
+
+// identity is what makes two objects the same one; the version of the API that was used to write it does not.
+type identity struct {
+	schema.GroupKind
+	namespace, name string
+}
+
+type parser struct {
+	from    From
+	values  int
+	seen    map[identity]*Object
+	objects []*Object
+	errs    ParseErrors
+}
+
+func (p *parser) failf(file string, line int, format string, args ...any) {
+	p.errs = append(p.errs, &ParseError{File: file, Line: line, Message: fmt.Sprintf(format, args...)})
+}
+
+func (p *parser) file(f File) {
+	if tool, ok := unsupported[path.Base(f.Path)]; ok {
+		p.failf(f.Path, 0, "this folder is for %s, which comes with a later release; point spec.source.path at plain manifests, or commit what %s renders", tool, tool)
+		return
+	}
+	parse := parseYAML
+	if path.Ext(f.Path) == ".json" {
+		parse = parseJSON
+	}
+	docs, err := parse(f.Path, f.Data, &p.values)
+	if err != nil {
+		p.errs = append(p.errs, err)
+		return
+	}
+	for _, d := range docs {
+		p.document(f.Path, d)
+	}
+}
+
+func (p *parser) document(file string, d document) {
+	content, ok := d.value.(map[string]any)
+	if !ok {
+		p.failf(file, d.line, "expected a Kubernetes object, found %s; keep other files out of the Application's path, or hide them with a leading dot", typeName(d.value))
+		return
+	}
+	if items, isList := content["items"].([]any); isList && strings.HasSuffix(text(content["kind"]), "List") {
+		at := d.lines
+		// The items' lines follow those of the keys that sort before "items".
+		skip := 1
+		for _, k := range sortedKeys(content) {
+			if k == "items" {
+				break
+			}
+			skip += size(content[k])
+		}
+		skip++ // the list itself
+		for _, item := range items {
+			n := size(item)
+			p.document(file, document{value: item, lines: slices.Clone(at[skip : skip+n]), line: int(at[skip])})
+			skip += n
+		}
+		return
+	}
+	o := &Object{
+		Content: content,
+		Origin:  v1alpha1.Origin{Repo: p.from.Repo, Commit: p.from.Commit, File: file, Line: d.line},
+		lines:   d.lines,
+	}
+	if p.complete(o) {
+		p.add(o)
+	}
+}
+
+// complete says whether the object has what identifies it, in the right types.
+func (p *parser) complete(o *Object) bool {
+	file, line := o.Origin.File, o.Origin.Line
+	switch {
+	case text(o.Content["apiVersion"]) == "" && text(o.Content["kind"]) == "":
+		p.failf(file, line, "not a Kubernetes object: apiVersion and kind are missing; keep other files out of the Application's path, or hide them with a leading dot")
+		return false
+	case text(o.Content["apiVersion"]) == "":
+		p.failf(file, o.Line("kind"), "%s: apiVersion is missing", text(o.Content["kind"]))
+		return false
+	case text(o.Content["kind"]) == "":
+		p.failf(file, o.Line("apiVersion"), "kind is missing")
+		return false
+	}
+	if _, err := schema.ParseGroupVersion(text(o.Content["apiVersion"])); err != nil {
+		p.failf(file, o.Line("apiVersion"), "apiVersion: %q must be version or group/version", text(o.Content["apiVersion"]))
+		return false
+	}
+	kind := text(o.Content["kind"])
+	meta, ok := o.Content["metadata"].(map[string]any)
+	if !ok {
+		p.failf(file, o.Line("metadata"), "%s: metadata must be a map with a name, found %s", kind, typeName(o.Content["metadata"]))
+		return false
+	}
+	if v, has := meta["name"]; !has && meta["generateName"] != nil {
+		p.failf(file, o.Line("metadata.generateName"), "%s: metadata.generateName would make a new object at every apply; give it a metadata.name", kind)
+		return false
+	} else if text(v) == "" {
+		p.failf(file, o.Line("metadata.name"), "%s: metadata.name must be a string that is not empty, found %s", kind, typeName(v))
+		return false
+	}
+	if v, has := meta["namespace"]; has && v != nil {
+		if _, ok := v.(string); !ok {
+			p.failf(file, o.Line("metadata.namespace"), "%s %s: metadata.namespace must be a string, found %s", kind, text(meta["name"]), typeName(v))
+			return false
+		}
+	}
+	for _, field := range []string{"labels", "annotations"} {
+		if !p.stringMap(o, meta, field) {
+			return false
+		}
+	}
+	return true
+}
+
+// stringMap checks labels and annotations, because gitopsd adds its own to them before the API server has had a look.
+func (p *parser) stringMap(o *Object, meta map[string]any, field string) bool {
+	v, has := meta[field]
+	if !has || v == nil {
+		return true
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		p.failf(o.Origin.File, o.Line("metadata."+field), "%s: metadata.%s must be a map, found %s", o, field, typeName(v))
+		return false
+	}
+	for _, k := range sortedKeys(m) {
+		if _, ok := m[k].(string); !ok && m[k] != nil {
+			at := fmt.Sprintf("metadata.%s[%s]", field, k)
+			p.failf(o.Origin.File, o.Line(at), "%s: %s: must be a string, found %s; put it in quotes", o, at, typeName(m[k]))
+			return false
+		}
+	}
+	return true
+}
+
+func (p *parser) add(o *Object) {
+	id := identity{GroupKind: o.GroupVersionKind().GroupKind(), namespace: o.Namespace(), name: o.Name()}
+	if id.namespace == "" {
+		id.namespace = p.from.DefaultNamespace
+	}
+	if first, dup := p.seen[id]; dup {
+		p.failf(o.Origin.File, o.Origin.Line, "%s is already defined at %s; remove one of the two", o, first.Position())
+		return
+	}
+	if len(p.objects) == maxObjects {
+		p.failf(o.Origin.File, o.Origin.Line, "more than %d objects in one Application; split it", maxObjects)
+		return
+	}
+	p.seen[id] = o
+	p.objects = append(p.objects, o)
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func typeName(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "nothing"
+	case map[string]any:
+		return "a map"
+	case []any:
+		return "a list"
+	case string:
+		return fmt.Sprintf("the string %q", clip(v))
+	case bool:
+		return fmt.Sprintf("the boolean %t", v)
+	default:
+		return fmt.Sprintf("the number %v", v)
+	}
+}
+
+// clip keeps a message readable, and a Secret's value that ended up in the wrong place mostly out of it.
+func clip(s string) string {
+	const most = 40
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

@@ -1,0 +1,69 @@
+package source
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// File is one file of a commit's tree.
+type File struct {
+	// Path is relative to the root of the repository, with slashes.
+	Path string
+	Data []byte
+}
+
+// Object is one Kubernetes object as Git has it.
+type Object struct {
+	// Content is the object as parsed: maps, slices, strings, booleans, int64, float64 and nil. It is not to be changed: the lines
+	// are counted along it.
+	Content map[string]any
+	// Origin is where the object begins.
+	Origin v1alpha1.Origin
+
+	lines lineMap
+}
+
+// Unstructured returns a copy of the content that the caller may change.
+func (o *Object) Unstructured() *unstructured.Unstructured {
+	return (&unstructured.Unstructured{Object: o.Content}).DeepCopy()
+}
+
+// GroupVersionKind returns the object's kind as written.
+func (o *Object) GroupVersionKind() schema.GroupVersionKind {
+	return (&unstructured.Unstructured{Object: o.Content}).GroupVersionKind()
+}
+
+// Namespace returns metadata.namespace as written, which may be empty.
+func (o *Object) Namespace() string {
+	s, _, _ := unstructured.NestedString(o.Content, "metadata", "namespace")
+	return s
+}
+
+// Name returns metadata.name.
+func (o *Object) Name() string {
+	s, _, _ := unstructured.NestedString(o.Content, "metadata", "name")
+	return s
+}
+
+// Line returns the line of a field, given as spec.template.spec.containers[0].image, with list items by index or by key
+// ([name="web"]), and with map keys that contain dots as they are or in brackets. For a field that Git does not set it is
+// the line of the closest parent that Git does set.
+func (o *Object) Line(field string) int { return o.lines.find(o.Content, field) }
+
+// Position is "file:line" of the object's beginning.
+func (o *Object) Position() string { return fmt.Sprintf("%s:%d", o.Origin.File, o.Origin.Line) }
+
+// String names the object as in messages: Kind namespace/name.
+func (o *Object) String() string { return describe(o.Content) }
+
+func describe(content map[string]any) string {
+	u := unstructured.Unstructured{Object: content}
+	if ns := u.GetNamespace(); ns != "" {
+		return fmt.Sprintf("%s %s/%s", u.GetKind(), ns, u.GetName())
+	}
+	return u.GetKind() + " " + u.GetName()
+}

@@ -1,0 +1,118 @@
+package source
+
+import (
+	"sort"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// DefaultBranch is the branch when the Application chooses no ref.
+const DefaultBranch = "main"
+
+// listing is what a remote says about its refs.
+type listing struct {
+	// refs maps full names, such as refs/heads/main, to hashes; annotated tags to the tag object's.
+	refs map[string]plumbing.Hash
+	// peeled maps annotated tags to the commit behind them.
+	peeled map[string]plumbing.Hash
+}
+
+// wanted is what has to be asked of the remote to have a ref's commit.
+type wanted struct {
+	// object is asked for: the commit, or the annotated tag that points to it.
+	object plumbing.Hash
+	// commit is the commit itself.
+	commit plumbing.Hash
+	// unlisted says that no ref points to the object: many servers then refuse to send it alone.
+	unlisted bool
+}
+
+// want chooses from a listing what ref means. repo is for messages.
+func (l listing) want(repo string, ref v1alpha1.Ref) (wanted, error) {
+	if err := ValidateRef(ref); err != nil {
+		return wanted{}, err
+	}
+	switch {
+	case ref.Commit != "":
+		h := plumbing.NewHash(ref.Commit)
+		for _, tip := range l.refs {
+			if tip == h {
+				return wanted{object: h, commit: h}, nil
+			}
+		}
+		return wanted{object: h, commit: h, unlisted: true}, nil
+	case ref.Tag != "":
+		name := "refs/tags/" + ref.Tag
+		h, ok := l.refs[name]
+		if !ok {
+			return wanted{}, failf(RefNotFound, "%s has no tag %q; %s", repo, ref.Tag, l.names("refs/tags/", "tags"))
+		}
+		if c, ok := l.peeled[name]; ok {
+			return wanted{object: h, commit: c}, nil
+		}
+		return wanted{object: h, commit: h}, nil
+	}
+	branch := ref.Branch
+	if branch == "" {
+		branch = DefaultBranch
+	}
+	h, ok := l.refs["refs/heads/"+branch]
+	if !ok {
+		return wanted{}, failf(RefNotFound, "%s has no branch %q; %s", repo, branch, l.names("refs/heads/", "branches"))
+	}
+	return wanted{object: h, commit: h}, nil
+}
+
+func (l listing) names(prefix, what string) string {
+	var names []string
+	for full := range l.refs {
+		if n, ok := strings.CutPrefix(full, prefix); ok {
+			names = append(names, n)
+		}
+	}
+	if len(names) == 0 {
+		return "it has no " + what
+	}
+	sort.Strings(names)
+	more := ""
+	if len(names) > 10 {
+		names, more = names[:10], ", …"
+	}
+	return "its " + what + ": " + strings.Join(names, ", ") + more
+}
+
+// ValidateRef says whether the Application's ref can mean anything.
+func ValidateRef(r v1alpha1.Ref) error {
+	set := 0
+	for _, s := range []string{r.Branch, r.Tag, r.Commit} {
+		if s != "" {
+			set++
+		}
+	}
+	if set > 1 {
+		return failf(InvalidSource, "spec.source.ref: set only one of branch, tag and commit")
+	}
+	if r.Commit != "" && !plumbing.IsHash(r.Commit) {
+		return failf(InvalidSource, "spec.source.ref.commit: %q is not a full commit hash of 40 hexadecimal digits", clip(r.Commit))
+	}
+	if r.Commit == "" && plumbing.ReferenceName(RefName(r)).Validate() != nil {
+		return failf(InvalidSource, "spec.source.ref: %q is not a valid name of a ref", clip(RefName(r)))
+	}
+	return nil
+}
+
+// RefName is the full name of the ref that an Application follows, such as refs/heads/main; empty when it stays at one commit.
+func RefName(r v1alpha1.Ref) string {
+	switch {
+	case r.Commit != "":
+		return ""
+	case r.Tag != "":
+		return "refs/tags/" + r.Tag
+	case r.Branch != "":
+		return "refs/heads/" + r.Branch
+	}
+	return "refs/heads/" + DefaultBranch
+}
