@@ -79,7 +79,7 @@ func (c *Controller) create(ctx context.Context, rs *appsv1.ReplicaSet, name str
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		c.ledger.NotCreated(rs.UID, name)
 		return errTerminating
-	case refused(err):
+	case ledger.Refused(err):
 		c.ledger.NotCreated(rs.UID, name)
 	default:
 		c.ledger.CreateUnsure(rs.UID, name)
@@ -112,23 +112,13 @@ func (c *Controller) remove(ctx context.Context, rs *appsv1.ReplicaSet, d ledger
 		return nil
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return nil // gone already, though the cache still shows it; the ledger keeps it from being counted
-	case refused(err):
+	case ledger.Refused(err):
 		c.ledger.NotDeleted(rs.UID, d.UID)
 	default:
 		c.ledger.DeleteUnsure(rs.UID, d.UID)
 	}
 	c.events.Eventf(rs, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
 	return fmt.Errorf("ReplicaSet %s/%s: deleting Pod %s: %w", rs.Namespace, rs.Name, d.Name, err)
-}
-
-// refused says that the API server answered and did nothing. Everything else, time-outs and broken connections above all, leaves the outcome open.
-func refused(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return false
-	}
-	code := status.Status().Code
-	return code >= 400 && code < 500 && !apierrors.IsTimeout(err)
 }
 
 // inParallel calls f(0) … f(n-1), at most maxParallel at once, and returns the first error: when many fail, they nearly always fail alike.

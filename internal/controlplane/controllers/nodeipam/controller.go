@@ -1,0 +1,174 @@
+package nodeipam
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
+	"github.com/gitopsd/gitopsd/internal/reconcile"
+)
+
+// Controller is the controller of Nodes' Pod address blocks. It has one worker: two at once could choose the same block.
+type Controller struct {
+	client kubernetes.Interface
+	events record.EventRecorder
+	pool   Pool
+	nodes  corelisters.NodeLister
+	synced cache.InformerSynced
+	loop   *reconcile.Loop
+
+	mu      sync.Mutex
+	written map[types.UID]*gift // what the cache does not show yet
+}
+
+// gift is a block on its way to a Node.
+type gift struct {
+	block  netip.Prefix
+	unsure bool // nobody knows whether the write took effect: it is to be repeated with the same block
+}
+
+// New makes the controller and registers what it wants to hear from f.
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, pool Pool) *Controller {
+	inf := f.Core().V1().Nodes()
+	c := &Controller{client: client, events: events, pool: pool, nodes: inf.Lister(), written: map[types.UID]*gift{}}
+	c.loop = reconcile.New("nodeipam", c.reconcile)
+	c.synced = reconcile.Listen(inf.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: c.loop.EnqueueObject,
+		UpdateFunc: func(_, obj any) {
+			if n := obj.(*corev1.Node); n.Spec.PodCIDR == "" || c.remembers(n.UID) {
+				c.loop.EnqueueObject(n)
+			}
+		},
+		DeleteFunc: c.released,
+	})
+	return c
+}
+
+// Run works until ctx ends.
+func (c *Controller) Run(ctx context.Context) {
+	if cache.WaitForCacheSync(ctx.Done(), c.synced) {
+		c.loop.Run(ctx, 1)
+	}
+}
+
+func (c *Controller) remembers(uid types.UID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.written[uid]
+	return ok
+}
+
+// released forgets a Node that is gone and wakes those that found no free block.
+func (c *Controller) released(obj any) {
+	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = t.Obj
+	}
+	if n, ok := obj.(*corev1.Node); ok {
+		c.mu.Lock()
+		delete(c.written, n.UID)
+		c.mu.Unlock()
+	}
+	nodes, err := c.nodes.List(labels.Everything())
+	if err != nil {
+		slog.Error("nodeipam: listing nodes from the cache failed", "err", err)
+		return
+	}
+	for _, n := range nodes {
+		if n.Spec.PodCIDR == "" {
+			c.loop.EnqueueObject(n)
+		}
+	}
+}
+
+func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	n, err := c.nodes.Get(key.Name)
+	if apierrors.IsNotFound(err) {
+		return reconcile.Result{}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n.Spec.PodCIDR != "" {
+		delete(c.written, n.UID)
+		return reconcile.Result{}, nil
+	}
+	if n.DeletionTimestamp != nil {
+		return reconcile.Result{}, nil
+	}
+	if g := c.written[n.UID]; g != nil {
+		if !g.unsure {
+			return reconcile.Result{}, nil
+		}
+		return reconcile.Result{}, c.write(ctx, n, g)
+	}
+	taken, err := c.taken()
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	block, ok := c.pool.Free(taken)
+	if !ok {
+		c.events.Eventf(n, corev1.EventTypeWarning, "CIDRNotAvailable", "No block of /%d is free in the cluster CIDR %s: remove Nodes or start the control plane with a larger one", c.pool.Bits, c.pool.Cluster)
+		return reconcile.Result{}, nil
+	}
+	g := &gift{block: block}
+	c.written[n.UID] = g
+	return reconcile.Result{}, c.write(ctx, n, g)
+}
+
+// taken are the blocks of all Nodes, those just written included. c.mu is held.
+func (c *Controller) taken() ([]netip.Prefix, error) {
+	nodes, err := c.nodes.List(labels.Everything())
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Prefix
+	for _, n := range nodes {
+		out = append(out, Blocks(n)...)
+	}
+	for _, g := range c.written {
+		out = append(out, g.block)
+	}
+	return out, nil
+}
+
+// write is called with c.mu held, so that a deletion of the Node seen meanwhile is not undone in c.written.
+func (c *Controller) write(ctx context.Context, n *corev1.Node, g *gift) error {
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": n.UID},
+		"spec":     map[string]any{"podCIDR": g.block.String(), "podCIDRs": []string{g.block.String()}},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	switch {
+	case err == nil:
+		g.unsure = false
+		return nil
+	case apierrors.IsNotFound(err):
+		delete(c.written, n.UID)
+		return nil
+	case ledger.Refused(err):
+		delete(c.written, n.UID)
+	default:
+		g.unsure = true
+	}
+	return fmt.Errorf("Node %s: giving it the Pod addresses %s: %w", n.Name, g.block, err)
+}

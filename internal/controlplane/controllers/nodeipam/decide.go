@@ -1,0 +1,75 @@
+package nodeipam
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Pool is what blocks are cut from.
+type Pool struct {
+	Cluster netip.Prefix
+	Bits    int // length of a block's prefix, such as 24
+}
+
+// NewPool checks that blocks of that size fit.
+func NewPool(cluster netip.Prefix, bits int) (Pool, error) {
+	if !cluster.IsValid() || bits < cluster.Bits() || bits > cluster.Addr().BitLen() {
+		return Pool{}, fmt.Errorf("cluster CIDR %s cannot be cut into blocks of /%d: give a block size from /%d to /%d", cluster, bits, cluster.Bits(), cluster.Addr().BitLen())
+	}
+	if bits-cluster.Bits() > 20 {
+		return Pool{}, fmt.Errorf("cluster CIDR %s cut into blocks of /%d makes more than a million: give larger blocks or a smaller cluster CIDR", cluster, bits)
+	}
+	return Pool{Cluster: cluster.Masked(), Bits: bits}, nil
+}
+
+// size is the number of blocks.
+func (p Pool) size() int { return 1 << (p.Bits - p.Cluster.Bits()) }
+
+// block is the i-th block.
+func (p Pool) block(i int) netip.Prefix {
+	b := p.Cluster.Addr().AsSlice()
+	// i is added at bit position Bits, counted from the left.
+	for at, v := p.Bits-1, i; v > 0; at, v = at-1, v>>1 {
+		if v&1 == 1 {
+			b[at/8] |= 1 << (7 - at%8)
+		}
+	}
+	addr, _ := netip.AddrFromSlice(b) // as long as it was
+	return netip.PrefixFrom(addr, p.Bits)
+}
+
+// Free returns a block that overlaps none of taken. The search starts behind the highest block in use and goes round, so that the addresses of a
+// Node which is gone are used again as late as possible: others may still hold routes or connections to them.
+func (p Pool) Free(taken []netip.Prefix) (netip.Prefix, bool) {
+	used := make([]bool, p.size())
+	highest := -1
+	for i := range used {
+		b := p.block(i)
+		for _, t := range taken {
+			if b.Overlaps(t) {
+				used[i] = true
+				highest = i
+				break
+			}
+		}
+	}
+	for n := range used {
+		if i := (highest + 1 + n) % len(used); !used[i] {
+			return p.block(i), true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// Blocks are the blocks a Node has; what does not parse is left out, and cannot come from an API server that validates.
+func Blocks(n *corev1.Node) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range append([]string{n.Spec.PodCIDR}, n.Spec.PodCIDRs...) {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
+}
