@@ -1,0 +1,270 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/iptables"
+)
+
+// Config says where the node stands in the cluster.
+type Config struct {
+	// NodeName is the node's own name among the Nodes given to Run.
+	NodeName string
+	// StateDir is a folder of this package's own, made if it is missing.
+	StateDir string
+	// PodCIDRs are the ranges of this node's Pods (node.spec.podCIDRs), at most one of each family.
+	PodCIDRs []netip.Prefix
+	// ClusterCIDRs are the ranges of all nodes' Pods. Between them nothing is masqueraded.
+	ClusterCIDRs []netip.Prefix
+	// MTU of the Pods' interfaces in bytes; zero takes that of the node's default route.
+	MTU int
+}
+
+// HostPort is one port of a Pod that the node's own addresses answer, as in container.ports.
+type HostPort struct {
+	// Protocol is TCP, UDP or SCTP; empty is TCP.
+	Protocol      corev1.Protocol `json:"protocol"`
+	HostPort      uint16          `json:"hostPort"`
+	ContainerPort uint16          `json:"containerPort"`
+	// HostIP limits the port to one of the node's addresses; the zero Addr and 0.0.0.0 mean all of them.
+	HostIP netip.Addr `json:"hostIP,omitzero"`
+}
+
+// Pod is what Attach needs to know of a Pod.
+type Pod struct {
+	Namespace, Name, UID string
+	// NetNS is the path of the Pod's network namespace, such as a bind mount of /proc/<pid>/ns/net.
+	NetNS     string
+	HostPorts []HostPort
+}
+
+// Attachment is a Pod's place in the network.
+type Attachment struct {
+	// IPs are the Pod's addresses, one per range in Config.PodCIDRs, in that order.
+	IPs []netip.Addr
+	// HostInterface is the node's end of the Pod's veth pair. The Pod's end is always eth0.
+	HostInterface string
+}
+
+// Network is the Pod network of this node. All methods may be called from any goroutine.
+type Network struct {
+	cfg    Config
+	log    *slog.Logger
+	link   *netlink.Handle
+	bridge bridge
+
+	rules []familyRules
+
+	mu    sync.Mutex // guards state and its file; never held while interfaces are made
+	state state
+	pods  keyedLocks // one Attach or Detach per UID at a time
+	// rulesMu makes the rules that are sent last the ones that were computed last.
+	rulesMu sync.Mutex
+}
+
+type familyRules struct {
+	family
+	writer *iptables.Writer
+}
+
+// New makes the bridge, turns on forwarding, writes the rules and removes what Pods that are no longer known left behind. It works in the
+// network namespace of the calling process. A second New on the same StateDir takes over where the first one was stopped or killed.
+func New(cfg Config) (*Network, error) {
+	if len(cfg.PodCIDRs) == 0 {
+		return nil, fmt.Errorf("node %s has no Pod range: wait until node.spec.podCIDRs is set", cfg.NodeName)
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the Pod network's state directory: %w", err)
+	}
+	st, err := loadState(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	link, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	n := &Network{cfg: cfg, state: st, link: link, log: slog.With("component", "network")}
+	if n.cfg.MTU == 0 {
+		n.cfg.MTU = defaultMTU(link)
+	}
+	if n.bridge, err = ensureBridge(link, n.cfg); err != nil {
+		return nil, err
+	}
+	if err := setSysctls(cfg.PodCIDRs); err != nil {
+		return nil, err
+	}
+	if err := n.removeStrangers(); err != nil {
+		return nil, err
+	}
+	for _, f := range families {
+		if len(f.only(cfg.PodCIDRs)) == 0 {
+			continue
+		}
+		w, err := iptables.NewWriter(f.Family, chainPrefix, f.jumps())
+		if err != nil {
+			return nil, err
+		}
+		n.rules = append(n.rules, familyRules{family: f, writer: w})
+	}
+	return n, n.writeRules(context.Background())
+}
+
+// Attach gives the Pod its addresses, an interface eth0, a default route and a loopback interface that is up, and opens its host ports.
+//
+// Called again for the same UID it returns the same addresses and only mends what is missing; with another NetNS, as after a reboot, it
+// moves the addresses there. A failed Attach may be repeated, or undone by Detach.
+func (n *Network) Attach(ctx context.Context, pod Pod) (Attachment, error) {
+	unlock := n.pods.lock(pod.UID)
+	defer unlock()
+	fail := func(err error) (Attachment, error) {
+		return Attachment{}, fmt.Errorf("attach Pod %s/%s to the network: %w", pod.Namespace, pod.Name, err)
+	}
+	rec, portsChanged, err := n.reserve(pod)
+	if err != nil {
+		return fail(err)
+	}
+	host := hostInterface(pod.UID)
+	if err := n.connect(pod.NetNS, host, rec.IPs); err != nil {
+		return fail(err)
+	}
+	if portsChanged {
+		if err := n.writeRules(ctx); err != nil {
+			return fail(err)
+		}
+	}
+	return Attachment{IPs: slices.Clone(rec.IPs), HostInterface: host}, nil
+}
+
+// reserve finds or makes the Pod's record and says whether host ports have to be written.
+func (n *Network) reserve(pod Pod) (record, bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	rec, known := n.state.Pods[pod.UID]
+	if known && slices.Equal(rec.HostPorts, pod.HostPorts) {
+		// An earlier Attach may have failed between this and the rules; writing rules that are there costs nothing.
+		return rec, len(pod.HostPorts) > 0, nil
+	}
+	rec.Namespace, rec.Name, rec.HostPorts = pod.Namespace, pod.Name, slices.Clone(pod.HostPorts)
+	if !known {
+		used := n.state.used()
+		for _, cidr := range n.cfg.PodCIDRs {
+			ip, err := allocate(cidr, n.state.Last[cidr], used)
+			if err != nil {
+				return rec, false, err
+			}
+			rec.IPs = append(rec.IPs, ip)
+			n.state.Last[cidr] = ip
+		}
+	}
+	n.state.Pods[pod.UID] = rec
+	if err := n.state.save(n.cfg.StateDir); err != nil {
+		if !known {
+			delete(n.state.Pods, pod.UID)
+		}
+		return rec, false, err
+	}
+	return rec, len(pod.HostPorts) > 0 || known, nil
+}
+
+// Detach removes the Pod's interface and host ports and gives its addresses back. A UID that is not known is no error.
+func (n *Network) Detach(ctx context.Context, uid string) error {
+	unlock := n.pods.lock(uid)
+	defer unlock()
+	n.mu.Lock()
+	rec, known := n.state.Pods[uid]
+	n.mu.Unlock()
+	if !known {
+		return n.disconnect(hostInterface(uid), nil)
+	}
+	fail := func(err error) error {
+		return fmt.Errorf("detach Pod %s/%s from the network: %w", rec.Namespace, rec.Name, err)
+	}
+	if err := n.disconnect(hostInterface(uid), rec.IPs); err != nil {
+		return fail(err)
+	}
+	n.mu.Lock()
+	delete(n.state.Pods, uid)
+	err := n.state.save(n.cfg.StateDir)
+	n.mu.Unlock()
+	if err != nil {
+		return fail(err)
+	}
+	if len(rec.HostPorts) > 0 {
+		if err := n.writeRules(ctx); err != nil {
+			return fail(err)
+		}
+	}
+	return nil
+}
+
+// Attached lists the UIDs of all Pods that hold an address, so that a node which starts can detach those it no longer runs.
+func (n *Network) Attached() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Sorted(maps.Keys(n.state.Pods))
+}
+
+// writeRules sends the rules for the Pods known now.
+func (n *Network) writeRules(ctx context.Context) error {
+	n.rulesMu.Lock()
+	defer n.rulesMu.Unlock()
+	n.mu.Lock()
+	pods := maps.Clone(n.state.Pods)
+	n.mu.Unlock()
+	for _, r := range n.rules {
+		if err := r.writer.Apply(ctx, r.chains(n.cfg.PodCIDRs, n.cfg.ClusterCIDRs, pods, r.writer.HasRandomFully())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeStrangers deletes interfaces of Pods that are not in the state: a Detach was killed half-way, or the state was lost.
+func (n *Network) removeStrangers() error {
+	known := map[string]bool{}
+	for uid := range n.state.Pods {
+		known[hostInterface(uid)] = true
+	}
+	links, err := n.link.LinkList()
+	if err != nil {
+		return fmt.Errorf("list the node's interfaces: %w", err)
+	}
+	for _, l := range links {
+		if name := l.Attrs().Name; l.Attrs().MasterIndex == n.bridge.index && isHostInterface(name) && !known[name] {
+			if err := n.disconnect(name, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Remove undoes New and every Attach: rules, bridge and Pods' interfaces. It is for a node that leaves the cluster for good.
+func (n *Network) Remove(ctx context.Context) error {
+	var errs []error
+	for _, uid := range n.Attached() {
+		errs = append(errs, n.Detach(ctx, uid))
+	}
+	for _, r := range n.rules {
+		errs = append(errs, r.writer.Cleanup(ctx))
+	}
+	present, err := n.presentRoutes()
+	errs = append(errs, err)
+	for _, r := range present {
+		errs = append(errs, n.deleteRoute(r))
+	}
+	return errors.Join(append(errs, n.bridge.remove(n.link))...)
+}

@@ -1,0 +1,78 @@
+package network
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// route sends the packets for one node's Pods to that node.
+type route struct {
+	Dst netip.Prefix
+	Via netip.Addr
+}
+
+// wantedRoutes is one route per Pod range of every other node, through that node's InternalIP of the same family. A node that has no
+// range or no address yet gets none. Two nodes that claim one range, which the control plane never grants, are settled by name.
+func wantedRoutes(self string, nodes []*corev1.Node) []route {
+	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
+	seen := map[netip.Prefix]bool{}
+	var want []route
+	for _, n := range nodes {
+		if n.Name == self || n.DeletionTimestamp != nil {
+			continue
+		}
+		for _, cidr := range nodeCIDRs(n) {
+			via, ok := internalIP(n, cidr.Addr().Is4())
+			if !ok || seen[cidr] {
+				continue
+			}
+			seen[cidr] = true
+			want = append(want, route{Dst: cidr, Via: via})
+		}
+	}
+	return want
+}
+
+func nodeCIDRs(n *corev1.Node) []netip.Prefix {
+	list := n.Spec.PodCIDRs
+	if len(list) == 0 && n.Spec.PodCIDR != "" {
+		list = []string{n.Spec.PodCIDR}
+	}
+	var out []netip.Prefix
+	for _, s := range list {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
+}
+
+func internalIP(n *corev1.Node, v4 bool) (netip.Addr, bool) {
+	for _, a := range n.Status.Addresses {
+		if a.Type != corev1.NodeInternalIP {
+			continue
+		}
+		if ip, err := netip.ParseAddr(a.Address); err == nil && ip.Is4() == v4 {
+			return ip, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// routeChanges says what turns present into want.
+func routeChanges(want, present []route) (replace, remove []route) {
+	for _, r := range want {
+		if !slices.Contains(present, r) {
+			replace = append(replace, r)
+		}
+	}
+	for _, r := range present {
+		if !slices.ContainsFunc(want, func(w route) bool { return w.Dst == r.Dst }) {
+			remove = append(remove, r)
+		}
+	}
+	return replace, remove
+}

@@ -1,0 +1,168 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/labels"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/tools/cache"
+)
+
+// routeProtocol marks the routes of this package in the kernel's table ("proto 103" in ip route), so that no other route is ever touched.
+// Numbers from 5 up are free for routing daemons; this one is not in iproute2's rt_protos.
+const routeProtocol netlink.RouteProtocol = 103
+
+// Times of Run.
+const (
+	// verifyPeriod bounds how long a rule that somebody else removed stays gone.
+	verifyPeriod = time.Minute
+	// retryPeriod is the wait after a route could not be set, such as one whose gateway's link is down.
+	retryPeriod = 2 * time.Second
+)
+
+// Run keeps a route to every other node's Pods until ctx ends. It acts when a Node changes and when a route is lost, as by a link that
+// went down, and looks over the iptables rules once a minute. It waits for the informer, which its owner starts.
+func (n *Network) Run(ctx context.Context, nodes coreinformers.NodeInformer) error {
+	wake := make(chan struct{}, 1)
+	poke := func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+	reg, err := nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { poke() },
+		UpdateFunc: func(any, any) { poke() },
+		DeleteFunc: func(any) { poke() },
+	})
+	if err != nil {
+		return fmt.Errorf("watch Nodes: %w", err)
+	}
+	defer func() { _ = nodes.Informer().RemoveEventHandler(reg) }()
+	if !cache.WaitForCacheSync(ctx.Done(), reg.HasSynced) {
+		return ctx.Err()
+	}
+	if err := n.watchKernel(ctx, poke); err != nil {
+		return err
+	}
+
+	verify := time.NewTicker(verifyPeriod)
+	defer verify.Stop()
+	for {
+		list, err := nodes.Lister().List(labels.Everything())
+		if err == nil {
+			err = n.syncRoutes(wantedRoutes(n.cfg.NodeName, list))
+		}
+		var retry <-chan time.Time
+		if err != nil {
+			n.log.Error("routes to other nodes' Pods are incomplete, retrying", "err", err)
+			retry = time.After(retryPeriod)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake:
+		case <-retry:
+		case <-verify.C:
+			n.verifyRules(ctx)
+		}
+	}
+}
+
+// watchKernel calls poke when one of our routes disappears or a link comes up again, behind which routes could not be set.
+func (n *Network) watchKernel(ctx context.Context, poke func()) error {
+	routes := make(chan netlink.RouteUpdate, 64)
+	if err := netlink.RouteSubscribe(routes, ctx.Done()); err != nil {
+		return fmt.Errorf("watch the kernel's routes: %w", err)
+	}
+	links := make(chan netlink.LinkUpdate, 64)
+	if err := netlink.LinkSubscribe(links, ctx.Done()); err != nil {
+		return fmt.Errorf("watch the kernel's interfaces: %w", err)
+	}
+	go func() {
+		for r := range routes {
+			if r.Type == unix.RTM_DELROUTE && r.Protocol == routeProtocol {
+				poke()
+			}
+		}
+	}()
+	go func() {
+		for l := range links {
+			// A Pod's own interface leads to no other node.
+			if l.Header.Type == unix.RTM_NEWLINK && l.Flags&unix.IFF_RUNNING != 0 && !isHostInterface(l.Attrs().Name) {
+				poke()
+			}
+		}
+	}()
+	return nil
+}
+
+func (n *Network) verifyRules(ctx context.Context) {
+	for _, r := range n.rules {
+		repaired, err := r.writer.Verify(ctx)
+		if err != nil {
+			n.log.Error("the Pod network's rules could not be verified", "err", err)
+		} else if len(repaired) > 0 {
+			n.log.Warn("rules of the Pod network were changed from outside and have been put back", "chains", repaired)
+		}
+	}
+}
+
+func (n *Network) presentRoutes() ([]route, error) {
+	var out []route
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		list, err := n.link.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			return nil, fmt.Errorf("list the kernel's routes: %w", err)
+		}
+		for _, r := range list {
+			via, ok := netip.AddrFromSlice(r.Gw)
+			ones, _ := r.Dst.Mask.Size()
+			dst, dstOK := netip.AddrFromSlice(r.Dst.IP)
+			if ok && dstOK {
+				out = append(out, route{Dst: netip.PrefixFrom(dst.Unmap(), ones), Via: via.Unmap()})
+			}
+		}
+	}
+	return out, nil
+}
+
+func (n *Network) syncRoutes(want []route) error {
+	present, err := n.presentRoutes()
+	if err != nil {
+		return err
+	}
+	replace, remove := routeChanges(want, present)
+	var errs []error
+	for _, r := range replace {
+		kernel := &netlink.Route{Dst: ipNet(r.Dst), Gw: net.IP(r.Via.AsSlice()), Protocol: routeProtocol}
+		if err := n.link.RouteReplace(kernel); err != nil {
+			errs = append(errs, fmt.Errorf("route to %s through %s: %w: nodes must share a link", r.Dst, r.Via, err))
+			continue
+		}
+		n.log.Info("route to another node's Pods", "dst", r.Dst, "via", r.Via)
+	}
+	for _, r := range remove {
+		if err := n.deleteRoute(r); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		n.log.Info("route to another node's Pods removed", "dst", r.Dst, "via", r.Via)
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Network) deleteRoute(r route) error {
+	err := n.link.RouteDel(&netlink.Route{Dst: ipNet(r.Dst), Gw: net.IP(r.Via.AsSlice()), Protocol: routeProtocol})
+	if ignoreNotFound(err) != nil {
+		return fmt.Errorf("remove the route to %s: %w", r.Dst, err)
+	}
+	return nil
+}
