@@ -30,6 +30,15 @@ const (
 	// AnnotationChangedBy holds, as JSON, who last changed the spec of a managed object against Git: {"user","time"}. The API server writes it
 	// in the same transaction as the change; no field manager owns it.
 	AnnotationChangedBy = "gitopsd.io/changed-by"
+	// AnnotationPrune, with the value "disabled" on an object, keeps the object when Git drops it.
+	AnnotationPrune = "gitopsd.io/prune"
+	// AnnotationRequestedAt, set on an Application to a value it did not have before, asks for a look at Git at once. "gitopsd sync" sets it
+	// to the present time.
+	AnnotationRequestedAt = "gitopsd.io/requested-at"
+	// AnnotationAllowEmpty, with the value "true" on an Application, lets a commit without any object prune everything.
+	AnnotationAllowEmpty = "gitopsd.io/allow-empty"
+	// FinalizerPrune is on Applications with spec.prune, so that deleting one deletes what it created.
+	FinalizerPrune = "gitopsd.io/prune"
 	// FieldManager is the field manager of everything applied from Git.
 	FieldManager = "gitopsd"
 )

@@ -165,6 +165,9 @@ type ApplicationStatus struct {
 	// healthyRevision is the last commit after whose apply everything became healthy.
 	// +optional
 	HealthyRevision string `json:"healthyRevision,omitempty"`
+	// handledRequest is the value of the annotation gitopsd.io/requested-at that was last acted upon.
+	// +optional
+	HandledRequest string `json:"handledRequest,omitempty"`
 	// lastAppliedTime is when appliedRevision was applied.
 	// +optional
 	LastAppliedTime *metav1.MicroTime `json:"lastAppliedTime,omitempty"`
@@ -192,6 +195,9 @@ type ApplicationStatus struct {
 	// +optional
 	// +listType=atomic
 	Unhealthy []ObjectHealth `json:"unhealthy,omitempty"`
+	// unhealthySince is when the applied revision stopped being, or was not yet, healthy; healthTimeout counts from it.
+	// +optional
+	UnhealthySince *metav1.MicroTime `json:"unhealthySince,omitempty"`
 	// history lists the last applies, newest first, at most 10.
 	// +optional
 	// +listType=atomic
@@ -207,6 +213,9 @@ type ObjectRef struct {
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
+	// adopted is true when the object existed before this Application took it over. Such an object is never deleted.
+	// +optional
+	Adopted bool `json:"adopted,omitempty"`
 }
 
 // Origin is where in Git an object comes from.

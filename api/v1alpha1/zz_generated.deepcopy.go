@@ -147,6 +147,10 @@ func (in *ApplicationStatus) DeepCopyInto(out *ApplicationStatus) {
 		*out = make([]ObjectHealth, len(*in))
 		copy(*out, *in)
 	}
+	if in.UnhealthySince != nil {
+		in, out := &in.UnhealthySince, &out.UnhealthySince
+		*out = (*in).DeepCopy()
+	}
 	if in.History != nil {
 		in, out := &in.History, &out.History
 		*out = make([]HistoryEntry, len(*in))
