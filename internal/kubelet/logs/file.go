@@ -1,0 +1,92 @@
+package logs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Rotation as the kubelet's containerLogMaxSize and containerLogMaxFiles default to.
+const (
+	MaxSize  = 10 << 20
+	MaxFiles = 5
+)
+
+// file is one container's log; both its streams write to it.
+type file struct {
+	mu   sync.Mutex
+	path string
+	f    *os.File
+	size int64
+	buf  []byte
+}
+
+func openFile(path string) (*file, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	l := &file{path: path}
+	return l, l.open()
+}
+
+func (l *file) open() error {
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return err
+	}
+	l.f, l.size = f, info.Size()
+	return nil
+}
+
+// write appends one line. A full disk must not stop the container, so the line is dropped then; the caller reports it once.
+func (l *file) write(s Stream, text []byte, partial bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = appendLine(l.buf[:0], time.Now(), s, text, partial)
+	n, err := l.f.Write(l.buf)
+	l.size += int64(n)
+	if err != nil {
+		return fmt.Errorf("writing container log %s: %w", l.path, err)
+	}
+	if l.size >= MaxSize {
+		return l.rotate()
+	}
+	return nil
+}
+
+// rotate gives the file a name that ends in the time and starts a new one; of the old ones the newest MaxFiles-1 are kept.
+func (l *file) rotate() error {
+	if err := os.Rename(l.path, l.path+"."+time.Now().UTC().Format("20060102-150405.000000000")); err != nil {
+		return fmt.Errorf("rotating container log: %w", err)
+	}
+	l.f.Close()
+	if err := l.open(); err != nil {
+		return fmt.Errorf("rotating container log: %w", err)
+	}
+	old := rotated(l.path)
+	for _, f := range old[:max(0, len(old)-(MaxFiles-1))] {
+		os.Remove(f)
+	}
+	return nil
+}
+
+// rotated lists the rotated files of a log, the oldest first.
+func rotated(path string) []string {
+	old, _ := filepath.Glob(path + ".*")
+	slices.Sort(old)
+	return old
+}
+
+func (l *file) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.f.Close()
+}

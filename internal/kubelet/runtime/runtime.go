@@ -1,0 +1,90 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// Namespace is where the node's containers and images live within containerd.
+const Namespace = "gitopsd"
+
+// Runtime talks to one containerd.
+type Runtime struct {
+	Client *client.Client
+
+	mu      sync.Mutex
+	version string
+}
+
+// Connect prepares to talk to the containerd at address; it need not be there yet.
+func Connect(address string) (*Runtime, error) {
+	conn, err := grpc.NewClient("unix://"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			// A daemon that is being started again is looked for often: containers that end meanwhile wait for it.
+			Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20), grpc.MaxCallSendMsgSize(16<<20)),
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			return invoke(inNamespace(ctx), method, req, reply, cc, opts...)
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return stream(inNamespace(ctx), desc, cc, method, opts...)
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("containerd at %s: %w", address, err)
+	}
+	c, err := client.NewWithConn(conn, client.WithDefaultNamespace(Namespace), client.WithDefaultRuntime(shim))
+	if err != nil {
+		return nil, fmt.Errorf("containerd at %s: %w", address, err)
+	}
+	return &Runtime{Client: c}, nil
+}
+
+func inNamespace(ctx context.Context) context.Context {
+	if _, ok := namespaces.Namespace(ctx); ok {
+		return ctx
+	}
+	return namespaces.WithNamespace(ctx, Namespace)
+}
+
+// WaitUp waits until the daemon answers.
+func (r *Runtime) WaitUp(ctx context.Context) error {
+	conn, ok := r.Client.Conn().(*grpc.ClientConn)
+	for ok && conn.GetState() != connectivity.Ready {
+		conn.Connect()
+		if s := conn.GetState(); s != connectivity.Ready && !conn.WaitForStateChange(ctx, s) {
+			return ctx.Err()
+		}
+	}
+	v, err := r.Client.Version(ctx)
+	if err != nil {
+		return fmt.Errorf("containerd: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.version = v.Version
+	return nil
+}
+
+// Version of the daemon, once it has answered.
+func (r *Runtime) Version() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.version
+}
+
+// IsDown says whether err means that the daemon did not answer, as opposed to that it answered with a failure.
+func IsDown(err error) bool {
+	return errdefs.IsUnavailable(err) || errdefs.IsCanceled(err)
+}
