@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Writes the generated files anew: deep copies of api/, and the OpenAPI definitions of every API group that is served.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go tool deepcopy-gen --output-file zz_generated.deepcopy.go --go-header-file hack/boilerplate.go.txt ./api/v1alpha1
+groups=(
+  k8s.io/api/{core,apps,discovery,coordination,certificates,authentication,authorization,autoscaling,policy,events}/v1
+  k8s.io/apimachinery/pkg/{api/resource,apis/meta/v1,runtime,util/intstr,version}
+  github.com/gitopsd/gitopsd/api/v1alpha1
+)
+readonly=(); for g in "${groups[@]}"; do case "$g" in k8s.io/*) readonly+=(--readonly-pkg "$g") ;; esac; done
+go tool openapi-gen --output-model-name-file zz_generated.model_name.go "${readonly[@]}" --output-dir internal/controlplane/openapi --output-pkg github.com/gitopsd/gitopsd/internal/controlplane/openapi \
+  --output-file zz_generated.openapi.go --go-header-file hack/boilerplate.go.txt --report-filename /dev/null "${groups[@]}"

@@ -1,0 +1,65 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apiserver/pkg/admission"
+)
+
+// nodeRestriction holds a node to its own Node, Lease and Pods where only the object's content tells whose they are.
+type nodeRestriction struct{ *admission.Handler }
+
+var _ admission.ValidationInterface = (*nodeRestriction)(nil)
+
+// reservedLabels are left to administrators, so that a node cannot draw workloads to itself that were meant for trusted hosts (KEP-279).
+const reservedLabels = "node-restriction.kubernetes.io/"
+
+func (*nodeRestriction) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	user := a.GetUserInfo()
+	if user == nil || !slices.Contains(user.GetGroups(), "system:nodes") {
+		return nil
+	}
+	node := strings.TrimPrefix(user.GetName(), "system:node:")
+	refuse := func(format string, args ...any) error {
+		return admission.NewForbidden(a, fmt.Errorf("node %s "+format, append([]any{node}, args...)...))
+	}
+	switch obj := a.GetObject().(type) {
+	case *corev1.Node:
+		if obj.Name != node {
+			return refuse("cannot create or change node %s", obj.Name)
+		}
+		old, _ := a.GetOldObject().(*corev1.Node)
+		if old == nil {
+			old = &corev1.Node{}
+		} else if !equality.Semantic.DeepEqual(obj.Spec.Taints, old.Spec.Taints) {
+			return refuse("cannot change its taints")
+		} else if !equality.Semantic.DeepEqual(obj.OwnerReferences, old.OwnerReferences) {
+			return refuse("cannot change its owner references")
+		}
+		for key, value := range obj.Labels {
+			if strings.HasPrefix(key, reservedLabels) && old.Labels[key] != value {
+				return refuse("cannot set the label %s", key)
+			}
+		}
+	case *coordinationv1.Lease:
+		if obj.Name != node {
+			return refuse("cannot touch the lease %s", obj.Name)
+		}
+	case *corev1.Pod:
+		if a.GetOperation() == admission.Create {
+			if obj.Annotations[corev1.MirrorPodAnnotationKey] == "" {
+				return refuse("can only create mirror pods of its static pods")
+			}
+			if obj.Spec.NodeName != node {
+				return refuse("can only create pods with spec.nodeName set to itself, not %q", obj.Spec.NodeName)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+)
+
+// NodeGraph tells what belongs to a node.
+type NodeGraph interface {
+	// PodOnNode tells whether the Pod is assigned to the node.
+	PodOnNode(ctx context.Context, node, namespace, pod string) bool
+	// Uses tells whether a Pod that is assigned to the node uses the object: resource is configmaps, secrets, serviceaccounts, persistentvolumeclaims.
+	Uses(ctx context.Context, node, resource, namespace, name string) bool
+}
+
+func nodeName(user string) (string, bool) {
+	name, ok := strings.CutPrefix(user, UserNode)
+	return name, ok && name != ""
+}
+
+// judgeNode says why the node may not make the request, or nothing when it may. What it may is what running its own Pods takes.
+func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.Attributes) string {
+	resource, verb, name, ns, sub := a.GetResource(), a.GetVerb(), a.GetName(), a.GetNamespace(), a.GetSubresource()
+	can := func(verbs ...string) bool { return slices.Contains(verbs, verb) }
+	refuse := fmt.Sprintf("node %s may not %s %s", node, verb, strings.TrimSuffix(resource+"/"+sub, "/"))
+	allow := func(ok bool, detail string) string {
+		if ok {
+			return ""
+		}
+		return refuse + ": " + detail
+	}
+	switch a.GetAPIGroup() + "/" + resource {
+	case "/nodes":
+		switch {
+		case can("get", "list", "watch"):
+			return ""
+		case can("create") && sub == "":
+			// A create names its object in the body only; admission compares it.
+			return ""
+		case can("update", "patch") && (sub == "" || sub == "status"):
+			return allow(name == node, "it can change its own Node only")
+		}
+	case "coordination.k8s.io/leases":
+		switch {
+		case ns != "kube-node-lease":
+			return refuse + ": its Lease is in the namespace kube-node-lease"
+		case can("create") && (name == "" || name == node):
+			return ""
+		case can("get", "update", "patch", "delete"):
+			return allow(name == node, "it can touch its own Lease only")
+		}
+	case "/pods":
+		switch {
+		case can("list", "watch"):
+			return allow(selectsNode(a, node), "it can see its own Pods only; the field selector spec.nodeName="+node+" is required")
+		case can("get"), can("update", "patch") && sub == "status", can("delete") && sub == "":
+			return allow(graph.PodOnNode(ctx, node, ns, name), fmt.Sprintf("Pod %s/%s is not on it", ns, name))
+		case can("create") && sub == "":
+			// Mirror Pods of static Pods; admission checks that they are bound to the node.
+			return ""
+		}
+	case "/configmaps", "/secrets", "/persistentvolumeclaims":
+		if can("get") || can("list", "watch") && name != "" {
+			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it uses %s/%s", ns, name))
+		}
+	case "/serviceaccounts":
+		if can("get") && sub == "" || can("create") && sub == "token" {
+			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it runs as %s/%s", ns, name))
+		}
+	case "/services", "discovery.k8s.io/endpointslices", "/namespaces":
+		return allow(can("get", "list", "watch") && sub == "", "it can only read them")
+	case "/events", "events.k8s.io/events":
+		return allow(can("create", "update", "patch"), "it can only report")
+	case "certificates.k8s.io/certificatesigningrequests":
+		return allow(can("create", "get", "list", "watch") && sub == "", "it can only ask for certificates")
+	case "authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews":
+		return allow(can("create"), "it can only ask")
+	}
+	return refuse
+}
+
+// selectsNode tells whether a list or watch is limited to the node's own Pods, or to one Pod by name, which a get of it would be judged by.
+func selectsNode(a authorizer.Attributes, node string) bool {
+	requirements, err := a.GetFieldSelector()
+	if err != nil {
+		return false
+	}
+	for _, r := range requirements {
+		if r.Field == "spec.nodeName" && r.Value == node && (r.Operator == "=" || r.Operator == "==") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,148 @@
+package auth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
+)
+
+// issuer is the name under which the cluster signs ServiceAccount tokens, and their audience when none is asked for; the same as Kubernetes' default.
+const issuer = "https://kubernetes.default.svc.cluster.local"
+
+// maxTokenLife bounds what a request may ask for.
+const maxTokenLife = 365 * 24 * time.Hour
+
+// Tokens issues and verifies ServiceAccount tokens: JSON Web Tokens signed with ES256, whose private claims are those of Kubernetes' bound tokens.
+type Tokens struct {
+	key     *ecdsa.PrivateKey
+	signer  jose.Signer
+	account func(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error)
+	pod     func(ctx context.Context, namespace, name string) (*corev1.Pod, error)
+}
+
+var _ registry.TokenIssuer = (*Tokens)(nil)
+
+// NewTokens signs with key. Lookup must be called before anything is verified.
+func NewTokens(key *ecdsa.PrivateKey) (*Tokens, error) {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, (&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		return nil, fmt.Errorf("signer of ServiceAccount tokens: %w", err)
+	}
+	return &Tokens{key: key, signer: signer}, nil
+}
+
+// Lookup says how the objects that a token speaks of are found: a token ends with its account and with the Pod it is bound to.
+func (t *Tokens) Lookup(account func(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error),
+	pod func(ctx context.Context, namespace, name string) (*corev1.Pod, error),
+) {
+	t.account, t.pod = account, pod
+}
+
+type reference struct {
+	Name string    `json:"name,omitempty"`
+	UID  types.UID `json:"uid,omitempty"`
+}
+
+type privateClaims struct {
+	Kubernetes struct {
+		Namespace      string     `json:"namespace,omitempty"`
+		ServiceAccount reference  `json:"serviceaccount"`
+		Pod            *reference `json:"pod,omitempty"`
+		Node           *reference `json:"node,omitempty"`
+	} `json:"kubernetes.io"`
+}
+
+// Audience implements registry.TokenIssuer.
+func (*Tokens) Audience() string { return issuer }
+
+// Issue implements registry.TokenIssuer.
+func (t *Tokens) Issue(r registry.TokenRequest) (string, time.Time, error) {
+	now := time.Now()
+	expires := now.Add(min(r.Lifetime, maxTokenLife)).Truncate(time.Second)
+	claims := jwt.Claims{
+		Issuer: issuer, Subject: serviceaccount.MakeUsername(r.Account.Namespace, r.Account.Name), Audience: r.Audiences,
+		Expiry: jwt.NewNumericDate(expires), NotBefore: jwt.NewNumericDate(now), IssuedAt: jwt.NewNumericDate(now), ID: string(uuid.NewUUID()),
+	}
+	var private privateClaims
+	private.Kubernetes.Namespace = r.Account.Namespace
+	private.Kubernetes.ServiceAccount = reference{r.Account.Name, r.Account.UID}
+	if r.Pod != nil {
+		private.Kubernetes.Pod = &reference{r.Pod.Name, r.Pod.UID}
+		if r.Pod.Spec.NodeName != "" {
+			private.Kubernetes.Node = &reference{Name: r.Pod.Spec.NodeName}
+		}
+	}
+	token, err := jwt.Signed(t.signer).Claims(claims).Claims(private).Serialize()
+	return token, expires, err
+}
+
+// AuthenticateToken implements authenticator.Token. A token that somebody else issued is not judged; one of ours that is no longer good is an error that says why.
+func (t *Tokens) AuthenticateToken(ctx context.Context, text string) (*authenticator.Response, bool, error) {
+	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		return nil, false, nil
+	}
+	var claims jwt.Claims
+	var private privateClaims
+	if err := token.Claims(t.key.Public(), &claims, &private); err != nil {
+		return nil, false, errors.New("the token is not signed by this cluster")
+	}
+	if err := claims.ValidateWithLeeway(jwt.Expected{Issuer: issuer, Time: time.Now()}, 0); err != nil {
+		return nil, false, fmt.Errorf("the ServiceAccount token of %s: %w", claims.Subject, err)
+	}
+	wanted, ok := authenticator.AudiencesFrom(ctx)
+	if !ok || len(wanted) == 0 {
+		wanted = authenticator.Audiences{issuer}
+	}
+	audiences := wanted.Intersect(authenticator.Audiences(claims.Audience))
+	if len(audiences) == 0 {
+		return nil, false, fmt.Errorf("the ServiceAccount token of %s is for %v, not for this API server", claims.Subject, claims.Audience)
+	}
+	k := private.Kubernetes
+	account, err := t.account(ctx, k.Namespace, k.ServiceAccount.Name)
+	if err := t.alive("ServiceAccount", k.Namespace, k.ServiceAccount, uidOf(account, err), err); err != nil {
+		return nil, false, err
+	}
+	info := serviceaccount.ServiceAccountInfo{
+		Name: k.ServiceAccount.Name, Namespace: k.Namespace, UID: string(k.ServiceAccount.UID), CredentialID: "JTI=" + claims.ID,
+	}
+	if k.Pod != nil {
+		pod, err := t.pod(ctx, k.Namespace, k.Pod.Name)
+		if err := t.alive("Pod", k.Namespace, *k.Pod, uidOf(pod, err), err); err != nil {
+			return nil, false, err
+		}
+		info.PodName, info.PodUID = k.Pod.Name, string(k.Pod.UID)
+	}
+	if k.Node != nil {
+		info.NodeName = k.Node.Name
+	}
+	return &authenticator.Response{User: info.UserInfo(), Audiences: slices.Clone(audiences)}, true, nil
+}
+
+func uidOf(obj interface{ GetUID() types.UID }, err error) types.UID {
+	if err != nil {
+		return ""
+	}
+	return obj.GetUID()
+}
+
+func (*Tokens) alive(kind, namespace string, ref reference, uid types.UID, err error) error {
+	if apierrors.IsNotFound(err) || err == nil && uid != ref.UID {
+		return fmt.Errorf("the token belongs to %s %s/%s, which has been deleted", kind, namespace, ref.Name)
+	}
+	return err
+}

@@ -1,0 +1,72 @@
+package registry
+
+import (
+	"context"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry/columns"
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
+)
+
+func appsGroup() group {
+	return group{gv: appsv1.SchemeGroupVersion, entries: []entry{deployments, replicaSets}}
+}
+
+var deployments = Kind[*appsv1.Deployment]{
+	Resource: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"},
+	New: func() *appsv1.Deployment { return &appsv1.Deployment{} }, NewList: func() runtime.Object { return &appsv1.DeploymentList{} },
+	Columns:   columns.Deployment,
+	HasStatus: true, HasGeneration: true,
+	PrepareUpdate: func(_ context.Context, d, old *appsv1.Deployment) {
+		// What happens to the pod template of a Deployment that goes away must not start another rollout.
+		if old.DeletionTimestamp != nil {
+			d.Spec.Template = old.Spec.Template
+		}
+	},
+	Validate: validation.Deployment, ValidateUpdate: validation.DeploymentUpdate,
+	Scale: &Scale[*appsv1.Deployment]{
+		Get: func(d *appsv1.Deployment) (int32, int32, string) {
+			return replicas(d.Spec.Replicas), d.Status.Replicas, selector(d.Spec.Selector)
+		},
+		Set: func(d *appsv1.Deployment, n int32) { d.Spec.Replicas = &n },
+	},
+}
+
+var replicaSets = Kind[*appsv1.ReplicaSet]{
+	Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
+	New: func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} }, NewList: func() runtime.Object { return &appsv1.ReplicaSetList{} },
+	Columns:   columns.ReplicaSet,
+	HasStatus: true, HasGeneration: true,
+	Validate: validation.ReplicaSet, ValidateUpdate: validation.ReplicaSetUpdate,
+	Fields: func(rs *appsv1.ReplicaSet) fields.Set {
+		return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}
+	},
+	Scale: &Scale[*appsv1.ReplicaSet]{
+		Get: func(rs *appsv1.ReplicaSet) (int32, int32, string) {
+			return replicas(rs.Spec.Replicas), rs.Status.Replicas, selector(rs.Spec.Selector)
+		},
+		Set: func(rs *appsv1.ReplicaSet, n int32) { rs.Spec.Replicas = &n },
+	},
+}
+
+// replicas is the number that a workload asks for; the API's default is one.
+func replicas(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+// selector is the text form of a selector that validation has accepted before.
+func selector(s *metav1.LabelSelector) string {
+	parsed, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return ""
+	}
+	return parsed.String()
+}

@@ -1,0 +1,73 @@
+package registry
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry/defaults"
+)
+
+var (
+	// Scheme knows every served type, each under its version and again under the internal version of its group. The library's
+	// handlers decode to the internal version; with one Go type behind both, that conversion only renames the kind.
+	Scheme = runtime.NewScheme()
+	// ExternalScheme is Scheme without the internal versions, for those who would otherwise take a type's internal name for its own.
+	ExternalScheme = runtime.NewScheme()
+	// Codecs encodes and decodes the types of Scheme as JSON, YAML, protobuf and CBOR. Unknown and duplicate fields are reported as
+	// the request's fieldValidation asks.
+	Codecs = serializer.NewCodecFactory(Scheme, serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
+	// ParameterCodec decodes query parameters.
+	ParameterCodec = runtime.NewParameterCodec(Scheme)
+)
+
+func init() {
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, coordinationv1.AddToScheme, certificatesv1.AddToScheme,
+		authenticationv1.AddToScheme, autoscalingv1.AddToScheme, policyv1.AddToScheme, v1alpha1.AddToScheme,
+		metav1.AddMetaToScheme, metainternalversion.AddToScheme, defaults.Register, addQueryConversions,
+	} {
+		utilruntime.Must(add(Scheme))
+		utilruntime.Must(add(ExternalScheme))
+	}
+	metav1.AddToGroupVersion(Scheme, schema.GroupVersion{Version: "v1"})
+	for _, gv := range Scheme.PrioritizedVersionsAllGroups() {
+		addInternal(gv)
+	}
+}
+
+// metaKinds are the kinds of meta/v1 that every group version registers for itself; the internal versions have their own.
+var metaKinds = func() map[string]bool {
+	s := runtime.NewScheme()
+	gv := schema.GroupVersion{Group: "any", Version: "v1"}
+	metav1.AddToGroupVersion(s, gv)
+	m := map[string]bool{}
+	for kind := range s.KnownTypes(gv) {
+		m[kind] = true
+	}
+	return m
+}()
+
+func addInternal(gv schema.GroupVersion) {
+	internal := schema.GroupVersion{Group: gv.Group, Version: runtime.APIVersionInternal}
+	for kind := range Scheme.KnownTypes(gv) {
+		if metaKinds[kind] || Scheme.Recognizes(internal.WithKind(kind)) {
+			continue
+		}
+		obj, err := Scheme.New(gv.WithKind(kind))
+		utilruntime.Must(err)
+		Scheme.AddKnownTypeWithName(internal.WithKind(kind), obj)
+	}
+}

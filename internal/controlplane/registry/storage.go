@@ -1,0 +1,150 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/cacher"
+	"k8s.io/apiserver/pkg/storage/etcd3"
+	"k8s.io/apiserver/pkg/storage/feature"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+const (
+	// Prefix is the root of all API objects in etcd.
+	Prefix = "/registry"
+	// compactionInterval is the history that etcd keeps of overwritten objects, and with it the time a paged list or a resumed watch may take.
+	compactionInterval = 5 * time.Minute
+	// deleteCollectionWorkers delete the items of one collection side by side.
+	deleteCollectionWorkers = 8
+)
+
+// Storage makes the storage of every resource on one shared etcd client. It is the library's RESTOptionsGetter.
+type Storage struct {
+	client    *kubernetes.Client
+	compactor etcd3.Compactor
+	stop      func()
+}
+
+var _ generic.RESTOptionsGetter = (*Storage)(nil)
+
+// embedded answers for the etcd in this process what the library would otherwise find out by asking an endpoint, of which there is none.
+type embedded struct{ feature.FeatureSupportChecker }
+
+func (embedded) Supports(f storage.Feature) bool { return f == storage.RequestWatchProgress }
+
+func init() { feature.DefaultFeatureSupportChecker = embedded{feature.DefaultFeatureSupportChecker} }
+
+// NewStorage starts the compaction of old revisions on client; Close ends it.
+func NewStorage(client *clientv3.Client) *Storage {
+	kc := &kubernetes.Client{Client: client}
+	kc.Kubernetes = kc
+	kc.KV = etcd3.NewETCDLatencyTracker(client.KV)
+	c := etcd3.NewCompactor(client, compactionInterval, clock.RealClock{}, nil)
+	return &Storage{client: kc, compactor: c, stop: c.Stop}
+}
+
+// Close stops the compaction; the etcd client stays open.
+func (s *Storage) Close() { s.stop() }
+
+// Healthy asks etcd for a key, as the health checks do; the error says what etcd answered.
+func (s *Storage) Healthy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := s.client.KV.Get(ctx, Prefix+"/health"); err != nil {
+		return fmt.Errorf("read from etcd: %w", err)
+	}
+	return nil
+}
+
+// GetRESTOptions implements generic.RESTOptionsGetter.
+func (s *Storage) GetRESTOptions(gr schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
+	cfg := storagebackend.NewDefaultConfig(Prefix, nil)
+	if example != nil {
+		gvks, _, err := Scheme.ObjectKinds(example)
+		if err != nil {
+			return generic.RESTOptions{}, err
+		}
+		version := schema.GroupVersion{Group: gr.Group, Version: gvks[0].Version}
+		for _, gvk := range gvks {
+			if gvk.Version != runtime.APIVersionInternal {
+				version = gvk.GroupVersion()
+			}
+		}
+		codec, versioner, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
+			StorageMediaType:  mediaType(gr.Group),
+			StorageSerializer: Codecs,
+			StorageVersion:    version,
+			MemoryVersion:     schema.GroupVersion{Group: version.Group, Version: runtime.APIVersionInternal},
+			Config:            *cfg,
+		})
+		if err != nil {
+			return generic.RESTOptions{}, fmt.Errorf("storage codec of %s: %w", gr, err)
+		}
+		cfg.Codec, cfg.EncodeVersioner = codec, versioner
+	}
+	prefix := gr.Resource
+	if gr.Group != "" {
+		prefix = gr.Group + "/" + gr.Resource
+	}
+	return generic.RESTOptions{
+		StorageConfig:           cfg.ForResource(gr),
+		Decorator:               s.open,
+		EnableGarbageCollection: true,
+		DeleteCollectionWorkers: deleteCollectionWorkers,
+		ResourcePrefix:          prefix,
+	}, nil
+}
+
+// mediaType is protobuf where the types have it; gitopsd's own have not.
+func mediaType(group string) string {
+	if group == v1alpha1.GroupVersion.Group {
+		return runtime.ContentTypeJSON
+	}
+	return runtime.ContentTypeProtobuf
+}
+
+// open makes the watch cache of one resource over etcd.
+func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix string, key func(runtime.Object) (string, error),
+	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
+) (storage.Interface, factory.DestroyFunc, error) {
+	versioner := storage.APIObjectVersioner{}
+	transformer := c.Transformer
+	if transformer == nil {
+		transformer = identity.NewEncryptCheckTransformer()
+	}
+	raw, err := etcd3.New(s.client, s.compactor, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, transformer,
+		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, versioner), versioner)
+	if err != nil {
+		return nil, nil, err
+	}
+	cached, err := cacher.NewCacherFromConfig(cacher.Config{
+		Storage: raw, Versioner: versioner, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
+		ResourcePrefix: resourcePrefix, KeyFunc: key, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs,
+		IndexerFuncs: triggers, Indexers: indexers, Codec: c.Codec,
+	})
+	if err != nil {
+		raw.Close()
+		return nil, nil, err
+	}
+	delegator := cacher.NewCacheDelegator(cached, raw)
+	return delegator, func() {
+		delegator.Stop()
+		cached.Stop()
+		raw.Close()
+	}, nil
+}

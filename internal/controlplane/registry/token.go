@@ -1,0 +1,115 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
+)
+
+// TokenRequest is what a token is to say.
+type TokenRequest struct {
+	Account *corev1.ServiceAccount
+	// Pod ties the token's life to that Pod's; nil for none.
+	Pod       *corev1.Pod
+	Audiences []string
+	Lifetime  time.Duration
+}
+
+// TokenIssuer signs ServiceAccount tokens.
+type TokenIssuer interface {
+	// Issue returns a signed token, and when it ends.
+	Issue(TokenRequest) (token string, expires time.Time, err error)
+	// Audience is what a token is for when the request does not say.
+	Audience() string
+}
+
+// tokenREST is the token subresource of ServiceAccounts.
+type tokenREST struct {
+	accounts *genericregistry.Store
+	registry *Registry
+	issuer   TokenIssuer
+}
+
+var (
+	_ rest.NamedCreater             = (*tokenREST)(nil)
+	_ rest.GroupVersionKindProvider = (*tokenREST)(nil)
+)
+
+func (*tokenREST) New() runtime.Object { return &authenticationv1.TokenRequest{} }
+
+func (*tokenREST) Destroy() {}
+
+func (*tokenREST) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
+	return authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
+}
+
+func (r *tokenREST) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+	req, ok := obj.(*authenticationv1.TokenRequest)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("expected a TokenRequest, got a %T", obj))
+	}
+	if len(req.Spec.Audiences) == 0 {
+		req.Spec.Audiences = []string{r.issuer.Audience()}
+	}
+	if req.Spec.ExpirationSeconds == nil {
+		hour := int64(3600)
+		req.Spec.ExpirationSeconds = &hour
+	}
+	account, err := r.accounts.Get(ctx, name, &metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	req.Name, req.Namespace = name, account.(*corev1.ServiceAccount).Namespace
+	if errs := validation.TokenRequest(req); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), name, errs)
+	}
+	if validate != nil {
+		if err := validate(ctx, obj); err != nil {
+			return nil, err
+		}
+	}
+	t := TokenRequest{
+		Account: account.(*corev1.ServiceAccount), Audiences: req.Spec.Audiences,
+		Lifetime: time.Duration(*req.Spec.ExpirationSeconds) * time.Second,
+	}
+	if ref := req.Spec.BoundObjectRef; ref != nil {
+		if t.Pod, err = r.boundPod(ctx, name, ref); err != nil {
+			return nil, err
+		}
+	}
+	token, expires, err := r.issuer.Issue(t)
+	if err != nil {
+		return nil, apierrors.NewInternalError(fmt.Errorf("token for ServiceAccount %s/%s: %w", req.Namespace, name, err))
+	}
+	out := req.DeepCopy()
+	out.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.NewTime(expires)}
+	return out, nil
+}
+
+func (r *tokenREST) boundPod(ctx context.Context, account string, ref *authenticationv1.BoundObjectReference) (*corev1.Pod, error) {
+	if ref.Kind != "Pod" || ref.APIVersion != "v1" {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("cannot bind a token to a %s of %s: only to a Pod of v1", ref.Kind, ref.APIVersion))
+	}
+	p, err := getPod(ctx, r.registry.Store(corev1.Resource("pods")), ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	if ref.UID != "" && ref.UID != p.UID {
+		return nil, apierrors.NewConflict(corev1.Resource("pods"), ref.Name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record (%s)", ref.UID, p.UID))
+	}
+	if p.Spec.ServiceAccountName != account {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name %q", account, p.Spec.ServiceAccountName))
+	}
+	return p, nil
+}

@@ -1,0 +1,79 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
+)
+
+// objects reads objects for the decisions made about requests, from the same storage that serves them.
+type objects struct{ registry *registry.Registry }
+
+func get[T runtime.Object](ctx context.Context, o objects, resource, namespace, name string) (T, error) {
+	obj, err := o.registry.Store(corev1.Resource(resource)).Get(genericapirequest.WithNamespace(ctx, namespace), name, &metav1.GetOptions{})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	t, ok := obj.(T)
+	if !ok {
+		return t, fmt.Errorf("storage of %s holds a %T", resource, obj)
+	}
+	return t, nil
+}
+
+func (o objects) Namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
+	return get[*corev1.Namespace](ctx, o, "namespaces", "", name)
+}
+
+func (o objects) ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+	return get[*corev1.ServiceAccount](ctx, o, "serviceaccounts", namespace, name)
+}
+
+func (o objects) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	return get[*corev1.Pod](ctx, o, "pods", namespace, name)
+}
+
+func (o objects) SystemSecret(ctx context.Context, name string) (*corev1.Secret, error) {
+	return get[*corev1.Secret](ctx, o, "secrets", metav1.NamespaceSystem, name)
+}
+
+// Services are all Services, read past the cache.
+func (o objects) Services(ctx context.Context) ([]corev1.Service, error) {
+	obj, err := o.registry.Store(corev1.Resource("services")).List(genericapirequest.WithNamespace(ctx, ""), &metainternalversion.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list Services: %w", err)
+	}
+	return obj.(*corev1.ServiceList).Items, nil
+}
+
+// PodOnNode implements auth.NodeGraph.
+func (o objects) PodOnNode(ctx context.Context, node, namespace, name string) bool {
+	p, err := o.Pod(ctx, namespace, name)
+	return err == nil && p.Spec.NodeName == node
+}
+
+// Uses implements auth.NodeGraph. It reads the watch cache: a node learns of its Pods from that same cache, never earlier.
+func (o objects) Uses(ctx context.Context, node, resource, namespace, name string) bool {
+	obj, err := o.registry.Store(corev1.Resource("pods")).List(genericapirequest.WithNamespace(ctx, namespace), &metainternalversion.ListOptions{
+		ResourceVersion: "0", FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node),
+	})
+	if err != nil {
+		return false
+	}
+	pods := obj.(*corev1.PodList).Items
+	for i := range pods {
+		if uses(&pods[i], resource, name) {
+			return true
+		}
+	}
+	return false
+}
