@@ -1,0 +1,125 @@
+package scheduler
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+)
+
+func (s *Scheduler) nodeChanged(old, node *corev1.Node) {
+	change := plugins.Added
+	if old != nil {
+		change = nodeChange(old, node)
+		if change == 0 && apiequality.Semantic.DeepEqual(old.Status.Images, node.Status.Images) {
+			return // a heartbeat
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.snap.SetNode(node)
+	if change != 0 {
+		s.helped(plugins.Event{Change: change, Node: n}, time.Now())
+		s.signal()
+	}
+}
+
+// nodeChange says what of a node changed that filters look at.
+func nodeChange(old, node *corev1.Node) (c plugins.Change) {
+	if !maps.Equal(old.Labels, node.Labels) {
+		c |= plugins.Labels
+	}
+	sameTaints := slices.EqualFunc(old.Spec.Taints, node.Spec.Taints, func(a, b corev1.Taint) bool { return a.MatchTaint(&b) && a.Value == b.Value })
+	if !sameTaints || old.Spec.Unschedulable != node.Spec.Unschedulable {
+		c |= plugins.Taints
+	}
+	if !apiequality.Semantic.DeepEqual(old.Status.Allocatable, node.Status.Allocatable) {
+		c |= plugins.Allocatable
+	}
+	return c
+}
+
+func (s *Scheduler) nodeDeleted(obj any) {
+	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = t.Obj
+	}
+	if node, ok := obj.(*corev1.Node); ok {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.snap.RemoveNode(node.Name)
+	}
+}
+
+func (s *Scheduler) podChanged(pod *corev1.Pod) {
+	switch {
+	case podstate.Finished(pod):
+		s.podGone(pod)
+	case pod.Spec.NodeName != "":
+		s.podPlaced(pod)
+	case pod.Spec.SchedulerName == Name && pod.DeletionTimestamp == nil:
+		s.podWaits(pod)
+	default:
+		s.podGone(pod)
+	}
+}
+
+func (s *Scheduler) podDeleted(obj any) {
+	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = t.Obj
+	}
+	if pod, ok := obj.(*corev1.Pod); ok {
+		s.podGone(pod)
+	}
+}
+
+func (s *Scheduler) podPlaced(pod *corev1.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue.Remove(pod.UID)
+	if s.snap.Confirm(pod, pod.Spec.NodeName) {
+		return
+	}
+	p := snapshot.NewPod(pod)
+	s.snap.Place(p, pod.Spec.NodeName)
+	if n := s.snap.Node(pod.Spec.NodeName); n != nil {
+		s.helped(plugins.Event{Change: plugins.PodPlaced, Node: n, Pod: p}, time.Now())
+		s.signal()
+	}
+}
+
+func (s *Scheduler) podWaits(pod *corev1.Pod) {
+	if len(pod.Spec.SchedulingGates) > 0 {
+		s.podGone(pod)
+		if !says(pod, corev1.PodReasonSchedulingGated, gatedMessage) {
+			// Beside the informer's goroutine, which every other listener would wait for.
+			go s.reportPending(context.Background(), pod, corev1.PodReasonSchedulingGated, gatedMessage)
+		}
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, _, ok := s.snap.Placed(pod.UID); ok {
+		return // a node is chosen and the binding under way
+	}
+	s.queue.Add(snapshot.NewPod(pod), time.Now())
+	s.signal()
+}
+
+// podGone takes a Pod out that no longer needs or takes a place.
+func (s *Scheduler) podGone(pod *corev1.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue.Remove(pod.UID)
+	if p, n := s.snap.Remove(pod.UID); n != nil {
+		s.helped(plugins.Event{Change: plugins.PodGone, Node: n, Pod: p}, time.Now())
+		s.signal()
+	}
+}

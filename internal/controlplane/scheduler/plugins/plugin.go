@@ -1,0 +1,82 @@
+package plugins
+
+import "github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+
+// Filter decides whether nodes can run a Pod.
+//
+// For each Pod the scheduler calls Prepare once. The Check it returns is then asked about nodes one after another, and thrown away with the
+// decision. When no node passed, Explain is asked about each node that this filter turned away, and the Pod waits. Helped is then asked
+// about every change in the cluster, until it says yes for one of the filters that turned the Pod away.
+type Filter interface {
+	// Name is the filter's name in logs and results.
+	Name() string
+	// Prepare looks at the Pod alone and returns nil if the filter has nothing to say about it.
+	Prepare(pod *snapshot.Pod, s *snapshot.Snapshot) Check
+	// Helped says whether a Pod that this filter turned away might pass after the event. No is a promise: the Pod is not looked at again for it.
+	Helped(pod *snapshot.Pod, e Event) bool
+}
+
+// Check answers for one Pod.
+type Check interface {
+	// Passes says whether the node can run the Pod. It is called for thousands of nodes in a row and should not allocate.
+	Passes(n *snapshot.Node) bool
+	// Explain says why a node does not pass, one short reason for each thing that is wrong, so that equal reasons of many nodes can be counted.
+	Explain(n *snapshot.Node) []string
+}
+
+// Score compares nodes that can all run the Pod.
+type Score interface {
+	Name() string
+	// Prepare looks at the Pod and at the nodes in question, and returns nil if the score has no preference among them.
+	Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []*snapshot.Node) Rating
+}
+
+// Rating rates a node from 0 (worst) to MaxRating (best).
+type Rating func(n *snapshot.Node) int64
+
+// MaxRating is the best that one score can give.
+const MaxRating = 100
+
+// Weighted is a score and how much it counts.
+type Weighted struct {
+	Score
+	Weight int64
+}
+
+// Change is what about a node changed.
+type Change uint
+
+// Changes of a node; several may come at once.
+const (
+	Added       Change = 1 << iota // it is new, or back
+	Labels                         // its labels
+	Taints                         // its taints, or whether it takes Pods at all
+	Allocatable                    // what it offers
+	PodGone                        // a Pod on it ended or was deleted
+	PodPlaced                      // a Pod was put on it
+)
+
+// Event is a change in the cluster that might let a waiting Pod run.
+type Event struct {
+	Change Change
+	Node   *snapshot.Node // as it is now
+	Pod    *snapshot.Pod  // for PodGone and PodPlaced
+}
+
+// Filters are all filters in the order they are asked: the cheap ones first, and before the others those whose reason, if several apply, says most.
+func Filters() []Filter {
+	return []Filter{Unschedulable{}, NodeAffinity{}, TaintToleration{}, NodePorts{}, Fit{}, TopologySpread{}}
+}
+
+// Scores are all scores with their weights.
+func Scores() []Weighted {
+	return []Weighted{
+		{TaintPreference{}, 3},
+		{AffinityPreference{}, 2},
+		{WorkloadSpread{}, 2},
+		{TopologyPreference{}, 2},
+		{LeastAllocated{}, 1},
+		{Balanced{}, 1},
+		{ImageLocality{}, 1},
+	}
+}

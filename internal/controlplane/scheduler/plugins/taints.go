@@ -1,0 +1,80 @@
+package plugins
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+)
+
+// TaintToleration turns away from nodes with a NoSchedule or NoExecute taint that the Pod does not tolerate.
+type TaintToleration struct{}
+
+var _ Filter = TaintToleration{}
+
+// Name is the filter's name.
+func (TaintToleration) Name() string { return "TaintToleration" }
+
+// Prepare always applies: a Pod without tolerations tolerates nothing.
+func (TaintToleration) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot) Check {
+	return taintCheck{pod.Object.Spec.Tolerations}
+}
+
+// Helped by a node whose taints the Pod tolerates.
+func (TaintToleration) Helped(pod *snapshot.Pod, e Event) bool {
+	return e.Change&(Added|Taints) != 0 && taintCheck{pod.Object.Spec.Tolerations}.Passes(e.Node)
+}
+
+type taintCheck struct{ tolerations []corev1.Toleration }
+
+func (c taintCheck) Passes(n *snapshot.Node) bool { return c.offending(n) == nil }
+
+func (c taintCheck) Explain(n *snapshot.Node) []string {
+	t := c.offending(n)
+	return []string{fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value)}
+}
+
+func (c taintCheck) offending(n *snapshot.Node) *corev1.Taint {
+	taints := n.Object.Spec.Taints
+	for i := range taints {
+		if taints[i].Effect != corev1.TaintEffectPreferNoSchedule && !tolerates(c.tolerations, &taints[i]) {
+			return &taints[i]
+		}
+	}
+	return nil
+}
+
+// TaintPreference prefers nodes with few PreferNoSchedule taints that the Pod does not tolerate.
+type TaintPreference struct{}
+
+var _ Score = TaintPreference{}
+
+// Name is the score's name.
+func (TaintPreference) Name() string { return "TaintPreference" }
+
+// Prepare counts, and has no preference where no node has such a taint.
+func (TaintPreference) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot, nodes []*snapshot.Node) Rating {
+	count := func(n *snapshot.Node) (bad int64) {
+		taints := n.Object.Spec.Taints
+		for i := range taints {
+			if taints[i].Effect == corev1.TaintEffectPreferNoSchedule && !tolerates(pod.Object.Spec.Tolerations, &taints[i]) {
+				bad++
+			}
+		}
+		return bad
+	}
+	return fewest(nodes, count)
+}
+
+// fewest rates nodes by how far their count is below the highest one; nil if all counts are 0.
+func fewest(nodes []*snapshot.Node, count func(*snapshot.Node) int64) Rating {
+	var most int64
+	for _, n := range nodes {
+		most = max(most, count(n))
+	}
+	if most == 0 {
+		return nil
+	}
+	return func(n *snapshot.Node) int64 { return MaxRating * (most - min(most, count(n))) / most }
+}

@@ -1,0 +1,224 @@
+package queue
+
+import (
+	"cmp"
+	"container/heap"
+	"maps"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+)
+
+// Back-off of a Pod that was turned away, doubled with each attempt. It only holds against events that come in quick succession:
+// without one that helps, a Pod stays parked however long ago its last attempt was.
+const (
+	firstBackoff = 100 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+)
+
+// parkedAtMost is after how long a parked Pod is looked at although no event helped it. It is a net under the filters' promises, not part of them.
+const parkedAtMost = 5 * time.Minute
+
+// Entry is a waiting Pod.
+type Entry struct {
+	Pod      *snapshot.Pod
+	Attempts int            // how often it was turned away
+	Filters  core.FilterSet // by which filters, the last time
+	Since    time.Time      // when it was first seen
+
+	place    place
+	seq      uint64    // tells two with the same age apart
+	due      time.Time // end of back-off
+	parkedAt time.Time
+	index    int // in its heap
+}
+
+type place int
+
+const (
+	active place = iota
+	backingOff
+	parked
+)
+
+// Queue holds the waiting Pods. It is not safe for concurrent use.
+type Queue struct {
+	entries map[types.UID]*Entry
+	active  entryHeap
+	backoff entryHeap
+	parked  map[types.UID]*Entry
+	flushAt time.Time // when the longest parked Pod is to be looked at; zero for none
+	seq     uint64
+}
+
+// New makes an empty Queue.
+func New() *Queue {
+	return &Queue{
+		entries: map[types.UID]*Entry{},
+		active: entryHeap{less: func(a, b *Entry) bool {
+			return cmp.Or(cmp.Compare(priority(b), priority(a)), a.Since.Compare(b.Since), cmp.Compare(a.seq, b.seq)) < 0
+		}},
+		backoff: entryHeap{less: func(a, b *Entry) bool { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.seq, b.seq)) < 0 }},
+		parked:  map[types.UID]*Entry{},
+	}
+}
+
+func priority(e *Entry) int32 {
+	if p := e.Pod.Object.Spec.Priority; p != nil {
+		return *p
+	}
+	return 0
+}
+
+// Add takes a Pod in, or the changed object of one that waits already. A parked Pod is looked at again only if its spec or labels changed:
+// its own condition, written by the scheduler, comes back as a change too.
+func (q *Queue) Add(pod *snapshot.Pod, now time.Time) {
+	uid := pod.Object.UID
+	e := q.entries[uid]
+	if e == nil {
+		q.seq++
+		e = &Entry{Pod: pod, Since: now, seq: q.seq}
+		q.entries[uid] = e
+		q.put(e, active)
+		return
+	}
+	changed := e.Pod.Object.Generation != pod.Object.Generation || !sameScheduling(e.Pod, pod)
+	e.Pod = pod
+	switch {
+	case e.place == parked && changed:
+		q.leave(e)
+		q.awaken(e, now)
+	case e.place == active:
+		heap.Fix(&q.active, e.index)
+	}
+}
+
+// Remove takes a Pod out.
+func (q *Queue) Remove(uid types.UID) {
+	if e := q.entries[uid]; e != nil {
+		q.leave(e)
+		delete(q.entries, uid)
+	}
+}
+
+// Len is how many Pods wait, in whatever place.
+func (q *Queue) Len() int { return len(q.entries) }
+
+// Pop takes the next Pod out. When there is none to be looked at now, it returns the time of the next that will be without an event,
+// or the zero time.
+func (q *Queue) Pop(now time.Time) (*Entry, time.Time) {
+	q.flush(now)
+	for q.backoff.Len() > 0 && !q.backoff.items[0].due.After(now) {
+		e := q.backoff.items[0]
+		q.leave(e)
+		q.put(e, active)
+	}
+	if q.active.Len() > 0 {
+		e := heap.Pop(&q.active).(*Entry)
+		delete(q.entries, e.Pod.Object.UID)
+		return e, time.Time{}
+	}
+	next := q.flushAt
+	if q.backoff.Len() > 0 && (next.IsZero() || q.backoff.items[0].due.Before(next)) {
+		next = q.backoff.items[0].due
+	}
+	return nil, next
+}
+
+// Park puts back a Pod, taken out by Pop, for which there is no node.
+func (q *Queue) Park(e *Entry, by core.FilterSet, now time.Time) {
+	e.Attempts++
+	e.Filters = by
+	e.parkedAt = now
+	e.due = now.Add(backoff(e.Attempts))
+	q.entries[e.Pod.Object.UID] = e
+	q.put(e, parked)
+	if q.flushAt.IsZero() {
+		q.flushAt = now.Add(parkedAtMost)
+	}
+}
+
+// Retry puts back a Pod, taken out by Pop, whose binding failed.
+func (q *Queue) Retry(e *Entry, now time.Time) {
+	e.Attempts++
+	e.due = now.Add(backoff(e.Attempts))
+	q.entries[e.Pod.Object.UID] = e
+	q.put(e, backingOff)
+}
+
+// Wake lets those parked Pods be looked at again for which helped says yes.
+func (q *Queue) Wake(helped func(*Entry) bool, now time.Time) {
+	for _, e := range q.parked {
+		if helped(e) {
+			q.leave(e)
+			q.awaken(e, now)
+		}
+	}
+}
+
+// flush lets Pods be looked at again that have been parked for very long.
+func (q *Queue) flush(now time.Time) {
+	if q.flushAt.IsZero() || q.flushAt.After(now) {
+		return
+	}
+	q.flushAt = time.Time{}
+	q.Wake(func(e *Entry) bool {
+		at := e.parkedAt.Add(parkedAtMost)
+		if at.After(now) && (q.flushAt.IsZero() || at.Before(q.flushAt)) {
+			q.flushAt = at
+		}
+		return !at.After(now)
+	}, now)
+}
+
+// awaken puts an entry that is in no place where it may be looked at, as soon as its back-off is over.
+func (q *Queue) awaken(e *Entry, now time.Time) {
+	if e.due.After(now) {
+		q.put(e, backingOff)
+	} else {
+		q.put(e, active)
+	}
+}
+
+func (q *Queue) put(e *Entry, p place) {
+	e.place = p
+	switch p {
+	case active:
+		heap.Push(&q.active, e)
+	case backingOff:
+		heap.Push(&q.backoff, e)
+	case parked:
+		q.parked[e.Pod.Object.UID] = e
+	}
+}
+
+func (q *Queue) leave(e *Entry) {
+	switch e.place {
+	case active:
+		heap.Remove(&q.active, e.index)
+	case backingOff:
+		heap.Remove(&q.backoff, e.index)
+	case parked:
+		delete(q.parked, e.Pod.Object.UID)
+	}
+}
+
+func backoff(attempts int) time.Duration {
+	d := firstBackoff
+	for range attempts - 1 {
+		if d *= 2; d >= lastBackoff {
+			return lastBackoff
+		}
+	}
+	return d
+}
+
+// sameScheduling compares what may change on an unbound Pod and matters here.
+func sameScheduling(a, b *snapshot.Pod) bool {
+	x, y := a.Object, b.Object
+	return len(x.Spec.Tolerations) == len(y.Spec.Tolerations) && maps.Equal(x.Labels, y.Labels) &&
+		maps.Equal(x.Spec.NodeSelector, y.Spec.NodeSelector) && a.Requests.MilliCPU == b.Requests.MilliCPU && a.Requests.Memory == b.Requests.Memory
+}

@@ -1,0 +1,167 @@
+package snapshot
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Snapshot holds all nodes. It is not safe for concurrent use.
+type Snapshot struct {
+	nodes  []*Node // those with an Object, in no particular order
+	byName map[string]*Node
+	placed map[types.UID]*placement
+	images map[string]int // on how many nodes each image is
+	zones  map[string]int // how many nodes each zone has
+}
+
+type placement struct {
+	pod     *Pod
+	node    string
+	assumed bool // decided here, not yet seen from the API server
+}
+
+// New makes an empty Snapshot.
+func New() *Snapshot {
+	return &Snapshot{byName: map[string]*Node{}, placed: map[types.UID]*placement{}, images: map[string]int{}, zones: map[string]int{}}
+}
+
+// Nodes are all nodes that exist. The slice is the Snapshot's own.
+func (s *Snapshot) Nodes() []*Node { return s.nodes }
+
+// Node returns a node by name, or nil.
+func (s *Snapshot) Node(name string) *Node {
+	if n := s.byName[name]; n != nil && n.Object != nil {
+		return n
+	}
+	return nil
+}
+
+// ImageNodes is on how many nodes an image is.
+func (s *Snapshot) ImageNodes(name string) int { return s.images[name] }
+
+// Zones is the number of zones that nodes are in.
+func (s *Snapshot) Zones() int { return len(s.zones) }
+
+// SetNode takes in a node that is new or has changed.
+func (s *Snapshot) SetNode(obj *corev1.Node) *Node {
+	n := s.byName[obj.Name]
+	if n == nil {
+		n = newNode()
+		s.byName[obj.Name] = n
+	}
+	s.count(n, -1)
+	n.setObject(obj)
+	s.count(n, 1)
+	if n.at < 0 {
+		n.at = len(s.nodes)
+		s.nodes = append(s.nodes, n)
+	}
+	return n
+}
+
+// RemoveNode takes a node out. Pods on it stay known, for the node may come back before they go.
+func (s *Snapshot) RemoveNode(name string) {
+	n := s.byName[name]
+	if n == nil || n.Object == nil {
+		return
+	}
+	s.count(n, -1)
+	last := len(s.nodes) - 1
+	s.nodes[n.at] = s.nodes[last]
+	s.nodes[n.at].at = n.at
+	s.nodes[last] = nil
+	s.nodes = s.nodes[:last]
+	n.at, n.Object = -1, nil
+	if len(n.Pods) == 0 {
+		delete(s.byName, name)
+	}
+}
+
+// count adds what a node contributes to the sums over nodes, times 1 or -1.
+func (s *Snapshot) count(n *Node, times int) {
+	if n.Object == nil {
+		return
+	}
+	for name := range n.Images {
+		if s.images[name] += times; s.images[name] == 0 {
+			delete(s.images, name)
+		}
+	}
+	if n.Zone != "" {
+		if s.zones[n.Zone] += times; s.zones[n.Zone] == 0 {
+			delete(s.zones, n.Zone)
+		}
+	}
+}
+
+// Assume puts a Pod on the node that was chosen for it, before the API server knows.
+func (s *Snapshot) Assume(p *Pod, node string) { s.place(p, node, true) }
+
+// Place puts a Pod on the node that the API server says it is on, whatever was assumed.
+func (s *Snapshot) Place(p *Pod, node string) { s.place(p, node, false) }
+
+func (s *Snapshot) place(p *Pod, node string, assumed bool) {
+	s.Remove(p.Object.UID)
+	n := s.byName[node]
+	if n == nil {
+		n = newNode()
+		s.byName[node] = n
+	}
+	n.add(p)
+	s.placed[p.Object.UID] = &placement{pod: p, node: node, assumed: assumed}
+}
+
+// Remove takes a Pod off its node and returns both; the node is nil if the Pod was on none, or the node does not exist.
+func (s *Snapshot) Remove(uid types.UID) (*Pod, *Node) {
+	was := s.placed[uid]
+	if was == nil {
+		return nil, nil
+	}
+	delete(s.placed, uid)
+	n := s.byName[was.node]
+	n.remove(was.pod)
+	if n.Object == nil {
+		if len(n.Pods) == 0 {
+			delete(s.byName, was.node)
+		}
+		return was.pod, nil
+	}
+	return was.pod, n
+}
+
+// Placed says where a Pod is, and whether that is only assumed.
+func (s *Snapshot) Placed(uid types.UID) (node string, assumed, ok bool) {
+	if was := s.placed[uid]; was != nil {
+		return was.node, was.assumed, true
+	}
+	return "", false, false
+}
+
+// Confirm takes in what the API server says about a Pod that is known to be on that node, and needs the same as before. It is false otherwise.
+func (s *Snapshot) Confirm(pod *corev1.Pod, node string) bool {
+	was := s.placed[pod.UID]
+	if was == nil || was.node != node || !sameNeeds(was.pod.Object, pod) {
+		return false
+	}
+	was.assumed = false
+	was.pod.Object = pod
+	return true
+}
+
+// sameNeeds compares what of a bound Pod can change and matters here: its labels, whether it is being deleted, and its requests, which can only change with
+// its generation or while a resize is reported.
+func sameNeeds(a, b *corev1.Pod) bool {
+	return a.Generation == b.Generation && (a.DeletionTimestamp == nil) == (b.DeletionTimestamp == nil) && maps.Equal(a.Labels, b.Labels) &&
+		!resizing(a) && !resizing(b)
+}
+
+func resizing(p *corev1.Pod) bool {
+	for i := range p.Status.Conditions {
+		if t := p.Status.Conditions[i].Type; t == corev1.PodResizePending || t == corev1.PodResizeInProgress {
+			return true
+		}
+	}
+	return false
+}
