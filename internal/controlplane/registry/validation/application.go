@@ -1,0 +1,202 @@
+package validation
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// minInterval keeps one Application from hammering its Git server.
+const minInterval = time.Second
+
+// Application says what may be created.
+func Application(obj *v1alpha1.Application) field.ErrorList {
+	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
+	// The label gitopsd.io/application holds "<namespace>.<name>" on every object that is applied.
+	errs = append(errs, labelValue(metadataPath.Child("name"), obj.Namespace+"."+obj.Name)...)
+	spec := &obj.Spec
+	errs = append(errs, gitSource(specPath.Child("source"), &spec.Source)...)
+	errs = append(errs, duration(specPath.Child("interval"), spec.Interval, minInterval)...)
+	if spec.TargetNamespace != "" {
+		errs = append(errs, dnsLabel(specPath.Child("targetNamespace"), spec.TargetNamespace)...)
+	}
+	if spec.ServiceAccountName != "" {
+		errs = append(errs, dnsSubdomain(specPath.Child("serviceAccountName"), spec.ServiceAccountName)...)
+	}
+	errs = append(errs, oneOf(specPath.Child("drift"), spec.Drift, v1alpha1.DriftReport, v1alpha1.DriftRevert)...)
+	for i := range spec.IgnoreDifferences {
+		errs = append(errs, ignoreDifference(specPath.Child("ignoreDifferences").Index(i), &spec.IgnoreDifferences[i])...)
+	}
+	errs = append(errs, dependencies(specPath.Child("dependsOn"), obj)...)
+	errs = append(errs, duration(specPath.Child("healthTimeout"), spec.HealthTimeout, time.Second)...)
+	return append(errs, oneOf(specPath.Child("onFailure"), spec.OnFailure, v1alpha1.FailureHold, v1alpha1.FailureRollback)...)
+}
+
+func duration(at *field.Path, d *metav1.Duration, least time.Duration) field.ErrorList {
+	if d != nil && d.Duration < least {
+		return field.ErrorList{field.Invalid(at, d.Duration.String(), "must be at least "+least.String())}
+	}
+	return nil
+}
+
+func gitSource(at *field.Path, source *v1alpha1.Source) field.ErrorList {
+	errs := repoURL(at.Child("repoURL"), source.RepoURL)
+	errs = append(errs, gitRef(at.Child("ref"), source.Ref)...)
+	errs = append(errs, relativePath(at.Child("path"), source.Path)...)
+	if source.SecretRef != nil {
+		if source.SecretRef.Name == "" {
+			errs = append(errs, field.Required(at.Child("secretRef", "name"), ""))
+		} else {
+			errs = append(errs, dnsSubdomain(at.Child("secretRef", "name"), source.SecretRef.Name)...)
+		}
+	}
+	return errs
+}
+
+// scpLike is ssh's short form, user@host:path.
+var scpLike = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:[^/].*$|^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:/.+$`)
+
+func repoURL(at *field.Path, raw string) field.ErrorList {
+	const forms = "must be an https, http, ssh, git or file URL, or user@host:path"
+	if raw == "" {
+		return field.ErrorList{field.Required(at, forms)}
+	}
+	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return field.ErrorList{field.Invalid(at, raw, "must not contain spaces or control characters")}
+	}
+	if !strings.Contains(raw, "://") {
+		if scpLike.MatchString(raw) {
+			return nil
+		}
+		return field.ErrorList{field.Invalid(at, raw, forms)}
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return field.ErrorList{field.Invalid(at, raw, forms)}
+	}
+	if _, set := u.User.Password(); set {
+		// The object is readable for many more people than a Secret is; nor is the value repeated here.
+		return field.ErrorList{field.Invalid(at, u.Redacted(), "must not contain a password: put it into a Secret and name that in spec.source.secretRef")}
+	}
+	switch u.Scheme {
+	case "https", "http", "ssh", "git":
+		if u.Host == "" {
+			return field.ErrorList{field.Invalid(at, raw, "must name a host")}
+		}
+	case "file":
+		if u.Host != "" || u.Path == "" {
+			return field.ErrorList{field.Invalid(at, raw, "must have the form file:///path")}
+		}
+	default:
+		return field.ErrorList{field.NotSupported(at, u.Scheme, []string{"file", "git", "http", "https", "ssh"})}
+	}
+	return nil
+}
+
+var fullHash = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
+func gitRef(at *field.Path, ref v1alpha1.Ref) field.ErrorList {
+	var errs field.ErrorList
+	set := 0
+	for _, f := range []struct{ name, value string }{{"branch", ref.Branch}, {"tag", ref.Tag}, {"commit", ref.Commit}} {
+		if f.value == "" {
+			continue
+		}
+		set++
+		if f.name == "commit" {
+			if !fullHash.MatchString(f.value) {
+				errs = append(errs, field.Invalid(at.Child(f.name), f.value, "must be a full commit hash: 40 lower case hexadecimal digits"))
+			}
+		} else if complaint := refName(f.value); complaint != "" {
+			errs = append(errs, field.Invalid(at.Child(f.name), f.value, complaint))
+		}
+	}
+	if set > 1 {
+		errs = append(errs, field.Invalid(at, fmt.Sprintf("%+v", ref), "may not have more than one of `branch`, `tag` and `commit`"))
+	}
+	return errs
+}
+
+// refName holds the rules of git-check-ref-format(1).
+func refName(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`~^:?*[\`, r) }) {
+		return `must not contain spaces, control characters or any of ~^:?*[\`
+	}
+	if strings.HasPrefix(name, "-") || strings.HasSuffix(name, ".") || name == "@" || strings.Contains(name, "..") || strings.Contains(name, "@{") {
+		return "is no valid name of a Git reference"
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
+			return "is no valid name of a Git reference"
+		}
+	}
+	return ""
+}
+
+func ignoreDifference(at *field.Path, rule *v1alpha1.IgnoreDifference) field.ErrorList {
+	errs := required(at.Child("kind"), rule.Kind)
+	if rule.Group != "" {
+		errs = append(errs, dnsSubdomain(at.Child("group"), rule.Group)...)
+	}
+	if rule.Namespace != "" {
+		errs = append(errs, dnsLabel(at.Child("namespace"), rule.Namespace)...)
+	}
+	if len(rule.Fields) == 0 {
+		errs = append(errs, field.Required(at.Child("fields"), "must name at least one field, such as spec.replicas"))
+	}
+	for i, f := range rule.Fields {
+		at := at.Child("fields").Index(i)
+		first, _, _ := strings.Cut(f, ".")
+		switch {
+		case f == "":
+			errs = append(errs, field.Required(at, ""))
+		case strings.HasPrefix(f, ".") || strings.HasPrefix(f, "/") || strings.HasSuffix(f, ".") || strings.Contains(f, ".."):
+			errs = append(errs, field.Invalid(at, f, "must be a path such as spec.replicas"))
+		case first == "apiVersion" || first == "kind":
+			errs = append(errs, field.Invalid(at, f, "cannot differ: it says which object this is"))
+		}
+	}
+	return errs
+}
+
+func dependencies(at *field.Path, obj *v1alpha1.Application) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, dependency := range obj.Spec.DependsOn {
+		at := at.Index(i).Child("name")
+		switch {
+		case dependency.Name == "":
+			errs = append(errs, field.Required(at, ""))
+			continue
+		case dependency.Name == obj.Name:
+			errs = append(errs, field.Invalid(at, dependency.Name, "must not be the Application itself: it would wait for ever"))
+		case seen[dependency.Name]:
+			errs = append(errs, field.Duplicate(at, dependency.Name))
+		}
+		errs = append(errs, dnsSubdomain(at, dependency.Name)...)
+		seen[dependency.Name] = true
+	}
+	return errs
+}
+
+// ApplicationUpdate says what an Application may be replaced with. Any of it may change: what an earlier source created is in
+// the status, and is pruned.
+func ApplicationUpdate(obj, old *v1alpha1.Application) field.ErrorList {
+	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
+	return append(errs, Application(obj)...)
+}
+
+// ApplicationStatusUpdate says what the GitOps engine may report.
+func ApplicationStatusUpdate(obj, old *v1alpha1.Application) field.ErrorList {
+	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
+	errs = append(errs, nonNegative(statusPath.Child("observedGeneration"), obj.Status.ObservedGeneration)...)
+	return append(errs, metav1validation.ValidateConditions(obj.Status.Conditions, statusPath.Child("conditions"))...)
+}
