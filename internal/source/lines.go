@@ -31,6 +31,20 @@ func (l lineMap) find(content any, field string) int {
 	return int(l[pos])
 }
 
+// lookup returns the value at field.
+func lookup(content any, field string) (any, bool) {
+	v := content
+	rest := strings.TrimPrefix(strings.TrimSpace(field), ".")
+	for rest != "" {
+		child, _, after, ok := step(v, rest)
+		if !ok {
+			return nil, false
+		}
+		v, rest = child, after
+	}
+	return v, true
+}
+
 // step goes one step down from v. skip is how many entries of the line map lie between v's own and the child's.
 func step(v any, path string) (child any, skip int, after string, ok bool) {
 	switch v := v.(type) {

@@ -54,6 +54,9 @@ func (o *Object) Name() string {
 // the line of the closest parent that Git does set.
 func (o *Object) Line(field string) int { return o.lines.find(o.Content, field) }
 
+// Value returns the value of a field, given as for Line.
+func (o *Object) Value(field string) (any, bool) { return lookup(o.Content, field) }
+
 // Position is "file:line" of the object's beginning.
 func (o *Object) Position() string { return fmt.Sprintf("%s:%d", o.Origin.File, o.Origin.Line) }
 

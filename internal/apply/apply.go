@@ -1,0 +1,137 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/health"
+)
+
+// Result is one object that was written.
+type Result struct {
+	// Live is the object as the server returned it.
+	Live *unstructured.Unstructured
+	// Created and Updated say what the write did; neither is true when the object was already as desired.
+	Created, Updated bool
+}
+
+// Apply writes changes in order, several of one class at a time, and stops after the class in which something failed. It returns what was
+// written also when it fails; the error is then an Errors.
+func (c *Cluster) Apply(ctx context.Context, changes []Change, standIn string) (map[diff.Key]Result, error) {
+	byClass := make([][]Change, classes)
+	for _, ch := range changes {
+		k := classOf(ch.Object.Ref.Group, ch.Object.Ref.Kind)
+		byClass[k] = append(byClass[k], ch)
+	}
+	done := make(map[diff.Key]Result, len(changes))
+	for k, group := range byClass {
+		if len(group) == 0 {
+			continue
+		}
+		if err := c.applyClass(ctx, group, done); err != nil {
+			return done, err
+		}
+		if class(k) == classDefinition {
+			if err := c.afterDefinitions(ctx, group, changes, standIn); err != nil {
+				return done, err
+			}
+		}
+	}
+	return done, nil
+}
+
+func (c *Cluster) applyClass(ctx context.Context, group []Change, done map[diff.Key]Result) error {
+	var mu sync.Mutex
+	var errs Errors
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, ch := range group {
+		g.Go(func() error {
+			live, err := c.patch(gctx, ch.Object, ch.desired(), false)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, explain(ch.Object.Source, err)...)
+				return nil
+			}
+			done[ch.Object.Key] = Result{
+				Live:    live,
+				Created: ch.LiveVersion == "",
+				Updated: ch.LiveVersion != "" && live.GetResourceVersion() != ch.LiveVersion,
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are collected
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	return nil
+}
+
+// afterDefinitions waits until new kinds are served, and then does for the objects of those kinds what Preflight could not do.
+func (c *Cluster) afterDefinitions(ctx context.Context, definitions, changes []Change, standIn string) error {
+	for _, d := range definitions {
+		if err := c.established(ctx, d.Object); err != nil {
+			return err
+		}
+	}
+	c.mapper.Forget()
+	var deferred []Change
+	for _, ch := range changes {
+		if ch.Object.Deferred {
+			ch.Object.Deferred = false
+			deferred = append(deferred, ch)
+		}
+	}
+	if len(deferred) == 0 {
+		return nil
+	}
+	return c.Preflight(ctx, deferred, standIn)
+}
+
+// established waits for the watch event that says so; ctx bounds the wait.
+func (c *Cluster) established(ctx context.Context, o *Object) error {
+	if o.Resource.GroupResource() != (schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}) {
+		return nil
+	}
+	w, err := c.of(o.Resource, "").Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", o.Ref.Name).String()})
+	if err != nil {
+		return explain(o.Source, err)
+	}
+	defer w.Stop()
+	last := "no word from the API server"
+	for {
+		select {
+		case <-ctx.Done():
+			return Errors{{Source: o.Source, Message: "the new kind is not served yet: " + last, Temporary: true, Err: ctx.Err()}}
+		case e, open := <-w.ResultChan():
+			if !open {
+				return Errors{{Source: o.Source, Message: "the API server ended the watch before the new kind was served", Temporary: true}}
+			}
+			u, ok := e.Object.(*unstructured.Unstructured)
+			if !ok || e.Type == watch.Error {
+				return Errors{{Source: o.Source, Message: fmt.Sprintf("the API server ended the watch before the new kind was served: %v", e.Object), Temporary: true}}
+			}
+			h := health.Of(u)
+			if h.Status == health.Healthy {
+				return nil
+			}
+			if last = h.Message; h.Status == health.Degraded {
+				return Errors{{Source: o.Source, Message: last}}
+			}
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/internal/source"
+)
+
+// Error is one thing wrong with one object from Git.
+type Error struct {
+	Source *source.Object
+	// Field is the field's path; empty when the object as a whole is meant.
+	Field   string
+	Message string
+	// Temporary says that the same request may succeed later without a change in Git.
+	Temporary bool
+	// Err is what the server answered, if it was asked.
+	Err error
+}
+
+// Error is "file:line: Kind namespace/name: field: message".
+func (e *Error) Error() string {
+	line := e.Source.Origin.Line
+	object := e.Source.String()
+	if e.Field == "" {
+		return fmt.Sprintf("%s:%d: %s: %s", e.Source.Origin.File, line, object, e.Message)
+	}
+	return fmt.Sprintf("%s:%d: %s: %s: %s", e.Source.Origin.File, e.Source.Line(e.Field), object, e.Field, e.Message)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errors is everything found wrong with one commit, one a line, in the order of the files.
+type Errors []*Error
+
+const shownErrors = 20
+
+func (e Errors) Error() string {
+	sorted := slices.Clone(e)
+	slices.SortStableFunc(sorted, func(a, b *Error) int {
+		if c := strings.Compare(a.Source.Origin.File, b.Source.Origin.File); c != 0 {
+			return c
+		}
+		return a.Source.Line(a.Field) - b.Source.Line(b.Field)
+	})
+	var lines []string
+	for i, p := range sorted {
+		if i == shownErrors {
+			lines = append(lines, fmt.Sprintf("and %d more", len(sorted)-i))
+			break
+		}
+		if s := p.Error(); !slices.Contains(lines, s) {
+			lines = append(lines, s)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Temporary says that at least one of the errors may go away by itself.
+func (e Errors) Temporary() bool {
+	return slices.ContainsFunc(e, func(x *Error) bool { return x.Temporary })
+}
+
+var (
+	unknownField   = regexp.MustCompile(`unknown field "([^"]+)"`)
+	duplicateField = regexp.MustCompile(`duplicate field "([^"]+)"`)
+	notDeclared    = regexp.MustCompile(`\.(\S+): field not declared in schema`)
+	wrongType      = regexp.MustCompile(`\.(\S+): expected ([^,]+), got (\S+)`)
+	goField        = regexp.MustCompile(`cannot unmarshal (\S+) into Go struct field [A-Za-z0-9]+\.(\S+) of type (\S+)`)
+	quantity       = regexp.MustCompile(`quantities must match the regular expression`)
+	absentAccount  = regexp.MustCompile(`serviceaccount "([^"]+)" not found`)
+)
+
+// explain turns the server's answer about an object into what its author can act on. The server speaks of Go types, of strict decoding and
+// of schemas; the author wrote a file.
+func explain(s *source.Object, err error) Errors {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return Errors{{Source: s, Message: err.Error(), Temporary: true, Err: err}}
+	}
+	st := status.Status()
+	if found := fieldErrors(s, st.Message); len(found) > 0 {
+		for _, f := range found {
+			f.Err = err
+		}
+		return found
+	}
+	if apierrors.IsInvalid(err) && st.Details != nil && len(st.Details.Causes) > 0 {
+		var out Errors
+		for _, c := range st.Details.Causes {
+			out = append(out, &Error{Source: s, Field: strings.TrimPrefix(c.Field, "<nil>"), Message: remedy(c), Err: err})
+		}
+		return out
+	}
+	e := &Error{Source: s, Message: st.Message, Err: err}
+	switch {
+	case isMissingNamespace(err):
+		e.Field = "metadata.namespace"
+		e.Message = fmt.Sprintf("namespace %q does not exist; add a Namespace object to the commit, or create it first", st.Details.Name)
+		e.Temporary = true
+	case apierrors.HasStatusCause(err, "NamespaceTerminating"):
+		e.Field = "metadata.namespace"
+		e.Message = "the namespace is being deleted; wait until it is gone, or use another"
+		e.Temporary = true
+	case apierrors.IsForbidden(err):
+		e.Message = "refused: " + st.Message
+		e.Temporary = true
+	case apierrors.IsNotFound(err), apierrors.IsMethodNotSupported(err):
+		e.Message = "the cluster no longer serves this kind: " + st.Message
+		e.Temporary = true
+	case apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err),
+		apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
+		e.Temporary = true
+	case apierrors.IsInternalError(err):
+		e.Temporary = true
+	}
+	return Errors{e}
+}
+
+// fieldErrors finds the fields that a message about decoding speaks of.
+func fieldErrors(s *source.Object, message string) Errors {
+	var out Errors
+	add := func(field, text string) {
+		out = append(out, &Error{Source: s, Field: strings.TrimSuffix(field, ":"), Message: text})
+	}
+	for _, m := range unknownField.FindAllStringSubmatch(message, -1) {
+		add(m[1], unknown(s, m[1]))
+	}
+	for _, m := range duplicateField.FindAllStringSubmatch(message, -1) {
+		add(m[1], "is there twice; remove one")
+	}
+	for _, m := range notDeclared.FindAllStringSubmatch(message, -1) {
+		add(m[1], unknown(s, m[1]))
+	}
+	for _, m := range wrongType.FindAllStringSubmatch(message, -1) {
+		add(m[1], mustBe(m[2], s, m[1], m[3]))
+	}
+	for _, m := range goField.FindAllStringSubmatch(message, -1) {
+		add(m[2], mustBe(m[3], s, m[2], m[1]))
+	}
+	if len(out) == 0 && quantity.MatchString(message) {
+		out = append(out, &Error{Source: s, Message: `a quantity cannot be read; write it like "500m", "1.5" or "128Mi"`})
+	}
+	return out
+}
+
+// mustBe says what type a field needs. want is a Go type's name or the schema's word for it.
+func mustBe(want string, s *source.Object, field, got string) string {
+	words := want
+	switch {
+	case strings.HasPrefix(want, "int"), strings.HasPrefix(want, "uint"):
+		words = "a whole number"
+	case strings.HasPrefix(want, "numeric"), strings.HasPrefix(want, "float"):
+		words = "a number"
+	case want == "string":
+		words = "a string; put it in quotes"
+	case want == "bool", want == "boolean":
+		words = "true or false"
+	case strings.HasPrefix(want, "[]"), want == "list":
+		words = "a list"
+	case strings.HasPrefix(want, "map"), strings.Contains(want, "."), want == "struct":
+		words = "a map"
+	}
+	if v, ok := s.Value(field); ok {
+		if text, ok := shortValue(v); ok {
+			return fmt.Sprintf("must be %s, got %s", words, text)
+		}
+	}
+	return fmt.Sprintf("must be %s, got %s", words, strings.TrimSuffix(strings.TrimPrefix(got, "&value."), "{"))
+}
+
+func shortValue(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		if len(v) > 40 {
+			return fmt.Sprintf("%q…", v[:40]), true
+		}
+		return fmt.Sprintf("%q", v), true
+	case map[string]any:
+		return "a map", true
+	case []any:
+		return "a list", true
+	case nil:
+		return "nothing", true
+	case bool, int64, float64:
+		return fmt.Sprint(v), true
+	}
+	return "", false
+}
+
+// remedy adds to a cause what to do, where the server's words leave that open.
+func remedy(c metav1.StatusCause) string {
+	if strings.Contains(c.Message, "field is immutable") {
+		return c.Message + "; it can only be set when the object is created: delete the object, or give the new one another name"
+	}
+	return c.Message
+}
+
+func isMissingNamespace(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !apierrors.IsNotFound(err) {
+		return false
+	}
+	d := status.Status().Details
+	return d != nil && d.Kind == "namespaces"
+}

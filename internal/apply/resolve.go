@@ -1,0 +1,162 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/source"
+)
+
+// Target says for whom objects are applied.
+type Target struct {
+	// Application is the value of the label that marks the objects.
+	Application string
+	// Namespace is where namespaced objects go that name none.
+	Namespace string
+}
+
+// served is how the server, or the commit itself, serves a kind.
+type served struct {
+	resource   schema.GroupVersionResource
+	namespaced bool
+	deferred   bool
+}
+
+// Resolve finds the resource of each object and makes what will be applied. Its error, an Errors, names every object that the cluster cannot
+// hold: of an unknown kind, or defined twice once default namespaces are filled in.
+func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Target) ([]*Object, error) {
+	definitions := definitionsIn(objects)
+	kinds := map[schema.GroupVersionKind]*served{}
+	unknown := map[schema.GroupVersionKind]bool{}
+	var errs Errors
+	out := make([]*Object, 0, len(objects))
+	seen := make(map[diff.Key]*source.Object, len(objects))
+	for _, s := range objects {
+		gvk := s.GroupVersionKind()
+		k, ok := kinds[gvk]
+		if !ok && !unknown[gvk] {
+			// Asking afresh for the first unknown kind is enough for all of them.
+			found, err := c.serve(ctx, gvk, definitions, len(unknown) == 0)
+			if err != nil {
+				return nil, err
+			}
+			if found == nil {
+				unknown[gvk] = true
+			} else {
+				k = found
+				kinds[gvk] = found
+			}
+		}
+		if k == nil {
+			errs = append(errs, c.unknownKind(s))
+			continue
+		}
+		o, err := newObject(s, *k, t)
+		if err != nil {
+			return nil, err
+		}
+		if first, dup := seen[o.Key]; dup {
+			errs = append(errs, &Error{Source: s, Message: fmt.Sprintf("is already defined at %s; remove one of the two", first.Position())})
+			continue
+		}
+		seen[o.Key] = s
+		out = append(out, o)
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return out, nil
+}
+
+func newObject(s *source.Object, k served, t Target) (*Object, error) {
+	gvk := s.GroupVersionKind()
+	namespace := ""
+	if k.namespaced {
+		if namespace = s.Namespace(); namespace == "" {
+			namespace = t.Namespace
+		}
+	}
+	ref := v1alpha1.ObjectRef{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind, Namespace: namespace, Name: s.Name()}
+	o := &Object{Key: diff.KeyOf(ref), Ref: ref, Resource: k.resource, Source: s, Desired: prepare(s, namespace, t.Application), Deferred: k.deferred}
+	h, err := hashOf(o.Desired)
+	if err != nil {
+		return nil, err
+	}
+	o.Hash = h
+	return o, nil
+}
+
+// serve returns nil when neither the server nor the commit serves the kind.
+func (c *Cluster) serve(ctx context.Context, gvk schema.GroupVersionKind, definitions map[schema.GroupVersionKind]served, fresh bool) (*served, error) {
+	d, inCommit := definitions[gvk]
+	m, err := c.mapper.Mapping(ctx, gvk, fresh && !inCommit)
+	switch {
+	case err == nil:
+		return &served{resource: m.Resource, namespaced: m.Scope.Name() == meta.RESTScopeNameNamespace}, nil
+	case !meta.IsNoMatchError(err):
+		return nil, fmt.Errorf("asking the API server for its kinds: %w", err)
+	case inCommit:
+		return &d, nil
+	}
+	return nil, nil
+}
+
+func (c *Cluster) unknownKind(s *source.Object) *Error {
+	gvk := s.GroupVersionKind()
+	e := &Error{Source: s, Field: "kind"}
+	if versions := c.mapper.Versions(gvk.GroupKind()); len(versions) > 0 {
+		slices.Sort(versions)
+		e.Field = "apiVersion"
+		e.Message = fmt.Sprintf("the cluster does not serve %s in %s; use %s", gvk.Kind, gvk.GroupVersion(), strings.Join(versions, " or "))
+		return e
+	}
+	e.Message = fmt.Sprintf("the cluster knows no kind %s in %s; correct apiVersion and kind, or add its CustomResourceDefinition to the commit", gvk.Kind, gvk.GroupVersion())
+	return e
+}
+
+// definitionsIn lists the kinds that CustomResourceDefinitions of the commit define.
+func definitionsIn(objects []*source.Object) map[schema.GroupVersionKind]served {
+	out := map[schema.GroupVersionKind]served{}
+	for _, s := range objects {
+		if gk := s.GroupVersionKind().GroupKind(); gk.Group != "apiextensions.k8s.io" || gk.Kind != "CustomResourceDefinition" {
+			continue
+		}
+		text := func(path ...string) string {
+			v, _, err := unstructured.NestedString(s.Content, path...)
+			if err != nil {
+				return ""
+			}
+			return v
+		}
+		group, kind, plural := text("spec", "group"), text("spec", "names", "kind"), text("spec", "names", "plural")
+		versions, _ := unstructuredList(s.Content, "spec", "versions")
+		for _, v := range versions {
+			m, ok := v.(map[string]any)
+			if !ok {
+				continue
+			}
+			if name, ok := m["name"].(string); ok && m["served"] != false {
+				gv := schema.GroupVersion{Group: group, Version: name}
+				out[gv.WithKind(kind)] = served{resource: gv.WithResource(plural), namespaced: text("spec", "scope") == "Namespaced", deferred: true}
+			}
+		}
+	}
+	return out
+}
+
+func unstructuredList(content map[string]any, path ...string) ([]any, bool) {
+	v, ok, err := unstructured.NestedFieldNoCopy(content, path...)
+	if err != nil || !ok {
+		return nil, false
+	}
+	l, ok := v.([]any)
+	return l, ok
+}
