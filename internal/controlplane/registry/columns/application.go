@@ -1,0 +1,44 @@
+package columns
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// Application shows whether the cluster is what Git says.
+var Application = Table[*v1alpha1.Application]{
+	Columns: []metav1.TableColumnDefinition{
+		name(),
+		text("Sync", "Whether the wanted commit is applied"),
+		text("Health", "Whether everything applied is healthy"),
+		text("Revision", "Commit that is applied"),
+		integer("Drift", "Fields whose live value is not Git's"),
+		age(),
+		wideText("Repo", "Repository"),
+		wideText("Path", "Folder in the repository"),
+	},
+	Row: func(a *v1alpha1.Application) []any {
+		sync := a.Status.Sync
+		if a.Spec.Suspend {
+			sync = orUnknown(sync) + ",Suspended"
+		}
+		path := a.Spec.Source.Path
+		if path == "" {
+			path = "."
+		}
+		return []any{
+			a.Name, orUnknown(sync), orUnknown(a.Status.Health), orNone(shortRevision(a.Status.AppliedRevision)), int64(len(a.Status.Drift)),
+			ageOf(a.CreationTimestamp), a.Spec.Source.RepoURL, path,
+		}
+	},
+}
+
+// shortRevision is as many digits of a commit's hash as people read out to each other.
+func shortRevision(revision string) string {
+	const digits = 8
+	if len(revision) > digits {
+		return revision[:digits]
+	}
+	return revision
+}
