@@ -39,7 +39,7 @@ func coordinationGroup() group {
 
 func gitopsdGroup() group {
 	return group{gv: v1alpha1.GroupVersion, entries: []entry{Kind[*v1alpha1.Application]{
-		Resource: "applications", Singular: "application", ShortNames: []string{"app", "apps"}, Categories: []string{"gitopsd"},
+		Resource: "applications", Singular: "application", ShortNames: []string{"app"}, Categories: []string{"gitopsd"},
 		New: func() *v1alpha1.Application { return &v1alpha1.Application{} }, NewList: func() runtime.Object { return &v1alpha1.ApplicationList{} },
 		Columns:   columns.Application,
 		HasStatus: true, HasGeneration: true,

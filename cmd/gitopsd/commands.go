@@ -1,0 +1,6 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// commands are those of the GitOps engine.
+func commands() []*cobra.Command { return nil }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/serve"
+	"github.com/gitopsd/gitopsd/internal/logging"
+)
+
+// defaultDataDir is where a control plane keeps its state unless told otherwise.
+const defaultDataDir = "/var/lib/gitopsd"
+
+type serveFlags struct {
+	serve.Options
+	clusterCIDR, serviceCIDR string
+	verbose                  bool
+}
+
+func (f *serveFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&f.DataDir, "data-dir", defaultDataDir, "where the control plane keeps its state")
+	flags.StringVar(&f.BindAddress, "bind-address", "0.0.0.0", "address to serve the API on")
+	flags.IntVar(&f.Port, "https-port", 6443, "port to serve the API on; 0 for any")
+	flags.StringVar(&f.Advertise, "advertise-address", "", "address under which nodes reach the API (default: the bind address, or this host's first one)")
+	flags.StringSliceVar(&f.Names, "tls-san", nil, "further names and addresses for the API server's certificate")
+	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "where Pod addresses come from: a /24 for each node")
+	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "where Services' cluster IPs come from")
+	flags.DurationVar(&f.NodeMonitorGracePeriod, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it counts as lost")
+	flags.StringVar(&f.Repo, "repo", "", "URL of the Git repo that says what is to run")
+	flags.StringVar(&f.Branch, "branch", "main", "branch of the repo")
+	flags.StringVar(&f.Path, "path", "", "folder in the repo (default: all of it)")
+	flags.DurationVar(&f.Interval, "interval", time.Minute, "time between two looks at the repo when no webhook comes")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log what the libraries say too")
+}
+
+func (f *serveFlags) complete() error {
+	var err error
+	if f.ClusterCIDR, err = netip.ParsePrefix(f.clusterCIDR); err != nil {
+		return fmt.Errorf("--cluster-cidr: %w", err)
+	}
+	if f.ServiceCIDR, err = netip.ParsePrefix(f.serviceCIDR); err != nil {
+		return fmt.Errorf("--service-cidr: %w", err)
+	}
+	if !f.ServiceCIDR.Addr().Is4() || f.ServiceCIDR.Bits() > 28 {
+		return fmt.Errorf("--service-cidr: %s must be an IPv4 prefix of at most 28 bits", f.ServiceCIDR)
+	}
+	if f.ClusterCIDR.Overlaps(f.ServiceCIDR) {
+		return fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap", f.ClusterCIDR, f.ServiceCIDR)
+	}
+	if f.Port < 0 || f.Port > 65535 {
+		return fmt.Errorf("--https-port: %d is not a port", f.Port)
+	}
+	level := slog.LevelInfo
+	if f.verbose {
+		level = slog.LevelDebug
+	}
+	logging.Setup(os.Stderr, level)
+	return nil
+}
+
+func newServeCommand() *cobra.Command {
+	var f serveFlags
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the control plane",
+		Example: `  gitopsd serve --repo https://git.example.com/home.git --branch main --path clusters/home
+  gitopsd serve --data-dir /srv/gitopsd --bind-address 192.0.2.10`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.complete(); err != nil {
+				return err
+			}
+			return serve.Run(cmd.Context(), f.Options, nil)
+		},
+	}
+	f.register(c.Flags())
+	return c
+}

@@ -1,0 +1,256 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
+	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
+	"github.com/gitopsd/gitopsd/internal/controlplane/server"
+	"github.com/gitopsd/gitopsd/internal/gitops"
+)
+
+// Options are what `gitopsd serve` is told.
+type Options struct {
+	DataDir     string
+	BindAddress string
+	Port        int
+	// Advertise is the address under which nodes reach the API server; empty: the bind address, or this host's first one.
+	Advertise string
+	// Names are further names and addresses in the API server's certificate.
+	Names       []string
+	ClusterCIDR netip.Prefix
+	ServiceCIDR netip.Prefix
+	// NodeMonitorGracePeriod is how long a node's Lease may be overdue before the node counts as lost.
+	NodeMonitorGracePeriod time.Duration
+	// Repo, Branch, Path and Interval describe the first Application; without a Repo there is none.
+	Repo, Branch, Path string
+	Interval           time.Duration
+}
+
+// Run runs the control plane until ctx ends. Started is called when the API answers.
+func Run(ctx context.Context, o Options, started func()) error {
+	begin := time.Now()
+	unlock, err := lock(o.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	listener, err := server.Listen(o.BindAddress, o.Port)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	advertise, err := o.advertise()
+	if err != nil {
+		return err
+	}
+	keys, err := pki.Open(filepath.Join(o.DataDir, "pki"))
+	if err != nil {
+		return err
+	}
+	secret, err := webhookSecret(o.DataDir)
+	if err != nil {
+		return err
+	}
+	webhooks := &lateHandler{}
+	api, err := server.New(ctx, server.Config{
+		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
+		ServiceCIDR: o.ServiceCIDR, Handlers: map[string]http.Handler{"/webhook/": webhooks},
+	})
+	if err != nil {
+		return err
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	if err := writeKubeconfig(filepath.Join(o.DataDir, "admin.kubeconfig"), keys, fmt.Sprintf("https://%s", netip.AddrPortFrom(advertise, uint16(port)))); err != nil {
+		return err
+	}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var components sync.WaitGroup
+	components.Go(func() {
+		select {
+		case <-api.Ready():
+			slog.Info("the API is ready", "address", listener.Addr().String(), "after", time.Since(begin).Round(time.Millisecond))
+			if started != nil {
+				started()
+			}
+		case <-ctx.Done():
+		}
+	})
+	engine, err := newEngine(api, o, secret)
+	if err != nil {
+		return err
+	}
+	webhooks.set(engine.WebhookHandler())
+	components.Go(func() {
+		if err := runComponents(ctx, api, engine, keys, o, netip.AddrPortFrom(advertise, uint16(port))); err != nil && ctx.Err() == nil {
+			cancel(err)
+		}
+	})
+	err = api.Run(ctx)
+	cancel(nil)
+	components.Wait()
+	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	return err
+}
+
+func newEngine(api *server.Server, o Options, secret []byte) (*gitops.Engine, error) {
+	return gitops.New(gitops.Config{RESTConfig: api.ClientConfig(), DataDir: o.DataDir, WebhookSecret: secret})
+}
+
+// runComponents runs everything that is a client of the API, and returns when ctx has ended and all have stopped, or when one cannot start.
+func runComponents(ctx context.Context, api *server.Server, engine *gitops.Engine, keys *pki.PKI, o Options, endpoint netip.AddrPort) error {
+	config := rest.CopyConfig(api.ClientConfig())
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.UserAgent = "gitopsd-controllers"
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	meta, err := metadata.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(withoutManagedFields))
+	events := record.NewBroadcaster(record.WithContext(ctx))
+	defer events.Shutdown()
+	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	recorder := events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "gitopsd"})
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		controllers.Run(ctx, controllers.Config{
+			Client: client, Metadata: meta, Informers: factory, Events: recorder,
+			CA: keys.CA, CAKey: keys.CAKey, ClusterCIDR: o.ClusterCIDR, ServiceCIDR: o.ServiceCIDR,
+			Advertise: []netip.AddrPort{endpoint}, NodeMonitorGracePeriod: o.NodeMonitorGracePeriod,
+		})
+	})
+	wg.Go(func() { scheduler.New(client, factory, recorder).Run(ctx) })
+	factory.Start(ctx.Done())
+	wg.Go(func() { engine.Run(ctx) })
+
+	select {
+	case <-api.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	if err := ensureNodeToken(ctx, client, keys, filepath.Join(o.DataDir, "node-token")); err != nil {
+		return err
+	}
+	if o.Repo != "" {
+		if err := gitops.EnsureRoot(ctx, api.ClientConfig(), o.root()); err != nil {
+			return fmt.Errorf("create the first Application: %w", err)
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (o Options) root() *v1alpha1.Application {
+	return &v1alpha1.Application{
+		ObjectMeta: metav1.ObjectMeta{Name: "root", Namespace: "gitopsd-system"},
+		Spec: v1alpha1.ApplicationSpec{
+			Source:   v1alpha1.Source{RepoURL: o.Repo, Ref: v1alpha1.Ref{Branch: o.Branch}, Path: o.Path},
+			Interval: &metav1.Duration{Duration: o.Interval},
+		},
+	}
+}
+
+// withoutManagedFields keeps out of the informers' memory what no controller looks at.
+func withoutManagedFields(obj any) (any, error) {
+	if m, ok := obj.(metav1.Object); ok {
+		m.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+// advertise is the address that nodes are told.
+func (o Options) advertise() (netip.Addr, error) {
+	for _, text := range []string{o.Advertise, o.BindAddress} {
+		if text == "" {
+			continue
+		}
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return a, fmt.Errorf("address %q: %w", text, err)
+		}
+		if !a.IsUnspecified() {
+			return a, nil
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find this host's address: %w", err)
+	}
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast() {
+			return p.Addr(), nil
+		}
+	}
+	return loopback, nil
+}
+
+// lateHandler serves once its handler is set, and says "try again" before.
+type lateHandler struct {
+	mu sync.RWMutex
+	h  http.Handler
+}
+
+func (l *lateHandler) set(h http.Handler) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.h = h
+}
+
+func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l.mu.RLock()
+	h := l.h
+	l.mu.RUnlock()
+	if h == nil {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "gitopsd is starting", http.StatusServiceUnavailable)
+		return
+	}
+	h.ServeHTTP(w, r)
+}
+
+// webhookSecret reads the key that webhooks are signed with, and makes one at the first start.
+func webhookSecret(dir string) ([]byte, error) {
+	file := filepath.Join(dir, "webhook-secret")
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		text = []byte(randomText("0123456789abcdef", 40))
+		return text, pki.WriteFile(file, text, 0o600)
+	}
+	return text, err
+}
