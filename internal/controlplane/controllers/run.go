@@ -1,0 +1,111 @@
+package controllers
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/apiserverendpoints"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/bootstraptokens"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/csr"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/deployment"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodeipam"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podgc"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/replicaset"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/serviceaccount"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
+)
+
+// Config is what the controllers need.
+type Config struct {
+	// Client, Metadata and Discovery reach the API server as a member of system:masters and without a client-side rate limit.
+	Client    kubernetes.Interface
+	Metadata  metadata.Interface
+	Discovery discovery.DiscoveryInterface
+	// Informers is the process's one factory. Run starts it once every controller has registered with it; whoever else listens on it may
+	// start it as well, before or after.
+	Informers informers.SharedInformerFactory
+	Events    record.EventRecorder
+
+	// CACertificate and CAKey sign node certificates; the certificate is also given to every Namespace.
+	CACertificate *x509.Certificate
+	CAKey         crypto.Signer
+
+	// ClusterCIDR is cut into blocks of NodeCIDRBits, one for the Pods of each Node.
+	ClusterCIDR  netip.Prefix
+	NodeCIDRBits int
+	// KubernetesIP is the cluster IP of the Service default/kubernetes; Advertise and AdvertisePort are where the API server is.
+	KubernetesIP  netip.Addr
+	Advertise     []netip.Addr
+	AdvertisePort int32
+
+	// NodeMonitorGracePeriod is after how long a silent Node is given up; zero for the default.
+	NodeMonitorGracePeriod time.Duration
+	// FinishedPodsKept is how many finished Pods stay; zero for the default.
+	FinishedPodsKept int
+}
+
+// runner is what every controller is.
+type runner interface {
+	Run(ctx context.Context)
+}
+
+// Run starts all controllers, and returns when ctx has ended and they have stopped. Before that it returns only an error in cfg.
+func Run(ctx context.Context, cfg Config) error {
+	all, err := table(cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Informers.StartWithContext(ctx)
+	var wg sync.WaitGroup
+	for _, c := range all {
+		wg.Go(func() { c.Run(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// table lists the controllers.
+func table(cfg Config) ([]runner, error) {
+	if cfg.NodeMonitorGracePeriod == 0 {
+		cfg.NodeMonitorGracePeriod = nodelifecycle.DefaultGrace
+	}
+	if cfg.FinishedPodsKept == 0 {
+		cfg.FinishedPodsKept = podgc.DefaultKept
+	}
+	if len(cfg.Advertise) == 0 {
+		return nil, fmt.Errorf("controllers: no address is advertised for the API server: Pods could not reach it")
+	}
+	pool, err := nodeipam.NewPool(cfg.ClusterCIDR, cfg.NodeCIDRBits)
+	if err != nil {
+		return nil, err
+	}
+	c, f, events := cfg.Client, cfg.Informers, cfg.Events
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cfg.CACertificate.Raw})
+	return []runner{
+		systemnamespaces.New(c, f),
+		serviceaccount.New(c, f, ca),
+		apiserverendpoints.New(c, f, apiserverendpoints.Desired{ClusterIP: cfg.KubernetesIP, Addresses: cfg.Advertise, Port: cfg.AdvertisePort}),
+		bootstraptokens.New(c, f),
+		csr.New(c, f, csr.CA{Certificate: cfg.CACertificate, Key: cfg.CAKey}),
+		nodeipam.New(c, f, events, pool),
+		nodelifecycle.New(c, f, events, cfg.NodeMonitorGracePeriod),
+		deployment.New(c, f, events),
+		replicaset.New(c, f, events),
+		endpointslice.New(c, f, events),
+		podgc.New(c, f, cfg.FinishedPodsKept),
+	}, nil
+}
