@@ -51,6 +51,9 @@ type Options struct {
 	Interval           time.Duration
 }
 
+// nodeCIDRBits is the size of a node's block of Pod addresses: a /24.
+const nodeCIDRBits = 24
+
 // Run runs the control plane until ctx ends. Started is called when the API answers.
 func Run(ctx context.Context, o Options, started func()) error {
 	begin := time.Now()
@@ -144,17 +147,23 @@ func runComponents(ctx context.Context, api *server.Server, engine *gitops.Engin
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
 	recorder := events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "gitopsd"})
 
+	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer cancel(nil)
+	sched := scheduler.New(client, factory, recorder)
 	wg.Go(func() {
-		controllers.Run(ctx, controllers.Config{
-			Client: client, Metadata: meta, Informers: factory, Events: recorder,
-			CA: keys.CA, CAKey: keys.CAKey, ClusterCIDR: o.ClusterCIDR, ServiceCIDR: o.ServiceCIDR,
-			Advertise: []netip.AddrPort{endpoint}, NodeMonitorGracePeriod: o.NodeMonitorGracePeriod,
+		err := controllers.Run(ctx, controllers.Config{
+			Client: client, Metadata: meta, Discovery: client.Discovery(), Informers: factory, Events: recorder,
+			CACertificate: keys.CA, CAKey: keys.CAKey, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
+			KubernetesIP: o.ServiceCIDR.Masked().Addr().Next(), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
+			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod,
 		})
+		if err != nil {
+			cancel(fmt.Errorf("start the controllers: %w", err))
+		}
 	})
-	wg.Go(func() { scheduler.New(client, factory, recorder).Run(ctx) })
-	factory.Start(ctx.Done())
+	wg.Go(func() { sched.Run(ctx) })
 	wg.Go(func() { engine.Run(ctx) })
 
 	select {
@@ -171,6 +180,9 @@ func runComponents(ctx context.Context, api *server.Server, engine *gitops.Engin
 		}
 	}
 	<-ctx.Done()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
 	return nil
 }
 
