@@ -97,7 +97,9 @@ func (t *Tree) Setup(uid string, l Limits) error {
 	}
 	type setting struct{ controller, file, value string }
 	var set []setting
-	add := func(controller, file string, value any) { set = append(set, setting{controller, file, fmt.Sprint(value)}) }
+	add := func(controller, file string, value any) {
+		set = append(set, setting{controller, file, fmt.Sprint(value)})
+	}
 	shares := Shares(l.MilliCPU)
 	if t.Unified() {
 		add("cpu", "cpu.weight", Weight(shares))

@@ -63,9 +63,9 @@ type Result struct {
 	Took   time.Duration
 }
 
-// Ensure makes the image of a container present as its pull policy asks. pulling is called once it is clear that a registry must be asked.
-// Every error is an *Error, but for the context's own.
-func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, creds []Credential, pulling func()) (Result, error) {
+// Ensure makes the image of a container present as its pull policy asks. pulling is called once it is clear that a registry must be asked, and
+// gives the credentials for it. Every error is an *Error, but for the context's own.
+func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, pulling func() (Keyring, error)) (Result, error) {
 	full, err := Normalize(ref)
 	if err != nil {
 		return Result{}, err
@@ -80,9 +80,12 @@ func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, cr
 		return Result{}, &Error{Reason: "ErrImageNeverPull", Err: fmt.Errorf(
 			"container image %q is not present with pull policy of Never; load it (an archive in the node's images directory) or let the policy pull it", ref)}
 	}
-	pulling()
+	ring, err := pulling()
+	if err != nil {
+		return Result{}, &Error{Reason: "ErrImagePull", Err: err}
+	}
 	began := time.Now()
-	img, err := s.Pull(ctx, full, creds)
+	img, err := s.Pull(ctx, full, ring.For(full))
 	return Result{Image: img, Pulled: true, Took: time.Since(began)}, err
 }
 

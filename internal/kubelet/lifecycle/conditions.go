@@ -120,3 +120,36 @@ func missingGates(gates []v1.PodReadinessGate, st *v1.PodStatus) string {
 }
 
 func list(names []string) string { return "[" + strings.Join(names, " ") + "]" }
+
+// Urgent says whether the step from one status to the next is one that somebody waits for: the phase, readiness, or a container that
+// stopped, started or failed. Progress on the way to a first start is not; it may be reported together with what follows.
+func Urgent(before, now *v1.PodStatus) bool {
+	if before.Phase != now.Phase && now.Phase != v1.PodPending {
+		return true
+	}
+	for _, c := range now.Conditions {
+		if c.Type == v1.PodReady && c.Status == v1.ConditionTrue != isTrue(before, v1.PodReady) {
+			return true
+		}
+	}
+	return trouble(now.InitContainerStatuses) || trouble(now.ContainerStatuses)
+}
+
+func isTrue(st *v1.PodStatus, t v1.PodConditionType) bool {
+	for _, c := range st.Conditions {
+		if c.Type == t {
+			return c.Status == v1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func trouble(list []v1.ContainerStatus) bool {
+	for i := range list {
+		s := &list[i].State
+		if s.Terminated != nil || s.Waiting != nil && s.Waiting.Reason != "ContainerCreating" && s.Waiting.Reason != "PodInitializing" {
+			return true
+		}
+	}
+	return false
+}

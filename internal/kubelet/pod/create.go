@@ -1,0 +1,202 @@
+package pod
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
+	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
+	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
+	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
+	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/volume"
+)
+
+// orderInput is what an attempt is made from, as it was when the action began.
+type orderInput struct {
+	pod       *v1.Pod
+	container *v1.Container
+	attempt   int
+	sandbox   step.Sandbox
+	podIPs    []string
+}
+
+// Reasons of failures to create a container.
+const (
+	configError = "CreateContainerConfigError" // what the Pod asks for cannot be worked out
+	createError = "CreateContainerError"       // the node could not do it
+)
+
+// make creates an attempt, and gives the reason to report if it cannot.
+func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, reason string, err error) {
+	o, err := w.order(ctx, in)
+	m = o.Meta
+	if err != nil {
+		return m, configError, err
+	}
+	id := m.ID()
+	streams, err := w.node.Logs.Open(ctx, id, logs.Streams{
+		Log: w.node.LogPath(in.pod, in.container.Name, in.attempt), TTY: in.container.TTY, HasStdin: in.container.Stdin,
+	})
+	if err != nil {
+		return m, createError, err
+	}
+	o.Stdin, o.Stdout, o.Stderr, o.TTY = streams.Stdin(), streams.Stdout(), streams.Stderr(), in.container.TTY
+	if err := w.node.Runtime.Create(ctx, o); err != nil {
+		if runtime.IsDown(err) || ctx.Err() != nil {
+			return m, createError, err
+		}
+		go w.remove(ctx, id)
+		if strings.Contains(err.Error(), "OCI runtime create failed") {
+			return m, startError, err
+		}
+		return m, createError, err
+	}
+	// Logs of the attempt before the last are nobody's any more.
+	if in.attempt >= 2 {
+		os.Remove(w.node.LogPath(in.pod, in.container.Name, in.attempt-2))
+	}
+	return m, "", nil
+}
+
+// order works out what containerd is to create.
+func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error) {
+	pod, c := in.pod, in.container
+	o := runtime.Order{Meta: runtime.Meta{
+		PodUID: string(pod.UID), Name: c.Name, Attempt: in.attempt, SpecHash: lifecycle.SpecHash(c), Sandbox: in.sandbox.ID,
+	}}
+	full, err := image.Normalize(c.Image)
+	if err != nil {
+		return o, err
+	}
+	img, err := w.node.Images.Get(ctx, full)
+	if err != nil {
+		return o, err
+	}
+	if img == nil {
+		return o, fmt.Errorf("image %q was removed from the node before container %s could be created", c.Image, c.Name)
+	}
+	o.Image, o.ImageID = img, img.ID
+
+	facts := w.node.Facts()
+	facts.PodIPs = in.podIPs
+	vars, err := env.Of(pod, c, facts, w.node.Objects.For(ctx, pod.Namespace), w.node.Services(pod.Namespace))
+	if err != nil {
+		return o, err
+	}
+	users, err := w.node.Images.Users(ctx, img)
+	if err != nil {
+		return o, err
+	}
+	sc := spec.Effective(pod, c)
+	user, err := users.Resolve(spec.UserSpec(sc, img.Config.User))
+	if err != nil {
+		return o, fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	if err := spec.CheckNonRoot(sc, user, img.Config); err != nil {
+		return o, fmt.Errorf("%w (pod: %q, container: %s)", err, pod.Name+"_"+pod.Namespace+"("+string(pod.UID)+")", c.Name)
+	}
+	mounts, err := containerMounts(in, vars, sc)
+	if err != nil {
+		return o, fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	input := spec.Input{
+		Host: w.node.Host, Pod: pod, Container: c, Image: img.Config, User: user, Env: vars, Mounts: mounts,
+		Namespaces: in.sandbox.Namespaces, Hostname: in.sandbox.Hostname,
+		Cgroup: w.node.Cgroups.Container(string(pod.UID), o.ID()), Group: string(pod.UID),
+	}
+	o.Spec, err = spec.Build(input)
+	if err != nil {
+		return o, fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	if sc.SeccompProfile != nil && (sc.Privileged == nil || !*sc.Privileged) {
+		if o.Spec.Linux.Seccomp, err = w.node.Seccomp(ctx, sc.SeccompProfile, o.Spec); err != nil {
+			return o, fmt.Errorf("container %s: %w", c.Name, err)
+		}
+	}
+	return o, nil
+}
+
+// containerMounts are the volumes and files that the container sees.
+func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext) ([]specs.Mount, error) {
+	c, s := in.container, &in.sandbox
+	var out []specs.Mount
+	taken := map[string]bool{}
+	for i := range c.VolumeMounts {
+		m := &c.VolumeMounts[i]
+		v, ok := s.Volumes[m.Name]
+		if !ok {
+			return nil, fmt.Errorf("mount %s: the Pod has no volume %q", m.MountPath, m.Name)
+		}
+		source := v.Path
+		sub := m.SubPath
+		if m.SubPathExpr != "" {
+			sub = env.Command([]string{m.SubPathExpr}, vars)[0]
+			if strings.Contains(sub, "$(") {
+				return nil, fmt.Errorf("mount %s: subPathExpr %q refers to a variable that the container does not have", m.MountPath, m.SubPathExpr)
+			}
+		}
+		if sub != "" {
+			source = s.SubPath(c.Name, i)
+			if err := volume.SubPath(v.Path, sub, source); err != nil {
+				return nil, fmt.Errorf("mount %s: %w", m.MountPath, err)
+			}
+		}
+		out = append(out, bindMount(m.MountPath, source, m.ReadOnly || v.ReadOnly, propagation(m.MountPropagation)))
+		taken[m.MountPath] = true
+	}
+	own := func(destination, source string, readOnly bool) {
+		if !taken[destination] {
+			out = append(out, bindMount(destination, source, readOnly, "rprivate"))
+		}
+	}
+	readOnly := sc.ReadOnlyRootFilesystem != nil && *sc.ReadOnlyRootFilesystem
+	own("/etc/hosts", s.Etc("hosts"), readOnly)
+	own("/etc/hostname", s.Etc("hostname"), readOnly)
+	own("/etc/resolv.conf", s.Etc("resolv.conf"), readOnly)
+	own("/dev/shm", s.Shm(), false)
+	if c.TerminationMessagePath != "" {
+		file := s.TerminationLog(c.Name, in.attempt)
+		if err := os.WriteFile(file, nil, 0o666); err != nil {
+			return nil, fmt.Errorf("making its termination message file: %w", err)
+		}
+		if err := os.Chmod(file, 0o666); err != nil { // the container's user may be anybody
+			return nil, fmt.Errorf("making its termination message file: %w", err)
+		}
+		own(c.TerminationMessagePath, file, false)
+	}
+	// A mount within another comes after it.
+	slices.SortStableFunc(out, func(a, b specs.Mount) int {
+		return cmp.Compare(strings.Count(a.Destination, "/"), strings.Count(b.Destination, "/"))
+	})
+	return out, nil
+}
+
+func bindMount(destination, source string, readOnly bool, propagation string) specs.Mount {
+	access := "rw"
+	if readOnly {
+		access = "ro"
+	}
+	return specs.Mount{Destination: destination, Source: source, Type: "bind", Options: []string{"rbind", propagation, access}}
+}
+
+func propagation(p *v1.MountPropagationMode) string {
+	if p != nil {
+		switch *p {
+		case v1.MountPropagationHostToContainer:
+			return "rslave"
+		case v1.MountPropagationBidirectional:
+			return "rshared"
+		}
+	}
+	return "rprivate"
+}

@@ -1,0 +1,54 @@
+package pod
+
+import (
+	"context"
+	"path/filepath"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
+	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
+	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
+	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
+	"github.com/gitopsd/gitopsd/internal/kubelet/status"
+	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+)
+
+// Node is what the workers of a node work with.
+type Node struct {
+	Client   kubernetes.Interface
+	Recorder record.EventRecorder
+	Runtime  *runtime.Runtime
+	Images   *image.Store
+	Logs     *logs.Client
+	Objects  *reference.Objects
+	Status   *status.Writer
+	Cgroups  *cgroup.Tree
+	Plan     step.Plan
+	Host     spec.Host
+
+	Dir    string // of the Pods' directories
+	LogDir string // of the Pods' logs
+
+	// Facts are what the node itself tells Pods; the Pods' own addresses are added.
+	Facts func() env.Facts
+	// Services gives the Services whose addresses a Pod is told by environment variables.
+	Services func(namespace string) []*v1.Service
+	// Seccomp gives the node's default system call filter, and the profile in a file of the node's seccomp directory.
+	Seccomp func(ctx context.Context, profile *v1.SeccompProfile, s *specs.Spec) (*specs.LinuxSeccomp, error)
+}
+
+// LogPath is the log file of a container attempt.
+func (n *Node) LogPath(pod *v1.Pod, container string, attempt int) string {
+	return filepath.Join(n.podLogs(pod), container, itoa(attempt)+".log")
+}
+
+func (n *Node) podLogs(pod *v1.Pod) string {
+	return filepath.Join(n.LogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+}

@@ -1,0 +1,250 @@
+package pod
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
+	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+)
+
+// Set is the workers of all Pods of a node.
+type Set struct {
+	node *Node
+
+	mu      sync.Mutex
+	ctx     context.Context
+	workers map[types.UID]*worker
+	found   map[types.UID][]runtime.State // at start, for workers not yet there
+	wg      sync.WaitGroup
+	up      bool
+}
+
+// NewSet makes a Set.
+func NewSet(n *Node) *Set {
+	return &Set{node: n, workers: map[types.UID]*worker{}}
+}
+
+// Start takes up the Pods that the checkpoints tell of. containerd must answer by now; found are all its containers.
+func (s *Set) Start(ctx context.Context, found []runtime.State) error {
+	s.mu.Lock()
+	s.ctx, s.up = ctx, true
+	s.found = map[types.UID][]runtime.State{}
+	for _, f := range found {
+		s.found[types.UID(f.PodUID)] = append(s.found[types.UID(f.PodUID)], f)
+	}
+	s.mu.Unlock()
+	pods, err := LoadPods(s.node.Dir)
+	if err != nil {
+		slog.Error("some Pods' checkpoints cannot be read", "err", err)
+	}
+	for _, p := range pods {
+		s.Put(p)
+	}
+	return nil
+}
+
+// Wait waits until all workers have ended, after their context has.
+func (s *Set) Wait() { s.wg.Wait() }
+
+// Put takes in a Pod as the API has it.
+func (s *Set) Put(pod *v1.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.workers[pod.UID]; w != nil {
+		w.tell(func() { w.update(pod) })
+		return
+	}
+	if s.ctx == nil || s.ctx.Err() != nil {
+		return
+	}
+	uid := pod.UID
+	w := newWorker(s.node, pod, func() { s.drop(uid) })
+	if len(s.found[uid]) == 0 && pod.DeletionTimestamp == nil && (pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed) {
+		if _, err := os.Stat(w.dir); err != nil {
+			w.tornDown = true // it ended long ago; there is nothing to take up
+		}
+	}
+	s.workers[uid] = w
+	found := s.found[uid]
+	delete(s.found, uid)
+	first := pod
+	s.wg.Go(func() {
+		if err := os.MkdirAll(w.dir, 0o711); err != nil {
+			w.log.Error("making the Pod's directory failed", "err", err)
+		}
+		// The checkpoint is not waited for: if it is lost with this process, nothing has been made that the API does not know of.
+		s.wg.Go(func() {
+			if err := SavePod(w.dir, first); err != nil {
+				w.log.Error("writing the Pod's checkpoint failed", "err", err)
+			}
+		})
+		w.run(s.ctx, found)
+	})
+}
+
+// Remove takes in that the API no longer has a Pod.
+func (s *Set) Remove(pod *v1.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.workers[pod.UID]; w != nil {
+		w.tell(func() { w.vanish(pod) })
+	}
+}
+
+// Keep takes in which Pods there are at all: any other was deleted while nobody watched.
+func (s *Set) Keep(uids map[types.UID]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for uid, w := range s.workers {
+		if !uids[uid] {
+			w.tell(func() { w.vanish(nil) })
+		}
+	}
+}
+
+func (s *Set) drop(uid types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.workers, uid)
+}
+
+// Exit hands the end of a container to the worker concerned.
+func (s *Set) Exit(x runtime.Exit) {
+	s.each(func(w *worker) { w.exit(s.ctx, x) })
+}
+
+// RuntimeDown tells that containerd does not answer.
+func (s *Set) RuntimeDown() {
+	s.mu.Lock()
+	s.up = false
+	s.mu.Unlock()
+	s.each(func(w *worker) { w.runtimeUp = false })
+}
+
+// RuntimeUp tells that containerd answers again, and what it has.
+func (s *Set) RuntimeUp(found []runtime.State) {
+	s.mu.Lock()
+	s.up = true
+	s.mu.Unlock()
+	byPod := map[types.UID][]runtime.State{}
+	for _, f := range found {
+		byPod[types.UID(f.PodUID)] = append(byPod[types.UID(f.PodUID)], f)
+	}
+	s.each(func(w *worker) {
+		w.runtimeUp = true
+		w.resync(s.ctx, byPod[w.pod.UID])
+	})
+}
+
+func (s *Set) each(f func(*worker)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.workers {
+		w.tell(func() { f(w) })
+	}
+}
+
+// Get gives a Pod of this node, with its status as last reported, by namespace and name; nil if there is none.
+func (s *Set) Get(namespace, name string) *v1.Pod {
+	for _, p := range s.List() {
+		if p.Namespace == namespace && p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// List gives the node's Pods, with their statuses as last reported.
+func (s *Set) List() []*v1.Pod {
+	s.mu.Lock()
+	workers := make([]*worker, 0, len(s.workers))
+	for _, w := range s.workers {
+		workers = append(workers, w)
+	}
+	s.mu.Unlock()
+	out := make([]*v1.Pod, 0, len(workers))
+	for _, w := range workers {
+		if p := w.view(); p != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// viewTimeout bounds the wait for a worker that is busy taking up its Pod.
+const viewTimeout = 5 * time.Second
+
+func (w *worker) view() *v1.Pod {
+	ch := make(chan *v1.Pod, 1)
+	w.tell(func() { ch <- w.pod })
+	select {
+	case p := <-ch:
+		return p
+	case <-time.After(viewTimeout):
+		return nil
+	}
+}
+
+// RemoveStrays removes what is left of Pods that nobody knows of: containers, directories, control groups and addresses. It is called once the API has
+// told which Pods there are.
+func (s *Set) RemoveStrays(ctx context.Context, attached []string) error {
+	// Candidates first, then who is known: a Pod that comes meanwhile is in neither or in both.
+	candidates := append(s.node.Cgroups.Pods(), attached...)
+	dirs, err := filepath.Glob(filepath.Join(s.node.Dir, "*"))
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		candidates = append(candidates, filepath.Base(d))
+	}
+	s.mu.Lock()
+	strays := map[string][]runtime.State{}
+	for _, uid := range candidates {
+		if s.workers[types.UID(uid)] == nil {
+			strays[uid] = nil
+		}
+	}
+	for uid, f := range s.found {
+		strays[string(uid)] = f
+	}
+	s.found = nil
+	s.mu.Unlock()
+
+	for uid, containers := range strays {
+		slog.Info("removing what is left of a Pod that is gone", "uid", uid, "containers", len(containers))
+		for _, c := range containers {
+			if err := s.node.Runtime.Delete(ctx, c.ID); err != nil {
+				return fmt.Errorf("removing what is left of Pod %s: %w", uid, err)
+			}
+			if err := s.node.Logs.Close(ctx, c.ID); err != nil {
+				return fmt.Errorf("removing what is left of Pod %s: %w", uid, err)
+			}
+		}
+		dir := filepath.Join(s.node.Dir, uid)
+		if err := s.node.Plan.Teardown(ctx, &step.Sandbox{Pod: &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}}, Dir: dir}); err != nil {
+			return fmt.Errorf("removing what is left of Pod %s: %w", uid, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("removing what is left of Pod %s: %w", uid, err)
+		}
+	}
+	found, err := s.node.Runtime.List(ctx)
+	if err != nil {
+		return err
+	}
+	live := map[string]bool{}
+	for _, f := range found {
+		live[f.ID] = true
+	}
+	return s.node.Runtime.RemoveStraySnapshots(ctx, live)
+}

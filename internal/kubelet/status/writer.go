@@ -1,0 +1,178 @@
+package status
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Ref names a Pod.
+type Ref struct {
+	Namespace, Name string
+	UID             types.UID
+}
+
+// Writer sends statuses.
+type Writer struct {
+	client kubernetes.Interface
+	slots  chan struct{}
+
+	mu   sync.Mutex
+	pods map[types.UID]*entry
+}
+
+type entry struct {
+	ref     Ref
+	want    *v1.PodStatus // newest
+	sent    *v1.PodStatus // last that the API took
+	sending bool
+	timer   *time.Timer // for one that may wait
+	idle    []chan struct{}
+}
+
+// concurrency bounds the patches under way at once; many Pods starting together must not crowd out everything else this client does.
+const concurrency = 16
+
+// patience is how long a status that nobody waits for may wait for the next one: most of a Pod's first statuses are overtaken by "Ready" within that time.
+const patience = 100 * time.Millisecond
+
+// New makes a Writer.
+func New(c kubernetes.Interface) *Writer {
+	return &Writer{client: c, slots: make(chan struct{}, concurrency), pods: map[types.UID]*entry{}}
+}
+
+// Known tells what the API has for a Pod, so that an equal status is not sent again.
+func (w *Writer) Known(uid types.UID, st *v1.PodStatus) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e := w.pods[uid]; e == nil {
+		w.pods[uid] = &entry{sent: st}
+	}
+}
+
+// Set makes st the status to report; urgent ones are sent at once.
+func (w *Writer) Set(ctx context.Context, ref Ref, st *v1.PodStatus, urgent bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.pods[ref.UID]
+	if e == nil {
+		e = &entry{}
+		w.pods[ref.UID] = e
+	}
+	e.ref, e.want = ref, st
+	switch {
+	case e.sending || e.sent != nil && equality.Semantic.DeepEqual(e.sent, st):
+	case urgent:
+		w.send(ctx, e)
+	case e.timer == nil:
+		e.timer = time.AfterFunc(patience, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.send(ctx, e)
+		})
+	}
+}
+
+// send starts sending unless that is under way; w.mu is held.
+func (w *Writer) send(ctx context.Context, e *entry) {
+	if e.timer != nil {
+		e.timer.Stop()
+		e.timer = nil
+	}
+	if e.sending || w.pods[e.ref.UID] != e {
+		return
+	}
+	e.sending = true
+	go w.run(ctx, e)
+}
+
+// run sends the newest status until the API has it.
+func (w *Writer) run(ctx context.Context, e *entry) {
+	delay := 50 * time.Millisecond
+	for {
+		w.mu.Lock()
+		st := e.want
+		if w.pods[e.ref.UID] != e || e.sent != nil && equality.Semantic.DeepEqual(e.sent, st) || ctx.Err() != nil {
+			e.sending = false
+			for _, c := range e.idle {
+				close(c)
+			}
+			e.idle = nil
+			w.mu.Unlock()
+			return
+		}
+		w.mu.Unlock()
+		err := w.patch(ctx, e.ref, st)
+		switch {
+		case err == nil, gone(err):
+			w.mu.Lock()
+			e.sent = st
+			w.mu.Unlock()
+			delay = 50 * time.Millisecond
+			continue
+		case ctx.Err() == nil:
+			slog.Warn("reporting a Pod's status failed; it is tried again", "pod", e.ref.Namespace+"/"+e.ref.Name, "in", delay, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(delay):
+		}
+		delay = min(2*delay, 10*time.Second)
+	}
+}
+
+func (w *Writer) patch(ctx context.Context, ref Ref, st *v1.PodStatus) error {
+	select {
+	case w.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-w.slots }()
+	body, err := patch(ref.UID, st)
+	if err != nil {
+		return err
+	}
+	_, err = w.client.CoreV1().Pods(ref.Namespace).Patch(ctx, ref.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	return err
+}
+
+// gone says whether the API has no such Pod any more; there is nobody to tell then.
+func gone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
+
+// Flush waits until the API has the newest status of a Pod.
+func (w *Writer) Flush(ctx context.Context, uid types.UID) error {
+	w.mu.Lock()
+	e := w.pods[uid]
+	if e == nil || e.want == nil || !e.sending && e.timer == nil {
+		w.mu.Unlock()
+		return nil
+	}
+	w.send(ctx, e)
+	idle := make(chan struct{})
+	e.idle = append(e.idle, idle)
+	w.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Forget drops a Pod that is gone.
+func (w *Writer) Forget(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e := w.pods[uid]; e != nil && e.timer != nil {
+		e.timer.Stop()
+	}
+	delete(w.pods, uid)
+}

@@ -1,0 +1,42 @@
+package step
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
+	"github.com/gitopsd/gitopsd/internal/kubelet/volume"
+)
+
+// VolumesName is the name of the step that is refreshed when what volumes are made from may have changed.
+const VolumesName = "volumes"
+
+// Volumes makes the Pod's volumes.
+type Volumes struct {
+	Objects *reference.Objects
+	Facts   func() env.Facts
+}
+
+var _ Step = Volumes{}
+
+// Name is how other steps refer to it.
+func (Volumes) Name() string { return VolumesName }
+
+// Needs the directory that volumes are made in, and the control group, so that what a container writes to memory volumes is not charged to nobody.
+func (Volumes) Needs() []string { return []string{"directory"} }
+
+// Setup makes the volumes or brings them up to date.
+func (v Volumes) Setup(ctx context.Context, s *Sandbox) error {
+	made, err := volume.Setup(ctx, filepath.Join(s.Dir, volumesDir), s.Pod, v.Facts(), v.Objects.For(ctx, s.Pod.Namespace))
+	if err != nil {
+		return err
+	}
+	s.Volumes = made
+	return nil
+}
+
+// Teardown unmounts and removes the volumes.
+func (Volumes) Teardown(_ context.Context, s *Sandbox) error {
+	return volume.Teardown(filepath.Join(s.Dir, volumesDir))
+}

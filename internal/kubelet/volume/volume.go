@@ -1,0 +1,223 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+)
+
+// Volume is one that was set up.
+type Volume struct {
+	Path string // on the node
+	// ReadOnly says that containers must not write to it whatever they ask for: its content comes from the API.
+	ReadOnly bool
+}
+
+// Error says which volume failed; its text is what the Pod's FailedMount event says.
+type Error struct {
+	Volume string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("MountVolume.SetUp failed for volume %q : %v", e.Volume, e.Err)
+}
+func (e *Error) Unwrap() error { return e.Err }
+
+// Setup makes the Pod's volumes in dir, or brings them up to date. It may be repeated.
+func Setup(ctx context.Context, dir string, pod *v1.Pod, facts env.Facts, src Source) (map[string]Volume, error) {
+	out := make(map[string]Volume, len(pod.Spec.Volumes))
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		made, err := setup(ctx, filepath.Join(dir, v.Name), pod, v, facts, src)
+		if err != nil {
+			return nil, &Error{Volume: v.Name, Err: err}
+		}
+		out[v.Name] = made
+	}
+	return out, nil
+}
+
+func setup(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, facts env.Facts, src Source) (Volume, error) {
+	var gid *int64
+	if sc := pod.Spec.SecurityContext; sc != nil {
+		gid = sc.FSGroup
+	}
+	switch {
+	case v.EmptyDir != nil:
+		return Volume{Path: path}, emptyDir(path, pod, v.EmptyDir, gid)
+	case v.HostPath != nil:
+		return Volume{Path: v.HostPath.Path}, hostPath(v.HostPath)
+	}
+	had := func(name string) []byte {
+		b, _ := os.ReadFile(filepath.Join(path, name))
+		return b
+	}
+	files, err := content(ctx, pod, v, facts, src, time.Now(), had)
+	if err != nil {
+		if src.Away(err) && exists(filepath.Join(path, dataLink)) {
+			return Volume{Path: path, ReadOnly: true}, nil // what it held last is better than a Pod that cannot restart while the API is away
+		}
+		return Volume{}, err
+	}
+	if files == nil {
+		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath")
+	}
+	// All of it is kept in memory: Secrets and tokens must not reach the disk, and the rest is small.
+	if err := tmpfs(path, "mode=0755"); err != nil {
+		return Volume{}, err
+	}
+	if _, err := write(path, files, gid); err != nil {
+		return Volume{}, err
+	}
+	return Volume{Path: path, ReadOnly: true}, nil
+}
+
+func emptyDir(path string, pod *v1.Pod, e *v1.EmptyDirVolumeSource, gid *int64) error {
+	fresh := !exists(path)
+	switch e.Medium {
+	case v1.StorageMediumDefault:
+		if err := os.MkdirAll(path, 0o777); err != nil {
+			return err
+		}
+	case v1.StorageMediumMemory:
+		fresh = fresh || !isMount(path)
+		opts := "mode=0777"
+		if limit := memoryLimit(pod, e); limit > 0 {
+			opts += fmt.Sprintf(",size=%d", limit)
+		}
+		if err := tmpfs(path, opts); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("emptyDir of medium %q is not provided by this node; use \"\" or \"Memory\"", e.Medium)
+	}
+	if !fresh {
+		return nil
+	}
+	if err := os.Chmod(path, 0o777); err != nil { // the umask does not apply to it
+		return err
+	}
+	if gid != nil {
+		return setGroup(path, *gid, false)
+	}
+	return nil
+}
+
+// memoryLimit of a memory-backed emptyDir: its own, or what the Pod's containers may use, whichever is less.
+func memoryLimit(pod *v1.Pod, e *v1.EmptyDirVolumeSource) int64 {
+	own := int64(0)
+	if e.SizeLimit != nil {
+		own = e.SizeLimit.Value()
+	}
+	sum := int64(0)
+	for i := range pod.Spec.Containers {
+		l := pod.Spec.Containers[i].Resources.Limits.Memory().Value()
+		if l == 0 {
+			return own
+		}
+		sum += l
+	}
+	if own == 0 || sum < own {
+		return sum
+	}
+	return own
+}
+
+func hostPath(h *v1.HostPathVolumeSource) error {
+	want := v1.HostPathUnset
+	if h.Type != nil {
+		want = *h.Type
+	}
+	switch want {
+	case v1.HostPathDirectoryOrCreate:
+		if err := os.MkdirAll(h.Path, 0o755); err != nil {
+			return err
+		}
+	case v1.HostPathFileOrCreate:
+		f, err := os.OpenFile(h.Path, os.O_CREATE|os.O_RDONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		f.Close()
+	}
+	info, err := os.Stat(h.Path)
+	if errors.Is(err, fs.ErrNotExist) && want == v1.HostPathUnset {
+		return os.MkdirAll(h.Path, 0o755) // as runtimes have always done when nothing is asked to be checked
+	}
+	if err != nil {
+		return fmt.Errorf("hostPath type check failed: %w", err)
+	}
+	ok := true
+	switch want {
+	case v1.HostPathDirectory, v1.HostPathDirectoryOrCreate:
+		ok = info.IsDir()
+	case v1.HostPathFile, v1.HostPathFileOrCreate:
+		ok = info.Mode().IsRegular()
+	case v1.HostPathSocket:
+		ok = info.Mode()&fs.ModeSocket != 0
+	case v1.HostPathCharDev:
+		ok = info.Mode()&fs.ModeCharDevice != 0
+	case v1.HostPathBlockDev:
+		ok = info.Mode()&fs.ModeDevice != 0 && info.Mode()&fs.ModeCharDevice == 0
+	}
+	if !ok {
+		return fmt.Errorf("hostPath type check failed: %s is not a %s but %s", h.Path, want, info.Mode().Type())
+	}
+	return nil
+}
+
+// Teardown removes every volume in dir, and dir. Host paths are not in it. It may be repeated.
+func Teardown(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := unmount(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// tmpfs mounts a memory file system at path unless there is one.
+func tmpfs(path, opts string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	if isMount(path) {
+		return nil
+	}
+	if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID, opts); err != nil {
+		return fmt.Errorf("mounting a memory file system at %s: %w", path, err)
+	}
+	return nil
+}
+
+// isMount says whether path is a mount point, by being on another device than its parent.
+func isMount(path string) bool {
+	var self, parent unix.Stat_t
+	return unix.Lstat(path, &self) == nil && unix.Lstat(filepath.Dir(path), &parent) == nil && self.Dev != parent.Dev
+}
+
+func unmount(path string) error {
+	for isMount(path) {
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unmounting %s: %w", path, err)
+		}
+	}
+	return nil
+}
