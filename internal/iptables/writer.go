@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -209,6 +210,13 @@ func (w *Writer) Verify(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// Respelled lists the chains that iptables-save was found to print in other words than were sent.
+func (w *Writer) Respelled() []Chain {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.printed))
 }
 
 // Cleanup removes the jumps and every chain of the owner's.

@@ -62,86 +62,11 @@ func (n *node) attachAt(t testing.TB, uid, pod string, ports ...HostPort) netip.
 	return a.IPs[0]
 }
 
-// lan is a switch that nodes and other hosts are plugged into, cut off from the machine.
-type lan struct {
-	ns    string
-	hosts int
-}
-
-func newLAN(t testing.TB) *lan {
-	l := &lan{ns: netns.New(t)}
-	l.do(t, func() error {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name = "switch"
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
-			return err
-		}
-		br, err := netlink.LinkByName("switch")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(br)
-	})
-	return l
-}
-
-func (l *lan) do(t testing.TB, f func() error) {
+// newNode plugs one more host into the LAN and starts a Pod network on it.
+func newNode(t testing.TB, l *netns.LAN, ranges ...string) *node {
 	t.Helper()
-	if err := netns.Do(l.ns, f); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// host plugs in one more host and returns its namespace and address.
-func (l *lan) host(t testing.TB) (string, netip.Addr) {
-	t.Helper()
-	l.hosts++
-	ns, ip := netns.New(t), netip.AddrFrom4([4]byte{10, 89, 0, byte(10 + l.hosts)})
-	f, err := os.Open(ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	l.do(t, func() error {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name = fmt.Sprint("port", l.hosts)
-		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(f.Fd()))}); err != nil {
-			return err
-		}
-		port, err := netlink.LinkByName(attrs.Name)
-		if err != nil {
-			return err
-		}
-		br, err := netlink.LinkByName("switch")
-		if err != nil {
-			return err
-		}
-		if err := netlink.LinkSetMaster(port, br); err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(port)
-	})
-	err = netns.Do(ns, func() error {
-		eth, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
-		if err := netlink.AddrAdd(eth, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(ip, 24))}); err != nil {
-			return err
-		}
-		return netlink.LinkSetUp(eth)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ns, ip
-}
-
-// node plugs in one more host and starts a Pod network on it.
-func (l *lan) node(t testing.TB, ranges ...string) *node {
-	t.Helper()
-	ns, ip := l.host(t)
-	n := &node{name: fmt.Sprint("node-", l.hosts), ns: ns, ip: ip}
+	ns, ip := l.Host(t)
+	n := &node{name: "node-" + ip.String(), ns: ns, ip: ip}
 	n.cfg = Config{NodeName: n.name, StateDir: t.TempDir(), ClusterCIDRs: clusterCIDRs}
 	for _, r := range ranges {
 		n.cfg.PodCIDRs = append(n.cfg.PodCIDRs, netip.MustParsePrefix(r))
@@ -201,7 +126,7 @@ func wantAnswer(t testing.TB, ns, addr, want string) {
 }
 
 func TestPodsOfOneNodeReachEachOtherUnderTheirOwnAddresses(t *testing.T) {
-	n := newLAN(t).node(t, "10.42.1.0/24", "fd42:0:0:1::/64")
+	n := newNode(t, netns.NewLAN(t), "10.42.1.0/24", "fd42:0:0:1::/64")
 	a, aIP := n.attach(t, "a")
 	b, bIP := n.attach(t, "b")
 	answer(t, b, ":80")
@@ -214,18 +139,18 @@ func TestPodsOfOneNodeReachEachOtherUnderTheirOwnAddresses(t *testing.T) {
 }
 
 func TestPodLeavesTheClusterUnderItsNodesAddress(t *testing.T) {
-	l := newLAN(t)
-	n := l.node(t, "10.42.1.0/24")
-	outside, outsideIP := l.host(t)
+	l := netns.NewLAN(t)
+	n := newNode(t, l, "10.42.1.0/24")
+	outside, outsideIP := l.Host(t)
 	answer(t, outside, ":80")
 	pod, _ := n.attach(t, "a")
 	wantAnswer(t, pod, outsideIP.String()+":80", n.ip.String())
 }
 
 func TestHostPortsAnswerOnTheNodesAddresses(t *testing.T) {
-	l := newLAN(t)
-	n := l.node(t, "10.42.1.0/24")
-	outside, outsideIP := l.host(t)
+	l := netns.NewLAN(t)
+	n := newNode(t, l, "10.42.1.0/24")
+	outside, outsideIP := l.Host(t)
 	pod, podIP := n.attach(t, "web",
 		HostPort{HostPort: 8080, ContainerPort: 80},
 		HostPort{HostPort: 8081, ContainerPort: 80, HostIP: netip.MustParseAddr("127.0.0.1")})
@@ -247,10 +172,10 @@ func TestHostPortsAnswerOnTheNodesAddresses(t *testing.T) {
 }
 
 func TestNobodyElseReachesTheNodesLoopbackAddress(t *testing.T) {
-	l := newLAN(t)
-	n := l.node(t, "10.42.1.0/24")
+	l := netns.NewLAN(t)
+	n := newNode(t, l, "10.42.1.0/24")
 	answer(t, n.ns, "127.0.0.1:80")
-	outside, _ := l.host(t)
+	outside, _ := l.Host(t)
 	err := netns.Do(outside, func() error {
 		// What an attacker on the same link does: make its own loopback address somebody else's.
 		if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644); err != nil {
@@ -277,7 +202,7 @@ func TestNobodyElseReachesTheNodesLoopbackAddress(t *testing.T) {
 }
 
 func TestAddressOutlivesTheProcess(t *testing.T) {
-	n := newLAN(t).node(t, "10.42.1.0/24")
+	n := newNode(t, netns.NewLAN(t), "10.42.1.0/24")
 	a, aIP := n.attach(t, "a")
 	b, bIP := n.attach(t, "b")
 	answer(t, b, ":80")
@@ -308,7 +233,7 @@ func TestAddressOutlivesTheProcess(t *testing.T) {
 }
 
 func TestDetachLeavesNothingAndAddressRests(t *testing.T) {
-	n := newLAN(t).node(t, "10.42.1.0/24")
+	n := newNode(t, netns.NewLAN(t), "10.42.1.0/24")
 	before := hostInterfaces(t, n.ns)
 	_, first := n.attach(t, "a")
 	for range 2 { // idempotent
@@ -326,7 +251,7 @@ func TestDetachLeavesNothingAndAddressRests(t *testing.T) {
 }
 
 func TestInterfacesOfUnknownPodsAreRemovedAtStart(t *testing.T) {
-	n := newLAN(t).node(t, "10.42.1.0/24")
+	n := newNode(t, netns.NewLAN(t), "10.42.1.0/24")
 	n.attach(t, "a")
 	want := hostInterfaces(t, n.ns)
 	n.attach(t, "b")
@@ -348,8 +273,8 @@ func (n *Network) forget(uid string) error {
 }
 
 func TestPodsOfTwoNodesReachEachOtherWhileBothAreNodes(t *testing.T) {
-	l := newLAN(t)
-	n1, n2 := l.node(t, "10.42.1.0/24"), l.node(t, "10.42.2.0/24")
+	l := netns.NewLAN(t)
+	n1, n2 := newNode(t, l, "10.42.1.0/24"), newNode(t, l, "10.42.2.0/24")
 	a, aIP := n1.attach(t, "a")
 	b, bIP := n2.attach(t, "b")
 	answer(t, b, ":80")
@@ -446,8 +371,8 @@ func hostInterfaces(t testing.TB, ns string) []string {
 }
 
 func TestRemoveLeavesTheHostAsItWas(t *testing.T) {
-	l := newLAN(t)
-	ns, ip := l.host(t)
+	l := netns.NewLAN(t)
+	ns, ip := l.Host(t)
 	before := hostInterfaces(t, ns)
 	n := &node{name: "n", ns: ns, ip: ip, cfg: Config{
 		NodeName: "n", StateDir: t.TempDir(), PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.1.0/24")}, ClusterCIDRs: clusterCIDRs}}
@@ -465,7 +390,7 @@ func TestRemoveLeavesTheHostAsItWas(t *testing.T) {
 }
 
 func TestPodRangeWithoutRoomIsRefusedWithTheRemedy(t *testing.T) {
-	n := newLAN(t).node(t, "10.42.1.0/30")
+	n := newNode(t, netns.NewLAN(t), "10.42.1.0/30")
 	n.attach(t, "a")
 	err := netns.Do(n.ns, func() error {
 		_, err := n.net.Attach(t.Context(), Pod{Namespace: "shop", Name: "web", UID: "b", NetNS: netns.New(t)})
@@ -478,7 +403,7 @@ func TestPodRangeWithoutRoomIsRefusedWithTheRemedy(t *testing.T) {
 }
 
 func BenchmarkAttachAndDetach(b *testing.B) {
-	n := newLAN(b).node(b, "10.42.0.0/16")
+	n := newNode(b, netns.NewLAN(b), "10.42.0.0/16")
 	var spaces []string
 	for range 16 {
 		spaces = append(spaces, netns.New(b))
