@@ -162,6 +162,9 @@ type ApplicationStatus struct {
 	// appliedRevision is the commit last applied whole.
 	// +optional
 	AppliedRevision string `json:"appliedRevision,omitempty"`
+	// appliedSource is where appliedRevision was read from; the spec may say another by now.
+	// +optional
+	AppliedSource *AppliedSource `json:"appliedSource,omitempty"`
 	// healthyRevision is the last commit after whose apply everything became healthy.
 	// +optional
 	HealthyRevision string `json:"healthyRevision,omitempty"`
@@ -191,6 +194,10 @@ type ApplicationStatus struct {
 	// +optional
 	// +listType=atomic
 	Drift []FieldDrift `json:"drift,omitempty"`
+	// reverted lists the last fields that were changed against Git and set back, newest first, at most 10; time says when they were changed.
+	// +optional
+	// +listType=atomic
+	Reverted []FieldDrift `json:"reverted,omitempty"`
 	// unhealthy lists the objects that are not healthy, with the reason.
 	// +optional
 	// +listType=atomic
@@ -202,6 +209,15 @@ type ApplicationStatus struct {
 	// +optional
 	// +listType=atomic
 	History []HistoryEntry `json:"history,omitempty"`
+}
+
+// AppliedSource is what, besides the commit, decides which objects a revision consists of.
+type AppliedSource struct {
+	RepoURL string `json:"repoURL"`
+	// +optional
+	Path string `json:"path,omitempty"`
+	// +optional
+	TargetNamespace string `json:"targetNamespace,omitempty"`
 }
 
 // ObjectRef names an object of the cluster.
@@ -278,7 +294,7 @@ type HistoryEntry struct {
 	Author string `json:"author,omitempty"`
 	// time is when the apply ended.
 	Time metav1.MicroTime `json:"time"`
-	// trigger is webhook, poll, drift, spec or start.
+	// trigger is webhook, poll, request, spec, start, drift or rollback.
 	// +optional
 	Trigger string `json:"trigger,omitempty"`
 	// result is Applied, Refused, Failed or RolledBack.

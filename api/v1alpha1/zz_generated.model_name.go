@@ -26,6 +26,11 @@ func (in ApplicationStatus) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in AppliedSource) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.AppliedSource"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in FieldDrift) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.FieldDrift"
 }

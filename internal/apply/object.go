@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,27 +34,27 @@ type Object struct {
 // serverFields are parts of metadata that the server alone decides. Manifests that were exported from a cluster carry them.
 var serverFields = []string{"creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"}
 
-// prepare makes the desired object: namespaced, marked, and without what only a server can say.
+// prepare makes the desired object: namespaced, marked, and without what only a server can say. It shares with the source what it does not
+// change, because an Application's objects stay in memory in both forms.
 func prepare(s *source.Object, namespace, application string) *unstructured.Unstructured {
-	u := s.Unstructured()
-	meta := u.Object["metadata"].(map[string]any) // source.Parse saw to it
+	content := maps.Clone(s.Content)
+	delete(content, "status")
+	meta := maps.Clone(content["metadata"].(map[string]any)) // source.Parse saw to it that it is a map
+	content["metadata"] = meta
 	for _, f := range serverFields {
 		delete(meta, f)
 	}
-	dropNulls(meta, "labels")
-	dropNulls(meta, "annotations")
-	delete(u.Object, "status")
-	u.SetNamespace(namespace)
-	labels := u.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
-	}
+	labels := stringMap(meta["labels"])
 	labels[v1alpha1.LabelApplication] = application
+	annotations := stringMap(meta["annotations"])
+	delete(annotations, v1alpha1.AnnotationOrigin)
+	delete(annotations, v1alpha1.AnnotationChangedBy)
+
+	u := &unstructured.Unstructured{Object: content}
+	u.SetNamespace(namespace)
 	u.SetLabels(labels)
-	if a := u.GetAnnotations(); a != nil {
-		delete(a, v1alpha1.AnnotationOrigin)
-		delete(a, v1alpha1.AnnotationChangedBy)
-		u.SetAnnotations(a)
+	if u.SetAnnotations(annotations); len(annotations) == 0 {
+		delete(meta, "annotations")
 	}
 	if u.GetKind() == "Secret" && u.GetAPIVersion() == "v1" {
 		encodeStringData(u)
@@ -61,17 +62,16 @@ func prepare(s *source.Object, namespace, application string) *unstructured.Unst
 	return u
 }
 
-func dropNulls(meta map[string]any, field string) {
-	m, ok := meta[field].(map[string]any)
-	if !ok {
-		delete(meta, field)
-		return
-	}
+// stringMap copies labels or annotations, without those that Git sets to null.
+func stringMap(v any) map[string]string {
+	out := map[string]string{}
+	m, _ := v.(map[string]any)
 	for k, v := range m {
-		if v == nil {
-			delete(m, k)
+		if text, ok := v.(string); ok {
+			out[k] = text
 		}
 	}
+	return out
 }
 
 // encodeStringData does what the server does with a Secret's stringData when it stores it. Left to the server, the fields in data would have no
@@ -88,6 +88,7 @@ func encodeStringData(u *unstructured.Unstructured) {
 		}
 		data = map[string]any{}
 	}
+	data = maps.Clone(data)
 	for _, v := range plain {
 		if _, ok := v.(string); !ok && v != nil {
 			return

@@ -81,7 +81,8 @@ func (o owners) blame(f *Field) {
 	if f.Time == nil {
 		f.User = by.User
 		if !by.Time.IsZero() {
-			f.Time = &by.Time
+			t := by.Time.Rfc3339Copy() // whole seconds, like managedFields, so that what is written down reads back the same
+			f.Time = &t
 		}
 		return
 	}

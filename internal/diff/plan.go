@@ -1,7 +1,6 @@
 package diff
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -114,7 +113,7 @@ func Make(in Input) Plan {
 			plan = append(plan, s)
 			continue
 		}
-		s.Fields, s.Ignored = split(Fields(w.Desired, live, in.Normalize), w.Ref, in.Ignore)
+		s.Fields, s.Ignored = Split(Fields(w.Desired, live, in.Normalize), w.Ref, in.Ignore)
 		s.Fields = append(s.Fields, Dropped(w.Desired, live)...)
 		s.Action = Unchanged
 		if len(s.Fields) > 0 || w.Changed {
@@ -152,8 +151,8 @@ func (in Input) gone(r v1alpha1.ObjectRef) Step {
 	return s
 }
 
-// split separates what the Application ignores.
-func split(fields []Field, r v1alpha1.ObjectRef, ignore []v1alpha1.IgnoreDifference) (kept, ignored []Field) {
+// Split separates the fields of an object that the Application ignores from the others.
+func Split(fields []Field, r v1alpha1.ObjectRef, ignore []v1alpha1.IgnoreDifference) (kept, ignored []Field) {
 	var patterns []string
 	for _, i := range ignore {
 		if i.Group == r.Group && i.Kind == r.Kind && (i.Name == "" || i.Name == r.Name) && (i.Namespace == "" || i.Namespace == r.Namespace) {
@@ -202,6 +201,7 @@ const shownBytes = 256
 // Describe turns differences into the form of the Application's status. Values of Secrets are never in it.
 func Describe(r v1alpha1.ObjectRef, fields []Field) []v1alpha1.FieldDrift {
 	out := make([]v1alpha1.FieldDrift, 0, len(fields))
+	r.Adopted = false // says nothing about drift
 	for _, f := range fields {
 		d := v1alpha1.FieldDrift{ObjectRef: r, Field: f.Path, Manager: f.Manager, User: f.User, Time: f.Time}
 		if f.HasWant {
@@ -222,15 +222,15 @@ func show(r v1alpha1.ObjectRef, path string, v any) string {
 	if r.Group == "" && r.Kind == "Secret" && (strings.HasPrefix(path, "data") || strings.HasPrefix(path, "stringData")) {
 		return Hidden
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
+	s := Text(v)
+	if len(s) > shownBytes {
+		return strings.ToValidUTF8(s[:shownBytes], "") + "…"
 	}
-	if len(b) > shownBytes {
-		return strings.ToValidUTF8(string(b[:shownBytes]), "") + "…"
-	}
-	return string(b)
+	return s
 }
+
+// Text is a value as JSON.
+func Text(v any) string { return toJSON(v) }
 
 func ownAnnotation(name string) bool {
 	return name == v1alpha1.AnnotationOrigin || name == v1alpha1.AnnotationChangedBy

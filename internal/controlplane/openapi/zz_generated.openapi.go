@@ -32,6 +32,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ApplicationList{}.OpenAPIModelName():                           schema_gitopsd_gitopsd_api_v1alpha1_ApplicationList(ref),
 		v1alpha1.ApplicationSpec{}.OpenAPIModelName():                           schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref),
 		v1alpha1.ApplicationStatus{}.OpenAPIModelName():                         schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref),
+		v1alpha1.AppliedSource{}.OpenAPIModelName():                             schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref),
 		v1alpha1.FieldDrift{}.OpenAPIModelName():                                schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref),
 		v1alpha1.HistoryEntry{}.OpenAPIModelName():                              schema_gitopsd_gitopsd_api_v1alpha1_HistoryEntry(ref),
 		v1alpha1.IgnoreDifference{}.OpenAPIModelName():                          schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref),
@@ -697,9 +698,22 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref common.ReferenceC
 							Format:      "",
 						},
 					},
+					"appliedSource": {
+						SchemaProps: spec.SchemaProps{
+							Description: "appliedSource is where appliedRevision was read from; the spec may say another by now.",
+							Ref:         ref(v1alpha1.AppliedSource{}.OpenAPIModelName()),
+						},
+					},
 					"healthyRevision": {
 						SchemaProps: spec.SchemaProps{
 							Description: "healthyRevision is the last commit after whose apply everything became healthy.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"handledRequest": {
+						SchemaProps: spec.SchemaProps{
+							Description: "handledRequest is the value of the annotation gitopsd.io/requested-at that was last acted upon.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -782,6 +796,24 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref common.ReferenceC
 							},
 						},
 					},
+					"reverted": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "reverted lists the last fields that were changed against Git and set back, newest first, at most 10; time says when they were changed.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.FieldDrift{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 					"unhealthy": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
@@ -798,6 +830,12 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref common.ReferenceC
 									},
 								},
 							},
+						},
+					},
+					"unhealthySince": {
+						SchemaProps: spec.SchemaProps{
+							Description: "unhealthySince is when the applied revision stopped being, or was not yet, healthy; healthTimeout counts from it.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
 						},
 					},
 					"history": {
@@ -822,7 +860,40 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref common.ReferenceC
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.FieldDrift{}.OpenAPIModelName(), v1alpha1.HistoryEntry{}.OpenAPIModelName(), v1alpha1.ObjectHealth{}.OpenAPIModelName(), v1alpha1.ObjectRef{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
+			v1alpha1.AppliedSource{}.OpenAPIModelName(), v1alpha1.FieldDrift{}.OpenAPIModelName(), v1alpha1.HistoryEntry{}.OpenAPIModelName(), v1alpha1.ObjectHealth{}.OpenAPIModelName(), v1alpha1.ObjectRef{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "AppliedSource is what, besides the commit, decides which objects a revision consists of.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"repoURL": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"path": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"targetNamespace": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+				},
+				Required: []string{"repoURL"},
+			},
+		},
 	}
 }
 
@@ -864,6 +935,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref common.ReferenceCallback
 							Default: "",
 							Type:    []string{"string"},
 							Format:  "",
+						},
+					},
+					"adopted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "adopted is true when the object existed before this Application took it over. Such an object is never deleted.",
+							Type:        []string{"boolean"},
+							Format:      "",
 						},
 					},
 					"field": {
@@ -966,7 +1044,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_HistoryEntry(ref common.ReferenceCallba
 					},
 					"trigger": {
 						SchemaProps: spec.SchemaProps{
-							Description: "trigger is webhook, poll, drift, spec or start.",
+							Description: "trigger is webhook, poll, request, spec, start, drift or rollback.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -1122,6 +1200,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ObjectHealth(ref common.ReferenceCallba
 							Format:  "",
 						},
 					},
+					"adopted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "adopted is true when the object existed before this Application took it over. Such an object is never deleted.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
 					"health": {
 						SchemaProps: spec.SchemaProps{
 							Description: "health is Progressing, Degraded or Unknown.",
@@ -1181,6 +1266,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ObjectRef(ref common.ReferenceCallback)
 							Default: "",
 							Type:    []string{"string"},
 							Format:  "",
+						},
+					},
+					"adopted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "adopted is true when the object existed before this Application took it over. Such an object is never deleted.",
+							Type:        []string{"boolean"},
+							Format:      "",
 						},
 					},
 				},

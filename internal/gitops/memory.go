@@ -1,0 +1,225 @@
+package gitops
+
+import (
+	"crypto/sha256"
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/health"
+	"github.com/gitopsd/gitopsd/internal/source"
+)
+
+// memory is what the Engine knows about one Application beyond its API object. None of it matters after a crash.
+type memory struct {
+	// What follows is touched by the pass only; the loop makes sure that there is one at a time.
+
+	// head is the commit at the ref when last looked at; headErr why the last look failed.
+	head    source.Commit
+	headErr error
+	// looked says that there was a look since the process started; generation and request are the spec's and the annotation's at that time.
+	looked     bool
+	generation int64
+	request    string
+	nextPoll   time.Time
+	// measuredFor is the generation of the spec that sightings were measured for.
+	measuredFor int64
+	failures    int
+	// refusal is why the wanted commit was not applied.
+	refusal *refusal
+	// latest is the Application as the API returned it to our last write; the informer may not have it yet.
+	latest *v1alpha1.Application
+	// reverts remembers when objects were set back, to notice somebody who keeps changing them.
+	reverts map[diff.Key][]time.Time
+
+	mu sync.Mutex
+	// look is a look at Git that somebody asked for.
+	look *look
+	// applied is the commit that the cluster is compared with.
+	applied *revision
+	// sightings hold what was last seen of each object of the Application.
+	sightings map[diff.Key]*sighting
+}
+
+// look is a request to look at Git.
+type look struct {
+	trigger string
+	// since is when it was asked for; an answer of the remote from before is too old.
+	since time.Time
+}
+
+// revision is a commit's objects, ready to be applied.
+type revision struct {
+	commit  source.Commit
+	shape   shape
+	objects []*apply.Object
+	byKey   map[diff.Key]*apply.Object
+}
+
+// shape is the part of a spec that the objects depend on besides the commit; url is without credentials.
+type shape struct{ url, path, namespace string }
+
+func shapeOf(s v1alpha1.ApplicationSpec) shape {
+	return shape{source.Redact(s.Source.RepoURL), s.Source.Path, s.TargetNamespace}
+}
+
+// refusal is a commit that was not applied, and why.
+type refusal struct {
+	commit     string
+	generation int64
+	err        error
+	// temporary says that the same commit may pass later; then it is tried again at the next poll.
+	temporary bool
+	// stage is "source" when the commit's files are at fault, "apply" when the cluster did not take them.
+	stage string
+}
+
+// sighting is what was last seen of one object.
+type sighting struct {
+	// version is the resourceVersion of the live object.
+	version uint64
+	// hash is that of the desired object which drift was measured against.
+	hash [sha256.Size]byte
+	// missing says that the object is not in the cluster.
+	missing bool
+	drift   []diff.Field
+	ignored []diff.Field
+	health  health.Health
+	// unmeasured is the live object while it is not known yet what Git wants of it, between a start and the first pass.
+	unmeasured *unstructured.Unstructured
+}
+
+// clean says that the object is there and as Git's object with this hash wants it.
+func (r *sighting) clean(hash [sha256.Size]byte) bool {
+	return r != nil && !r.missing && r.unmeasured == nil && r.hash == hash && len(r.drift) == 0
+}
+
+// measure compares a live object with what Git wants of it; live is nil when it is gone.
+func measure(o *apply.Object, live *unstructured.Unstructured, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) *sighting {
+	if live == nil {
+		return &sighting{missing: true, hash: o.Hash, health: health.Health{Status: health.Progressing, Message: "it is not in the cluster"}}
+	}
+	r := &sighting{version: versionOf(live), hash: o.Hash, health: health.Of(live)}
+	r.drift, r.ignored = diff.Split(diff.Fields(o.Desired, live, n), o.Ref, ignore)
+	return r
+}
+
+// versionOf reads a resourceVersion; the API promises that those of one resource can be compared as numbers.
+func versionOf(u *unstructured.Unstructured) uint64 { return versionText(u.GetResourceVersion()) }
+
+func versionText(s string) uint64 {
+	v, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// ask notes that somebody wants Git looked at. The first of several wishes names the trigger, the last one the time.
+func (m *memory) ask(trigger string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.look == nil {
+		m.look = &look{trigger: trigger}
+	}
+	m.look.since = now
+}
+
+// asked takes the wish, if there is one.
+func (m *memory) asked() *look {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.look
+	m.look = nil
+	return l
+}
+
+// see notes what a watch says of an object, and returns whether a pass has something to do about it.
+func (m *memory) see(k diff.Key, live *unstructured.Unstructured, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.sightings[k]
+	if live != nil && before != nil && before.version >= versionOf(live) {
+		return false // an event from before our own write, or that write itself
+	}
+	if m.applied == nil {
+		if live != nil {
+			m.sightings[k] = &sighting{version: versionOf(live), unmeasured: live}
+		} else {
+			delete(m.sightings, k)
+		}
+		return false // the first pass measures it
+	}
+	o := m.applied.byKey[k]
+	if o == nil {
+		return false // not, or no longer, an object of the commit
+	}
+	now := measure(o, live, ignore, n)
+	m.sightings[k] = now
+	return before == nil || before.missing != now.missing || before.health != now.health || !sameDrift(before.drift, now.drift)
+}
+
+func sameDrift(a, b []diff.Field) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].Path != b[i].Path || diff.Text(a[i].Live) != diff.Text(b[i].Live) || a[i].Manager != b[i].Manager || a[i].User != b[i].User {
+			return false
+		}
+	}
+	return true
+}
+
+// adopt makes a revision the one that the cluster is compared with. measured are the objects that were just read or written; what was seen of the
+// others is measured anew if Git's text of them changed.
+func (m *memory) adopt(r *revision, measured map[diff.Key]*sighting, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.applied = r
+	for k, rec := range measured {
+		if old := m.sightings[k]; old == nil || rec.missing || old.version <= rec.version {
+			m.sightings[k] = rec
+		}
+	}
+	for k, rec := range m.sightings {
+		o := r.byKey[k]
+		switch {
+		case o == nil:
+			delete(m.sightings, k)
+		case rec.unmeasured != nil:
+			m.sightings[k] = measure(o, rec.unmeasured, ignore, n)
+		case rec.hash != o.Hash:
+			delete(m.sightings, k) // whoever needs it reads it
+		}
+	}
+}
+
+// sighting returns what was seen of an object; nil for nothing.
+func (m *memory) sighting(k diff.Key) *sighting {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sightings[k]
+}
+
+// put notes an object that was just read.
+func (m *memory) put(k diff.Key, r *sighting) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old := m.sightings[k]; old != nil && old.hash == r.hash && !r.missing && old.version > r.version {
+		return // a watch was faster
+	}
+	m.sightings[k] = r
+}
+
+// remeasure forgets what was seen, because the spec says differently what counts as drift. Whoever needs it reads it.
+func (m *memory) remeasure() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.sightings)
+}

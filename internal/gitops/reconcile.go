@@ -1,0 +1,230 @@
+package gitops
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/reconcile"
+	"github.com/gitopsd/gitopsd/internal/source"
+)
+
+// pass is one look at one Application, from what is to what should be.
+type pass struct {
+	*Engine
+	key reconcile.Key
+	m   *memory
+	// app is a copy that the pass may change; its status is what will be written.
+	app     *v1alpha1.Application
+	began   time.Time
+	trigger string
+	out     outlook
+	// again is when the pass wants to be repeated without any event; zero is never.
+	again time.Duration
+}
+
+func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+	current := e.application(key)
+	if current == nil {
+		e.forget(key)
+		return reconcile.Result{}, nil
+	}
+	m := e.memory(key)
+	current = laterOf(current, m.latest)
+	p := &pass{Engine: e, key: key, m: m, app: current.DeepCopy(), began: e.now()}
+	p.out = outlook{now: p.began, generation: current.Generation, head: m.head}
+	if current.DeletionTimestamp != nil {
+		return reconcile.Result{}, p.remove(ctx)
+	}
+	if err := p.ensureFinalizer(ctx); err != nil {
+		return reconcile.Result{}, err
+	}
+	err := p.run(ctx)
+	if ctx.Err() != nil {
+		return reconcile.Result{}, ctx.Err()
+	}
+	p.observe()
+	conclude(&p.app.Status, p.out)
+	p.announce(&current.Status)
+	if serr := p.writeStatus(ctx, &current.Status); serr != nil && err == nil {
+		err = serr
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{After: p.again}, nil
+}
+
+// run does everything but the status. The error means "again, after a back-off"; what is wrong with Git or the objects is in the outlook.
+func (p *pass) run(ctx context.Context) error {
+	if p.app.Spec.Suspend {
+		p.out.suspended = true
+		p.m.asked()
+		return nil
+	}
+	if l, now := lookNow(p.m, p.m.asked(), p.app, p.began); now {
+		p.trigger = l.trigger
+		p.look(ctx, l)
+	}
+	p.repeat(p.m.nextPoll.Sub(p.now()))
+	p.out.headErr = p.m.headErr
+	p.out.head = p.m.head
+	if err := p.sync(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// repeat asks for another pass after d, or sooner if that was asked for before.
+func (p *pass) repeat(d time.Duration) {
+	d = max(d, time.Millisecond)
+	if p.again == 0 || d < p.again {
+		p.again = d
+	}
+}
+
+// look asks the remote what the ref is now, and fetches it.
+func (p *pass) look(ctx context.Context, l look) {
+	m := p.m
+	req, err := p.request(ctx, l.since)
+	if err == nil {
+		var head source.Commit
+		if head, err = p.git.Head(ctx, req); err == nil {
+			m.head = head
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	m.headErr = err
+	if err != nil {
+		m.failures++
+		p.log.Warn("cannot read the source", "application", p.key.String(), "trigger", l.trigger, "failures", m.failures, "err", err)
+	} else {
+		m.failures = 0
+	}
+	if m.generation != p.app.Generation && err != nil {
+		m.head = source.Commit{} // it may be of another repository or ref
+	}
+	m.looked, m.generation, m.request = true, p.app.Generation, requested(p.app)
+	p.app.Status.HandledRequest = m.request
+	m.nextPoll = p.now().Add(pollDelay(p.app.Spec.Interval, m.failures, rand.Float64()))
+}
+
+// request puts together what the repository needs, with the credentials as they are now.
+func (p *pass) request(ctx context.Context, since time.Time) (source.Request, error) {
+	s := p.app.Spec.Source
+	r := source.Request{URL: s.RepoURL, Ref: s.Ref, NotBefore: since}
+	if s.SecretRef == nil || s.SecretRef.Name == "" {
+		return r, nil
+	}
+	name := p.app.Namespace + "/" + s.SecretRef.Name
+	secret, err := p.core.Secrets(p.app.Namespace).Get(ctx, s.SecretRef.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return r, &source.Error{Reason: source.InvalidCredentials, Message: fmt.Sprintf("Secret %s, which spec.source.secretRef names, does not exist; create it", name)}
+	case err != nil:
+		return r, fmt.Errorf("reading Secret %s: %w", name, err)
+	}
+	r.Credentials = source.CredentialsFromSecret(name, secret.Data)
+	return r, nil
+}
+
+// as is the cluster as the Application may use it.
+func (p *pass) as() (*apply.Cluster, error) {
+	if p.app.Spec.ServiceAccountName == "" {
+		return p.cluster, nil
+	}
+	return p.cluster.As("system:serviceaccount:" + p.app.Namespace + ":" + p.app.Spec.ServiceAccountName)
+}
+
+// ensureFinalizer keeps the finalizer on the Application exactly while deleting it is to delete its objects.
+func (p *pass) ensureFinalizer(ctx context.Context) error {
+	has := slices.Contains(p.app.Finalizers, v1alpha1.FinalizerPrune)
+	if has == prunes(&p.app.Spec) {
+		return nil
+	}
+	app := p.app.DeepCopy()
+	if has {
+		app.Finalizers = slices.DeleteFunc(app.Finalizers, func(f string) bool { return f == v1alpha1.FinalizerPrune })
+	} else {
+		app.Finalizers = append(app.Finalizers, v1alpha1.FinalizerPrune)
+	}
+	updated, err := p.clients.In(app.Namespace).Update(ctx, app, metav1.UpdateOptions{FieldManager: v1alpha1.FieldManager})
+	if err != nil {
+		return err
+	}
+	p.m.latest = updated
+	p.app = updated.DeepCopy()
+	return nil
+}
+
+// writeStatus writes the status if it says something new.
+func (p *pass) writeStatus(ctx context.Context, before *v1alpha1.ApplicationStatus) error {
+	if equality.Semantic.DeepEqual(before, &p.app.Status) {
+		return nil
+	}
+	updated, err := p.clients.In(p.app.Namespace).UpdateStatus(ctx, p.app, metav1.UpdateOptions{FieldManager: v1alpha1.FieldManager})
+	if apierrors.IsConflict(err) {
+		// Somebody changed the spec meanwhile. The status is ours alone, so it can be put on top of whatever the Application is now.
+		var fresh *v1alpha1.Application
+		if fresh, err = p.clients.In(p.app.Namespace).Get(ctx, p.app.Name, metav1.GetOptions{}); err == nil {
+			fresh.Status = p.app.Status
+			updated, err = p.clients.In(p.app.Namespace).UpdateStatus(ctx, fresh, metav1.UpdateOptions{FieldManager: v1alpha1.FieldManager})
+		}
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("writing the status of Application %s: %w", p.key, err)
+	}
+	p.m.latest = updated
+	p.app = updated.DeepCopy()
+	return nil
+}
+
+// announce records Events for what changed between two statuses.
+func (p *pass) announce(before *v1alpha1.ApplicationStatus) {
+	for _, kind := range []string{v1alpha1.ConditionSourceReady, v1alpha1.ConditionSynced, v1alpha1.ConditionHealthy} {
+		for _, c := range transitions(before.Conditions, p.app.Status.Conditions, kind) {
+			t := corev1.EventTypeNormal
+			if c.Status == metav1.ConditionFalse && c.Reason != "Progressing" && c.Reason != "WaitingForDependency" && c.Reason != "Behind" {
+				t = corev1.EventTypeWarning
+			}
+			p.event(p.app, t, c.Reason, c.Message)
+		}
+	}
+}
+
+// transitions returns the condition if what it says has changed in a way that is worth an Event.
+func transitions(before, after []metav1.Condition, kind string) []metav1.Condition {
+	find := func(list []metav1.Condition) *metav1.Condition {
+		for i := range list {
+			if list[i].Type == kind {
+				return &list[i]
+			}
+		}
+		return nil
+	}
+	b, a := find(before), find(after)
+	if a == nil || a.Status == metav1.ConditionUnknown {
+		return nil
+	}
+	if b != nil && b.Status == a.Status && b.Reason == a.Reason && (a.Status == metav1.ConditionTrue || b.Message == a.Message || a.Reason == "Progressing") {
+		return nil
+	}
+	if b == nil && a.Status == metav1.ConditionTrue && kind != v1alpha1.ConditionHealthy {
+		return nil // an apply has its own Event
+	}
+	return []metav1.Condition{*a}
+}

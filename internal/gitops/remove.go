@@ -1,0 +1,60 @@
+package gitops
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/diff"
+)
+
+// remove does what deleting an Application asks for. With spec.prune its objects go too, by the same rules as in any prune; without, or while
+// it is suspended, they stay and keep running. Needing neither Git nor a commit, it works when the repository is gone.
+func (p *pass) remove(ctx context.Context) error {
+	if !slices.Contains(p.app.Finalizers, v1alpha1.FinalizerPrune) {
+		return nil
+	}
+	if prunes(&p.app.Spec) && !p.app.Spec.Suspend {
+		if err := p.removeObjects(ctx); err != nil {
+			p.event(p.app, corev1.EventTypeWarning, "PruneFailed", err.Error())
+			return fmt.Errorf("deleting Application %s: %w", p.key, err)
+		}
+	}
+	app := p.app.DeepCopy()
+	app.Finalizers = slices.DeleteFunc(app.Finalizers, func(f string) bool { return f == v1alpha1.FinalizerPrune })
+	_, err := p.clients.In(app.Namespace).Update(ctx, app, metav1.UpdateOptions{FieldManager: v1alpha1.FieldManager})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+func (p *pass) removeObjects(ctx context.Context) error {
+	p.tracker.follow(p.key, nil) // what goes now is no drift
+	cluster, err := p.as()
+	if err != nil {
+		return err
+	}
+	live, err := cluster.Live(ctx, p.app.Status.Inventory)
+	if err != nil {
+		return err
+	}
+	plan := diff.Make(diff.Input{Application: mark(p.key), Live: live, Inventory: p.app.Status.Inventory, Prune: true})
+	var removals []apply.Removal
+	for _, s := range plan {
+		if s.Action == diff.Prune || s.Action == diff.Release {
+			removals = append(removals, apply.Removal{Ref: s.Ref, Live: live[diff.KeyOf(s.Ref)], Release: s.Action == diff.Release})
+		}
+	}
+	_, kept, err := cluster.Prune(ctx, removals)
+	for _, k := range kept {
+		p.event(p.app, corev1.EventTypeWarning, "NotPruned", fmt.Sprintf("%s stays in the cluster: %s", diff.KeyOf(k.Ref), k.Reason))
+	}
+	return err
+}
