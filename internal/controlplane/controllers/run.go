@@ -10,6 +10,12 @@ import (
 	"sync"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -21,6 +27,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/csr"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/deployment"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/namespace"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodeipam"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podgc"
@@ -94,6 +103,7 @@ func table(cfg Config) ([]runner, error) {
 		return nil, err
 	}
 	c, f, events := cfg.Client, cfg.Informers, cfg.Events
+	inv := inventory.New(cfg.Metadata, cfg.Discovery, f, watched...)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cfg.CACertificate.Raw})
 	return []runner{
 		systemnamespaces.New(c, f),
@@ -107,5 +117,24 @@ func table(cfg Config) ([]runner, error) {
 		replicaset.New(c, f, events),
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
+		namespace.New(c, f, cfg.Metadata, inv),
+		garbagecollector.New(cfg.Metadata, inv),
+		inv,
 	}, nil
+}
+
+// watched are the resources that some controller watches with their full objects, so that the inventory need not watch them a second time.
+var watched = []schema.GroupVersionResource{
+	corev1.SchemeGroupVersion.WithResource("pods"),
+	corev1.SchemeGroupVersion.WithResource("nodes"),
+	corev1.SchemeGroupVersion.WithResource("services"),
+	corev1.SchemeGroupVersion.WithResource("secrets"),
+	corev1.SchemeGroupVersion.WithResource("configmaps"),
+	corev1.SchemeGroupVersion.WithResource("namespaces"),
+	corev1.SchemeGroupVersion.WithResource("serviceaccounts"),
+	appsv1.SchemeGroupVersion.WithResource("deployments"),
+	appsv1.SchemeGroupVersion.WithResource("replicasets"),
+	discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
+	coordinationv1.SchemeGroupVersion.WithResource("leases"),
+	certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"),
 }
