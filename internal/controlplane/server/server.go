@@ -161,7 +161,8 @@ func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	serving, err := dynamiccertificates.NewStaticCertKeyContent("serving", cert, key)
+	// The authority's certificate is sent along: a joining node knows only the hash of its key.
+	serving, err := dynamiccertificates.NewStaticCertKeyContent("serving", append(cert, cfg.PKI.CAPEM()...), key)
 	if err != nil {
 		return nil, err
 	}
