@@ -32,6 +32,10 @@ func (l *namespaceLifecycle) Admit(ctx context.Context, a admission.Attributes, 
 		return nil
 	}
 	ns, err := l.objects.Namespace(ctx, a.GetNamespace())
+	if apierrors.IsNotFound(err) {
+		// The storage's own error would name the request's resource, because it takes that from the request.
+		return apierrors.NewNotFound(corev1.Resource("namespaces"), a.GetNamespace())
+	}
 	if err != nil {
 		return err
 	}
