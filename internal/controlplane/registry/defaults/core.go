@@ -21,17 +21,9 @@ func SetNode(obj *corev1.Node) {
 	roundUpResources(obj.Status.Allocatable)
 }
 
-// SetSecret completes a Secret. stringData is a write-only convenience: its entries move into data, over entries of the same
-// key, and it is never stored.
+// SetSecret completes a Secret. Its write-only stringData is merged into data by the registry, not here: reading has none.
 func SetSecret(obj *corev1.Secret) {
 	setIfZero(&obj.Type, corev1.SecretTypeOpaque)
-	if len(obj.StringData) > 0 && obj.Data == nil {
-		obj.Data = make(map[string][]byte, len(obj.StringData))
-	}
-	for key, value := range obj.StringData {
-		obj.Data[key] = []byte(value)
-	}
-	obj.StringData = nil
 }
 
 // SetService completes a Service. What must be allocated, and the IP families that go with it, is not set here.

@@ -20,10 +20,16 @@ const minInterval = time.Second
 // Application says what may be created.
 func Application(obj *v1alpha1.Application) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
-	// The label gitopsd.io/application holds "<namespace>.<name>" on every object that is applied.
-	errs = append(errs, labelValue(metadataPath.Child("name"), obj.Namespace+"."+obj.Name)...)
+	if obj.Namespace != "" && obj.Name != "" {
+		// The value of the label gitopsd.io/application on every object that is applied.
+		errs = append(errs, labelValue(metadataPath.Child("name"), obj.Namespace+"."+obj.Name)...)
+	}
+	return append(errs, applicationSpec(obj)...)
+}
+
+func applicationSpec(obj *v1alpha1.Application) field.ErrorList {
 	spec := &obj.Spec
-	errs = append(errs, gitSource(specPath.Child("source"), &spec.Source)...)
+	errs := gitSource(specPath.Child("source"), &spec.Source)
 	errs = append(errs, duration(specPath.Child("interval"), spec.Interval, minInterval)...)
 	if spec.TargetNamespace != "" {
 		errs = append(errs, dnsLabel(specPath.Child("targetNamespace"), spec.TargetNamespace)...)
@@ -191,7 +197,7 @@ func dependencies(at *field.Path, obj *v1alpha1.Application) field.ErrorList {
 // the status, and is pruned.
 func ApplicationUpdate(obj, old *v1alpha1.Application) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	return append(errs, Application(obj)...)
+	return append(errs, applicationSpec(obj)...)
 }
 
 // ApplicationStatusUpdate says what the GitOps engine may report.

@@ -16,8 +16,11 @@ import (
 // Deployment says what may be created.
 func Deployment(obj *appsv1.Deployment) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
-	spec := &obj.Spec
-	errs = append(errs, optionalNonNegative(specPath.Child("replicas"), spec.Replicas)...)
+	return append(errs, deploymentSpec(&obj.Spec)...)
+}
+
+func deploymentSpec(spec *appsv1.DeploymentSpec) field.ErrorList {
+	errs := optionalNonNegative(specPath.Child("replicas"), spec.Replicas)
 	errs = append(errs, workload(spec.Selector, &spec.Template)...)
 	errs = append(errs, deploymentStrategy(specPath.Child("strategy"), &spec.Strategy)...)
 	errs = append(errs, nonNegative(specPath.Child("minReadySeconds"), spec.MinReadySeconds)...)
@@ -126,7 +129,7 @@ func atMostAll(at *field.Path, value intstr.IntOrString) field.ErrorList {
 // DeploymentUpdate says what a Deployment may be replaced with. Its selector stays: Pods of the old one would be nobody's.
 func DeploymentUpdate(obj, old *appsv1.Deployment) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	errs = append(errs, Deployment(obj)...)
+	errs = append(errs, deploymentSpec(&obj.Spec)...)
 	return append(errs, validateImmutable(obj.Spec.Selector, old.Spec.Selector, specPath.Child("selector"))...)
 }
 
@@ -154,15 +157,19 @@ func DeploymentStatusUpdate(obj, old *appsv1.Deployment) field.ErrorList {
 // ReplicaSet says what may be created.
 func ReplicaSet(obj *appsv1.ReplicaSet) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
-	errs = append(errs, optionalNonNegative(specPath.Child("replicas"), obj.Spec.Replicas)...)
-	errs = append(errs, nonNegative(specPath.Child("minReadySeconds"), obj.Spec.MinReadySeconds)...)
-	return append(errs, workload(obj.Spec.Selector, &obj.Spec.Template)...)
+	return append(errs, replicaSetSpec(&obj.Spec)...)
+}
+
+func replicaSetSpec(spec *appsv1.ReplicaSetSpec) field.ErrorList {
+	errs := optionalNonNegative(specPath.Child("replicas"), spec.Replicas)
+	errs = append(errs, nonNegative(specPath.Child("minReadySeconds"), spec.MinReadySeconds)...)
+	return append(errs, workload(spec.Selector, &spec.Template)...)
 }
 
 // ReplicaSetUpdate says what a ReplicaSet may be replaced with.
 func ReplicaSetUpdate(obj, old *appsv1.ReplicaSet) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	errs = append(errs, ReplicaSet(obj)...)
+	errs = append(errs, replicaSetSpec(&obj.Spec)...)
 	return append(errs, validateImmutable(obj.Spec.Selector, old.Spec.Selector, specPath.Child("selector"))...)
 }
 

@@ -20,7 +20,7 @@ func CertificateSigningRequest(obj *certificatesv1.CertificateSigningRequest) fi
 	errs := clusterMeta(&obj.ObjectMeta, pathSegmentName)
 	spec := &obj.Spec
 	if err := certificateRequest(spec.Request); err != nil {
-		errs = append(errs, field.Invalid(specPath.Child("request"), spec.Request, err.Error()))
+		errs = append(errs, field.Invalid(specPath.Child("request"), "<certificate request>", err.Error()))
 	}
 	errs = append(errs, signerName(specPath.Child("signerName"), spec.SignerName)...)
 	if spec.SignerName == "kubernetes.io/legacy-unknown" {

@@ -8,7 +8,11 @@ import (
 // Lease says what may be created.
 func Lease(obj *coordinationv1.Lease) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
-	spec := &obj.Spec
+	return append(errs, leaseSpec(&obj.Spec)...)
+}
+
+func leaseSpec(spec *coordinationv1.LeaseSpec) field.ErrorList {
+	var errs field.ErrorList
 	if spec.LeaseDurationSeconds != nil && *spec.LeaseDurationSeconds <= 0 {
 		errs = append(errs, field.Invalid(specPath.Child("leaseDurationSeconds"), *spec.LeaseDurationSeconds, "must be greater than 0"))
 	}
@@ -33,5 +37,5 @@ func leaseStrategy(at *field.Path, strategy coordinationv1.CoordinatedLeaseStrat
 // LeaseUpdate says what a Lease may be replaced with. Any holder may take it: who may write is a question of rights.
 func LeaseUpdate(obj, old *coordinationv1.Lease) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	return append(errs, Lease(obj)...)
+	return append(errs, leaseSpec(&obj.Spec)...)
 }

@@ -62,14 +62,17 @@ func ServiceAccount(obj *corev1.ServiceAccount) field.ErrorList {
 
 // ServiceAccountUpdate says what a ServiceAccount may be replaced with.
 func ServiceAccountUpdate(obj, old *corev1.ServiceAccount) field.ErrorList {
-	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	return append(errs, ServiceAccount(obj)...)
+	return metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
 }
 
 // Node says what may be created, by a node for itself as a rule.
 func Node(obj *corev1.Node) field.ErrorList {
 	errs := clusterMeta(&obj.ObjectMeta, dnsSubdomainName)
-	errs = append(errs, taints(specPath.Child("taints"), obj.Spec.Taints)...)
+	return append(errs, nodeContent(obj)...)
+}
+
+func nodeContent(obj *corev1.Node) field.ErrorList {
+	errs := taints(specPath.Child("taints"), obj.Spec.Taints)
 	errs = append(errs, podCIDRs(&obj.Spec)...)
 	return append(errs, nodeResources(obj)...)
 }
@@ -118,7 +121,7 @@ func nodeResources(obj *corev1.Node) field.ErrorList {
 // once: what runs on it depends on both.
 func NodeUpdate(obj, old *corev1.Node) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	errs = append(errs, Node(obj)...)
+	errs = append(errs, nodeContent(obj)...)
 	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(obj.Spec.PodCIDRs, old.Spec.PodCIDRs) {
 		errs = append(errs, field.Forbidden(specPath.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
 	}
@@ -151,6 +154,11 @@ const maxDataSize = corev1.MaxSecretSize
 // ConfigMap says what may be created.
 func ConfigMap(obj *corev1.ConfigMap) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
+	return append(errs, configMapData(obj)...)
+}
+
+func configMapData(obj *corev1.ConfigMap) field.ErrorList {
+	var errs field.ErrorList
 	size := 0
 	for _, key := range sortedKeys(obj.Data) {
 		at := field.NewPath("data").Key(key)
@@ -165,7 +173,7 @@ func ConfigMap(obj *corev1.ConfigMap) field.ErrorList {
 		size += len(key) + len(obj.BinaryData[key])
 	}
 	if size > maxDataSize {
-		errs = append(errs, field.TooLong(field.NewPath(""), "", maxDataSize))
+		errs = append(errs, field.TooLong(field.NewPath("data"), "", maxDataSize))
 	}
 	return errs
 }
@@ -182,7 +190,7 @@ func ConfigMapUpdate(obj, old *corev1.ConfigMap) field.ErrorList {
 			errs = append(errs, field.Forbidden(field.NewPath("binaryData"), immutableDetail))
 		}
 	}
-	return append(errs, ConfigMap(obj)...)
+	return append(errs, configMapData(obj)...)
 }
 
 const immutableDetail = "field is immutable when `immutable` is set"

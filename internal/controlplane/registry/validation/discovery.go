@@ -22,8 +22,12 @@ const (
 // EndpointSlice says what may be created.
 func EndpointSlice(obj *discoveryv1.EndpointSlice) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
-	errs = append(errs, requiredOneOf(field.NewPath("addressType"), obj.AddressType,
-		discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)...)
+	return append(errs, endpointSliceContent(obj)...)
+}
+
+func endpointSliceContent(obj *discoveryv1.EndpointSlice) field.ErrorList {
+	errs := requiredOneOf(field.NewPath("addressType"), obj.AddressType,
+		discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)
 	at := field.NewPath("endpoints")
 	if n := len(obj.Endpoints); n > maxEndpoints {
 		errs = append(errs, field.TooMany(at, n, maxEndpoints))
@@ -153,6 +157,6 @@ func endpointPorts(at *field.Path, ports []discoveryv1.EndpointPort) field.Error
 // EndpointSliceUpdate says what an EndpointSlice may be replaced with.
 func EndpointSliceUpdate(obj, old *discoveryv1.EndpointSlice) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	errs = append(errs, EndpointSlice(obj)...)
+	errs = append(errs, endpointSliceContent(obj)...)
 	return append(errs, validateImmutable(obj.AddressType, old.AddressType, field.NewPath("addressType"))...)
 }

@@ -19,11 +19,15 @@ const (
 // in the namespace of what it is about.
 func Event(obj *corev1.Event) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
+	return append(errs, eventContent(obj)...)
+}
+
+func eventContent(obj *corev1.Event) field.ErrorList {
 	at := field.NewPath("involvedObject", "namespace")
 	if obj.EventTime.IsZero() {
-		return append(errs, eventNamespace(at, obj.Namespace, obj.InvolvedObject.Namespace, metav1.NamespaceDefault)...)
+		return eventNamespace(at, obj.Namespace, obj.InvolvedObject.Namespace, metav1.NamespaceDefault)
 	}
-	errs = append(errs, eventNamespace(at, obj.Namespace, obj.InvolvedObject.Namespace, metav1.NamespaceDefault, metav1.NamespaceSystem)...)
+	errs := eventNamespace(at, obj.Namespace, obj.InvolvedObject.Namespace, metav1.NamespaceDefault, metav1.NamespaceSystem)
 	errs = append(errs, required(field.NewPath("reportingComponent"), obj.ReportingController)...)
 	if obj.ReportingController != "" {
 		errs = append(errs, qualifiedName(field.NewPath("reportingComponent"), obj.ReportingController)...)
@@ -40,7 +44,11 @@ func Event(obj *corev1.Event) field.ErrorList {
 // EventV1 says what may be created as an events.k8s.io/v1 Event, where all that is documented as required is.
 func EventV1(obj *eventsv1.Event) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
-	errs = append(errs, eventNamespace(field.NewPath("regarding", "namespace"), obj.Namespace, obj.Regarding.Namespace, metav1.NamespaceDefault, metav1.NamespaceSystem)...)
+	return append(errs, eventV1Content(obj)...)
+}
+
+func eventV1Content(obj *eventsv1.Event) field.ErrorList {
+	errs := eventNamespace(field.NewPath("regarding", "namespace"), obj.Namespace, obj.Regarding.Namespace, metav1.NamespaceDefault, metav1.NamespaceSystem)
 	if obj.EventTime.IsZero() {
 		errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
 	}
@@ -112,7 +120,7 @@ func eventText(at *field.Path, text string, limit int) field.ErrorList {
 // EventUpdate says what a core/v1 Event may be replaced with.
 func EventUpdate(obj, old *corev1.Event) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	return append(errs, Event(obj)...)
+	return append(errs, eventContent(obj)...)
 }
 
 // EventV1Update says what an events.k8s.io/v1 Event may be replaced with: only its series goes on.
@@ -142,5 +150,5 @@ func EventV1Update(obj, old *eventsv1.Event) field.ErrorList {
 	if old.EventTime.IsZero() {
 		return errs
 	}
-	return append(errs, EventV1(obj)...)
+	return append(errs, eventV1Content(obj)...)
 }

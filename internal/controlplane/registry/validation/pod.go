@@ -9,7 +9,8 @@ import (
 
 // Pod says what may be created.
 func Pod(obj *corev1.Pod) field.ErrorList {
-	errs := pod(obj)
+	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
+	errs = append(errs, podContent(obj)...)
 	if len(obj.Spec.EphemeralContainers) > 0 {
 		// They are for debugging what runs already, and come through their own subresource.
 		errs = append(errs, field.Forbidden(specPath.Child("ephemeralContainers"), "cannot be set on create"))
@@ -17,9 +18,9 @@ func Pod(obj *corev1.Pod) field.ErrorList {
 	return errs
 }
 
-// pod holds what is true of a Pod at any time of its life.
-func pod(obj *corev1.Pod) field.ErrorList {
-	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
+// podContent holds what is true of a Pod at any time of its life.
+func podContent(obj *corev1.Pod) field.ErrorList {
+	var errs field.ErrorList
 	if _, ok := obj.Annotations[corev1.MirrorPodAnnotationKey]; ok && obj.Spec.NodeName == "" {
 		// A mirror Pod shows what a node runs by itself; without the node it would be scheduled like any other.
 		errs = append(errs, field.Invalid(metadataPath.Child("annotations").Key(corev1.MirrorPodAnnotationKey), "", "must set spec.nodeName if mirror pod annotation is set"))

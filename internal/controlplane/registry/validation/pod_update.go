@@ -16,7 +16,7 @@ import (
 // gates may go and the choice of nodes may become narrower.
 func PodUpdate(obj, old *corev1.Pod) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	errs = append(errs, pod(obj)...)
+	errs = append(errs, podContent(obj)...)
 	spec, oldSpec := &obj.Spec, &old.Spec
 	if len(spec.Containers) != len(oldSpec.Containers) {
 		return append(errs, field.Forbidden(specPath.Child("containers"), "pod updates may not add or remove containers"))
@@ -64,14 +64,16 @@ func withMutableFieldsOf(spec, old *corev1.PodSpec, gated bool) *corev1.PodSpec 
 		return spec
 	}
 	spec.NodeSelector = old.NodeSelector
-	switch {
-	case spec.Affinity == nil || old.Affinity == nil && *spec.Affinity == (corev1.Affinity{NodeAffinity: spec.Affinity.NodeAffinity}):
-		// nodeAffinityUpdate has said what there is to say.
+	var now, was corev1.Affinity // no affinity and an empty one are the same
+	if spec.Affinity != nil {
+		now = *spec.Affinity
+	}
+	if old.Affinity != nil {
+		was = *old.Affinity
+	}
+	now.NodeAffinity = was.NodeAffinity
+	if spec.Affinity = &now; apiequality.Semantic.DeepEqual(now, was) {
 		spec.Affinity = old.Affinity
-	case old.Affinity != nil:
-		spec.Affinity.NodeAffinity = old.Affinity.NodeAffinity
-	default:
-		spec.Affinity.NodeAffinity = nil
 	}
 	return spec
 }
@@ -79,7 +81,7 @@ func withMutableFieldsOf(spec, old *corev1.PodSpec, gated bool) *corev1.PodSpec 
 func activeDeadlineUpdate(at *field.Path, obj, old *int64) field.ErrorList {
 	switch {
 	case old == nil:
-		return nil // pod has checked the new value
+		return nil // podContent has checked the new value
 	case obj == nil:
 		return field.ErrorList{field.Invalid(at, nil, "must not update from a positive integer to nil value")}
 	case *obj < 0 || *obj > math.MaxInt32:
@@ -169,10 +171,10 @@ func containsAll(list, wanted []corev1.NodeSelectorRequirement) bool {
 // put back: containers may be added, and stay as they are from then on.
 func PodEphemeralContainersUpdate(obj, old *corev1.Pod) field.ErrorList {
 	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	errs = append(errs, pod(obj)...)
+	errs = append(errs, podContent(obj)...)
 	at := specPath.Child("ephemeralContainers")
 	if _, mirror := old.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		return append(errs, field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers"))
+		return append(errs, field.Forbidden(at, "static pods do not support ephemeral containers"))
 	}
 	byName := map[string]*corev1.EphemeralContainer{}
 	for i := range obj.Spec.EphemeralContainers {

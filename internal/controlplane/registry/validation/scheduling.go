@@ -82,7 +82,8 @@ func affinity(at *field.Path, a *corev1.Affinity) field.ErrorList {
 		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 			term, at := &n.PreferredDuringSchedulingIgnoredDuringExecution[i], at.Child(preferredName).Index(i)
 			errs = append(errs, weight(at.Child("weight"), term.Weight)...)
-			errs = append(errs, nodeSelectorTerm(at.Child("preference"), &term.Preference)...)
+			// A preference for a value that no node can have was never refused, and does no harm.
+			errs = append(errs, nodeSelectorTerm(at.Child("preference"), &term.Preference, false)...)
 		}
 	}
 	podTerms := func(at *field.Path, must []corev1.PodAffinityTerm, should []corev1.WeightedPodAffinityTerm) {
@@ -118,15 +119,15 @@ func nodeSelector(at *field.Path, s *corev1.NodeSelector) field.ErrorList {
 	}
 	var errs field.ErrorList
 	for i := range s.NodeSelectorTerms {
-		errs = append(errs, nodeSelectorTerm(at.Index(i), &s.NodeSelectorTerms[i])...)
+		errs = append(errs, nodeSelectorTerm(at.Index(i), &s.NodeSelectorTerms[i], true)...)
 	}
 	return errs
 }
 
-func nodeSelectorTerm(at *field.Path, term *corev1.NodeSelectorTerm) field.ErrorList {
+func nodeSelectorTerm(at *field.Path, term *corev1.NodeSelectorTerm, judgeValues bool) field.ErrorList {
 	var errs field.ErrorList
 	for i := range term.MatchExpressions {
-		errs = append(errs, nodeLabelRequirement(at.Child("matchExpressions").Index(i), &term.MatchExpressions[i])...)
+		errs = append(errs, nodeLabelRequirement(at.Child("matchExpressions").Index(i), &term.MatchExpressions[i], judgeValues)...)
 	}
 	for i := range term.MatchFields {
 		errs = append(errs, nodeFieldRequirement(at.Child("matchFields").Index(i), &term.MatchFields[i])...)
@@ -134,7 +135,7 @@ func nodeSelectorTerm(at *field.Path, term *corev1.NodeSelectorTerm) field.Error
 	return errs
 }
 
-func nodeLabelRequirement(at *field.Path, r *corev1.NodeSelectorRequirement) field.ErrorList {
+func nodeLabelRequirement(at *field.Path, r *corev1.NodeSelectorRequirement, judgeValues bool) field.ErrorList {
 	var errs field.ErrorList
 	values := at.Child("values")
 	switch r.Operator {
@@ -149,16 +150,15 @@ func nodeLabelRequirement(at *field.Path, r *corev1.NodeSelectorRequirement) fie
 	case corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt:
 		if len(r.Values) != 1 {
 			errs = append(errs, field.Required(values, "must be specified single value when `operator` is 'Lt' or 'Gt'"))
-		} else if _, err := strconv.ParseInt(r.Values[0], 10, 64); err != nil {
-			errs = append(errs, field.Invalid(values.Index(0), r.Values[0], "must be an integer when `operator` is 'Lt' or 'Gt'"))
 		}
-		return append(errs, metav1validation.ValidateLabelName(r.Key, at.Child("key"))...)
 	default:
 		errs = append(errs, field.Invalid(at.Child("operator"), r.Operator, "not a valid selector operator"))
 	}
 	errs = append(errs, metav1validation.ValidateLabelName(r.Key, at.Child("key"))...)
-	for i, value := range r.Values {
-		errs = append(errs, labelValue(values.Index(i), value)...)
+	if judgeValues {
+		for i, value := range r.Values {
+			errs = append(errs, labelValue(values.Index(i), value)...)
+		}
 	}
 	return errs
 }

@@ -15,6 +15,11 @@ const redacted = "<secret contents redacted>"
 // Secret says what may be created: each type promises its users some keys.
 func Secret(obj *corev1.Secret) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
+	return append(errs, secretData(obj)...)
+}
+
+func secretData(obj *corev1.Secret) field.ErrorList {
+	var errs field.ErrorList
 	data := field.NewPath("data")
 	size := 0
 	for _, key := range sortedKeys(obj.Data) {
@@ -66,7 +71,8 @@ func requiredJSON(at *field.Path, obj *corev1.Secret, key string) field.ErrorLis
 	}
 	var object map[string]any
 	if err := json.Unmarshal(value, &object); err != nil {
-		return field.ErrorList{field.Invalid(at, redacted, err.Error())}
+		// What the parser says quotes what it found.
+		return field.ErrorList{field.Invalid(at, redacted, "must be a JSON object")}
 	}
 	return nil
 }
@@ -82,5 +88,5 @@ func SecretUpdate(obj, old *corev1.Secret) field.ErrorList {
 			errs = append(errs, field.Forbidden(field.NewPath("data"), immutableDetail))
 		}
 	}
-	return append(errs, Secret(obj)...)
+	return append(errs, secretData(obj)...)
 }

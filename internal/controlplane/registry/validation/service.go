@@ -20,8 +20,11 @@ const maxClientIPAffinitySeconds = 24 * 60 * 60
 // Service says what may be created. Cluster IPs and node ports may be missing: they are allocated elsewhere.
 func Service(obj *corev1.Service) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dns1035LabelName)
-	spec := &obj.Spec
-	errs = append(errs, servicePorts(specPath.Child("ports"), spec)...)
+	return append(errs, serviceSpec(&obj.Spec)...)
+}
+
+func serviceSpec(spec *corev1.ServiceSpec) field.ErrorList {
+	errs := servicePorts(specPath.Child("ports"), spec)
 	errs = append(errs, metav1validation.ValidateLabels(spec.Selector, specPath.Child("selector"))...)
 	errs = append(errs, serviceType(specPath, spec)...)
 	errs = append(errs, sessionAffinity(specPath, spec)...)

@@ -25,7 +25,7 @@ func ServiceUpdate(obj, old *corev1.Service) field.ErrorList {
 	if needsHealthCheck(&obj.Spec) && needsHealthCheck(&old.Spec) && old.Spec.HealthCheckNodePort != 0 && obj.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		errs = append(errs, field.Forbidden(specPath.Child("healthCheckNodePort"), fieldIsImmutable))
 	}
-	return append(errs, Service(obj)...)
+	return append(errs, serviceSpec(&obj.Spec)...)
 }
 
 func needsHealthCheck(spec *corev1.ServiceSpec) bool {
