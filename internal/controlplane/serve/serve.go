@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -19,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
+
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -28,6 +26,7 @@ import (
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
 	"github.com/gitopsd/gitopsd/internal/controlplane/server"
 	"github.com/gitopsd/gitopsd/internal/gitops"
@@ -75,10 +74,6 @@ func Run(ctx context.Context, o Options, started func()) error {
 	if err != nil {
 		return err
 	}
-	secret, err := webhookSecret(o.DataDir)
-	if err != nil {
-		return err
-	}
 	webhooks := &lateHandler{}
 	api, err := server.New(ctx, server.Config{
 		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
@@ -105,13 +100,8 @@ func Run(ctx context.Context, o Options, started func()) error {
 		case <-ctx.Done():
 		}
 	})
-	engine, err := newEngine(api, o, secret)
-	if err != nil {
-		return err
-	}
-	webhooks.set(engine.WebhookHandler())
 	components.Go(func() {
-		if err := runComponents(ctx, api, engine, keys, o, netip.AddrPortFrom(advertise, uint16(port))); err != nil && ctx.Err() == nil {
+		if err := runComponents(ctx, api, webhooks, keys, o, netip.AddrPortFrom(advertise, uint16(port))); err != nil && ctx.Err() == nil {
 			cancel(err)
 		}
 	})
@@ -124,12 +114,8 @@ func Run(ctx context.Context, o Options, started func()) error {
 	return err
 }
 
-func newEngine(api *server.Server, o Options, secret []byte) (*gitops.Engine, error) {
-	return gitops.New(gitops.Config{RESTConfig: api.ClientConfig(), DataDir: o.DataDir, WebhookSecret: secret})
-}
-
 // runComponents runs everything that is a client of the API, and returns when ctx has ended and all have stopped, or when one cannot start.
-func runComponents(ctx context.Context, api *server.Server, engine *gitops.Engine, keys *pki.PKI, o Options, endpoint netip.AddrPort) error {
+func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandler, keys *pki.PKI, o Options, endpoint netip.AddrPort) error {
 	config := rest.CopyConfig(api.ClientConfig())
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.UserAgent = "gitopsd-controllers"
@@ -145,7 +131,13 @@ func runComponents(ctx context.Context, api *server.Server, engine *gitops.Engin
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
-	recorder := events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "gitopsd"})
+	recorder := events.NewRecorder(registry.ExternalScheme, corev1.EventSource{Component: "gitopsd"})
+
+	engine, err := gitops.New(gitops.Config{RESTConfig: api.ClientConfig(), DataDir: o.DataDir, Events: recorder})
+	if err != nil {
+		return fmt.Errorf("start the GitOps engine: %w", err)
+	}
+	webhooks.set(engine.WebhookHandler())
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
@@ -254,15 +246,4 @@ func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.ServeHTTP(w, r)
-}
-
-// webhookSecret reads the key that webhooks are signed with, and makes one at the first start.
-func webhookSecret(dir string) ([]byte, error) {
-	file := filepath.Join(dir, "webhook-secret")
-	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		text = []byte(randomText("0123456789abcdef", 40))
-		return text, pki.WriteFile(file, text, 0o600)
-	}
-	return text, err
 }
