@@ -61,11 +61,13 @@ func (l *Ledger) page(owner types.UID) *page {
 	return p
 }
 
-// Creating notes a create before it is sent.
+// Creating notes a create before it is sent, be it for the first time or again.
 func (l *Ledger) Creating(owner types.UID, name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.page(owner).creates[name] = &create{}
+	if p := l.page(owner); p.creates[name] == nil {
+		p.creates[name] = &create{}
+	}
 }
 
 // Created notes that the create took effect at that resourceVersion.
@@ -77,7 +79,16 @@ func (l *Ledger) Created(owner types.UID, name, version string) {
 	}
 }
 
-// NotCreated notes that the create was refused.
+// CreateRefused notes that the API server refused the create. Of an earlier attempt with the same name that says nothing.
+func (l *Ledger) CreateRefused(owner types.UID, name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.page(owner); p.creates[name] != nil && !p.creates[name].unsure {
+		delete(p.creates, name)
+	}
+}
+
+// NotCreated notes that there is no such object.
 func (l *Ledger) NotCreated(owner types.UID, name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,14 +104,34 @@ func (l *Ledger) CreateUnsure(owner types.UID, name string) {
 	}
 }
 
-// Deleting notes a delete before it is sent. The object must have come from the cache.
+// Deleting notes a delete before it is sent, be it for the first time or again. The object must have come from the cache.
 func (l *Ledger) Deleting(owner types.UID, d Deletion) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.page(owner).deletes[d.UID] = &remove{name: d.Name}
+	if p := l.page(owner); p.deletes[d.UID] == nil {
+		p.deletes[d.UID] = &remove{name: d.Name}
+	}
 }
 
-// NotDeleted notes that the delete was refused.
+// Deleted notes that the delete took effect.
+func (l *Ledger) Deleted(owner, uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.page(owner).deletes[uid]; d != nil {
+		d.unsure = false
+	}
+}
+
+// DeleteRefused notes that the API server refused the delete. Of an earlier attempt that says nothing.
+func (l *Ledger) DeleteRefused(owner, uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.page(owner); p.deletes[uid] != nil && !p.deletes[uid].unsure {
+		delete(p.deletes, uid)
+	}
+}
+
+// NotDeleted notes that the object is there and is not being deleted.
 func (l *Ledger) NotDeleted(owner, uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

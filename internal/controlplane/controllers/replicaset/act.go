@@ -28,7 +28,7 @@ var errTerminating = errors.New("the namespace is terminating")
 
 // act carries out a. The Failure says what to tell the ReplicaSet's readers, the error what to retry.
 func (c *Controller) act(ctx context.Context, rs *appsv1.ReplicaSet, a Actions) (*Failure, error) {
-	err := c.resend(ctx, rs, a.Resend)
+	err := c.resend(ctx, rs, a)
 	if err == nil {
 		err = c.createAll(ctx, rs, a.Create)
 	}
@@ -48,10 +48,12 @@ func (c *Controller) act(ctx context.Context, rs *appsv1.ReplicaSet, a Actions) 
 }
 
 // resend sends again what may or may not have taken effect. A create under a name that is taken by then took effect the first time.
-func (c *Controller) resend(ctx context.Context, rs *appsv1.ReplicaSet, open ledger.Open) error {
+func (c *Controller) resend(ctx context.Context, rs *appsv1.ReplicaSet, a Actions) error {
 	return errors.Join(
-		inParallel(len(open.Recreate), func(i int) error { return c.create(ctx, rs, open.Recreate[i]) }),
-		inParallel(len(open.Redelete), func(i int) error { return c.remove(ctx, rs, open.Redelete[i]) }),
+		inParallel(len(a.Recreate), func(i int) error { return c.create(ctx, rs, a.Recreate[i]) }),
+		inParallel(len(a.Redelete), func(i int) error { return c.remove(ctx, rs, a.Redelete[i]) }),
+		inParallel(len(a.VerifyCreated), func(i int) error { _, err := c.verifyCreated(ctx, rs, a.VerifyCreated[i]); return err }),
+		inParallel(len(a.VerifyDeleted), func(i int) error { return c.verifyDeleted(ctx, rs, a.VerifyDeleted[i]) }),
 	)
 }
 
@@ -80,7 +82,7 @@ func (c *Controller) create(ctx context.Context, rs *appsv1.ReplicaSet, name str
 		c.ledger.NotCreated(rs.UID, name)
 		return errTerminating
 	case ledger.Refused(err):
-		c.ledger.NotCreated(rs.UID, name)
+		c.ledger.CreateRefused(rs.UID, name)
 	default:
 		c.ledger.CreateUnsure(rs.UID, name)
 	}
@@ -90,17 +92,40 @@ func (c *Controller) create(ctx context.Context, rs *appsv1.ReplicaSet, name str
 
 // taken finds out whether a Pod that already exists is the one this controller meant to create.
 func (c *Controller) taken(ctx context.Context, rs *appsv1.ReplicaSet, name string) error {
+	own, err := c.verifyCreated(ctx, rs, name)
+	if err == nil && !own {
+		err = fmt.Errorf("ReplicaSet %s/%s: the name %s is taken by a Pod of another owner; another name will be tried", rs.Namespace, rs.Name, name)
+	}
+	return err
+}
+
+// verifyCreated asks the API server what became of a create, and notes it.
+func (c *Controller) verifyCreated(ctx context.Context, rs *appsv1.ReplicaSet, name string) (own bool, err error) {
 	pod, err := c.client.CoreV1().Pods(rs.Namespace).Get(ctx, name, metav1.GetOptions{})
-	if err == nil && metav1.IsControlledBy(pod, rs) {
+	switch {
+	case err == nil && metav1.IsControlledBy(pod, rs):
 		c.ledger.Created(rs.UID, name, pod.ResourceVersion)
-		return nil
+		return true, nil
+	case err == nil, apierrors.IsNotFound(err):
+		c.ledger.NotCreated(rs.UID, name)
+		return false, nil
 	}
-	if err != nil && !apierrors.IsNotFound(err) {
-		c.ledger.CreateUnsure(rs.UID, name)
-		return fmt.Errorf("ReplicaSet %s/%s: reading Pod %s: %w", rs.Namespace, rs.Name, name, err)
+	c.ledger.CreateUnsure(rs.UID, name)
+	return false, fmt.Errorf("ReplicaSet %s/%s: reading Pod %s: %w", rs.Namespace, rs.Name, name, err)
+}
+
+// verifyDeleted asks the API server what became of a delete, and notes it.
+func (c *Controller) verifyDeleted(ctx context.Context, rs *appsv1.ReplicaSet, d ledger.Deletion) error {
+	pod, err := c.client.CoreV1().Pods(rs.Namespace).Get(ctx, d.Name, metav1.GetOptions{})
+	switch {
+	case err == nil && pod.UID == d.UID && pod.DeletionTimestamp == nil:
+		c.ledger.NotDeleted(rs.UID, d.UID)
+	case err == nil, apierrors.IsNotFound(err):
+		c.ledger.Deleted(rs.UID, d.UID)
+	default:
+		return fmt.Errorf("ReplicaSet %s/%s: reading Pod %s: %w", rs.Namespace, rs.Name, d.Name, err)
 	}
-	c.ledger.NotCreated(rs.UID, name)
-	return fmt.Errorf("ReplicaSet %s/%s: the name %s is taken by a Pod of another owner; another name will be tried", rs.Namespace, rs.Name, name)
+	return nil
 }
 
 func (c *Controller) remove(ctx context.Context, rs *appsv1.ReplicaSet, d ledger.Deletion) error {
@@ -108,12 +133,14 @@ func (c *Controller) remove(ctx context.Context, rs *appsv1.ReplicaSet, d ledger
 	err := c.client.CoreV1().Pods(rs.Namespace).Delete(ctx, d.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &d.UID}})
 	switch {
 	case err == nil:
+		c.ledger.Deleted(rs.UID, d.UID)
 		c.events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", d.Name)
 		return nil
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		return nil // gone already, though the cache still shows it; the ledger keeps it from being counted
+		c.ledger.Deleted(rs.UID, d.UID) // gone already, though the cache still shows it
+		return nil
 	case ledger.Refused(err):
-		c.ledger.NotDeleted(rs.UID, d.UID)
+		c.ledger.DeleteRefused(rs.UID, d.UID)
 	default:
 		c.ledger.DeleteUnsure(rs.UID, d.UID)
 	}

@@ -22,28 +22,39 @@ type Observed struct {
 	Now        time.Time
 }
 
-// Actions is what is to be done now.
+// Actions is what is to be done now. Writes of unknown outcome are sent again while they are still wanted; of the others it is only found out what
+// became of them.
 type Actions struct {
-	Create int           // number of Pods to create
-	Delete []*corev1.Pod // Pods to delete
-	Resend ledger.Open   // writes of unknown outcome to send again; only Recreate and Redelete are set
+	Create        int           // number of Pods to create
+	Delete        []*corev1.Pod // Pods to delete
+	Recreate      []string      // creates of unknown outcome to send again, under the same names
+	Redelete      []ledger.Deletion
+	VerifyCreated []string
+	VerifyDeleted []ledger.Deletion
 }
 
 // Decide chooses how many Pods to create or which to delete.
 //
 // While Pods just created are not in the cache yet, none is deleted: the best ones to delete, the newest, would not be among the candidates.
 func Decide(o Observed) Actions {
-	a := Actions{Resend: ledger.Open{Recreate: o.Open.Recreate, Redelete: o.Open.Redelete}}
 	if o.ReplicaSet.DeletionTimestamp != nil {
 		return Actions{}
 	}
 	active := activePods(o)
 	desired := int(ptr.Deref(o.ReplicaSet.Spec.Replicas, 1))
-	switch have := len(active) + o.Open.Creating; {
-	case have < desired:
-		a.Create = desired - have
-	case have > desired && o.Open.Creating == 0:
-		a.Delete = rank(active, o.Neighbours, o.Now)[:have-desired]
+	have := len(active) + o.Open.Creating
+	missing, excess := max(0, desired-have), max(0, have-desired)
+
+	var a Actions
+	wanted := len(o.Open.Recreate) - min(len(o.Open.Recreate), excess)
+	a.Recreate, a.VerifyCreated = o.Open.Recreate[:wanted], o.Open.Recreate[wanted:]
+	// A Pod whose deletion may have failed may be one that need not be created.
+	wanted = len(o.Open.Redelete) - min(len(o.Open.Redelete), missing)
+	a.Redelete, a.VerifyDeleted = o.Open.Redelete[:wanted], o.Open.Redelete[wanted:]
+
+	a.Create = missing - len(a.VerifyDeleted)
+	if excess > 0 && o.Open.Creating == 0 {
+		a.Delete = rank(active, o.Neighbours, o.Now)[:excess]
 	}
 	return a
 }
