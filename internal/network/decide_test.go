@@ -89,7 +89,7 @@ func routeDecision(t *testing.T, d *datadriven.TestData) string {
 	}
 	var self string
 	d.ScanArgs(t, "self", &self)
-	replace, remove := routeChanges(wantedRoutes(self, nodes), present)
+	replace, remove := routeChanges(wantedRoutes(func(n *corev1.Node) bool { return n.Name == self }, nodes), present)
 	var b strings.Builder
 	for _, r := range replace {
 		fmt.Fprintf(&b, "replace %s via %s\n", r.Dst, r.Via)

@@ -64,6 +64,7 @@ type Network struct {
 	log    *slog.Logger
 	link   *netlink.Handle
 	bridge bridge
+	routes router
 
 	rules []familyRules
 
@@ -96,7 +97,7 @@ func New(cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	n := &Network{cfg: cfg, state: st, link: link, log: slog.With("component", "network")}
+	n := &Network{cfg: cfg, state: st, link: link, routes: newRouter(func(o *corev1.Node) bool { return o.Name == cfg.NodeName }, link), log: slog.With("component", "network")}
 	if n.cfg.MTU == 0 {
 		n.cfg.MTU = defaultMTU(link)
 	}
@@ -261,10 +262,10 @@ func (n *Network) Remove(ctx context.Context) error {
 	for _, r := range n.rules {
 		errs = append(errs, r.writer.Cleanup(ctx))
 	}
-	present, err := n.presentRoutes()
+	present, err := n.routes.present()
 	errs = append(errs, err)
 	for _, r := range present {
-		errs = append(errs, n.deleteRoute(r))
+		errs = append(errs, n.routes.remove(r))
 	}
 	return errors.Join(append(errs, n.bridge.remove(n.link))...)
 }

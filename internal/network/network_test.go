@@ -325,6 +325,39 @@ func TestPodsOfTwoNodesReachEachOtherWhileBothAreNodes(t *testing.T) {
 	waitRoute(t, n1, "10.42.2.0/24", false)
 }
 
+func TestHostWithoutPodsReachesThoseOfTheNodes(t *testing.T) {
+	l := netns.NewLAN(t)
+	n := newNode(t, l, "10.42.1.0/24")
+	pod, podIP := n.attach(t, "a")
+	answer(t, pod, ":80")
+	host, hostIP := l.Host(t)
+	self := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "also-a-node"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.42.9.0/24"}}}
+	self.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: hostIP.String()}}
+	factory := informers.NewSharedInformerFactory(fake.NewClientset(object(n), self), 0)
+	nodes := factory.Core().V1().Nodes()
+	nodes.Informer()
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- netns.Do(host, func() error { return KeepRoutes(ctx, nodes) }) }()
+	factory.Start(ctx.Done())
+
+	var at router
+	if err := netns.Do(host, func() error {
+		link, err := netlink.NewHandle()
+		at = newRouter(nil, link)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	waitRouteOf(t, at, "10.42.1.0/24", true)
+	waitRouteOf(t, at, "10.42.9.0/24", false)
+	wantAnswer(t, host, podIP.String()+":80", hostIP.String())
+	cancel()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
 func object(n *node) *corev1.Node {
 	o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.name}}
 	for _, p := range n.cfg.PodCIDRs {
@@ -336,9 +369,14 @@ func object(n *node) *corev1.Node {
 
 func waitRoute(t *testing.T, n *node, dst string, want bool) {
 	t.Helper()
+	waitRouteOf(t, n.net.routes, dst, want)
+}
+
+func waitRouteOf(t *testing.T, r router, dst string, want bool) {
+	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		list, err := n.net.presentRoutes()
+		list, err := r.present()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,7 +385,7 @@ func waitRoute(t *testing.T, n *node, dst string, want bool) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: route to %s present: %v, want %v", n.name, dst, has, want)
+			t.Fatalf("route to %s present: %v, want %v", dst, has, want)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

@@ -14,14 +14,14 @@ type route struct {
 	Via netip.Addr
 }
 
-// wantedRoutes is one route per Pod range of every other node, through that node's InternalIP of the same family. A node that has no
-// range or no address yet gets none. Two nodes that claim one range, which the control plane never grants, are settled by name.
-func wantedRoutes(self string, nodes []*corev1.Node) []route {
+// wantedRoutes is one route per Pod range of every node but this host's own, through that node's InternalIP of the same family. A node
+// that has no range or no address yet gets none. Two nodes that claim one range, which the control plane never grants, are settled by name.
+func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node) []route {
 	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	seen := map[netip.Prefix]bool{}
 	var want []route
 	for _, n := range nodes {
-		if n.Name == self || n.DeletionTimestamp != nil {
+		if own(n) || n.DeletionTimestamp != nil {
 			continue
 		}
 		for _, cidr := range nodeCIDRs(n) {
@@ -60,6 +60,12 @@ func internalIP(n *corev1.Node, v4 bool) (netip.Addr, bool) {
 		}
 	}
 	return netip.Addr{}, false
+}
+
+func isAddressOf(n *corev1.Node, ip netip.Addr) bool {
+	return slices.ContainsFunc(n.Status.Addresses, func(a corev1.NodeAddress) bool {
+		return a.Type == corev1.NodeInternalIP && a.Address == ip.String()
+	})
 }
 
 // routeChanges says what turns present into want.

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -27,9 +30,47 @@ const (
 	retryPeriod = 2 * time.Second
 )
 
-// Run keeps a route to every other node's Pods until ctx ends. It acts when a Node changes and when a route is lost, as by a link that
-// went down, and looks over the iptables rules once a minute. It waits for the informer, which its owner starts.
+// Run keeps a route to every other node's Pods until ctx ends, and looks over the iptables rules once a minute. It waits for the
+// informer, which its owner starts.
 func (n *Network) Run(ctx context.Context, nodes coreinformers.NodeInformer) error {
+	verify := time.NewTicker(verifyPeriod)
+	defer verify.Stop()
+	return n.routes.run(ctx, nodes, verify.C, func() { n.verifyRules(ctx) })
+}
+
+// KeepRoutes keeps a route to every node's Pods until ctx ends, on a host that has none of its own: a control plane that must reach Pods,
+// to proxy to them or to call their webhooks. It works in the network namespace of the calling process.
+func KeepRoutes(ctx context.Context, nodes coreinformers.NodeInformer) error {
+	link, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer link.Close()
+	// Should the host run a node after all, that node's own range is on its bridge and must not be routed.
+	own := func(n *corev1.Node) bool {
+		addrs, err := link.AddrList(nil, netlink.FAMILY_ALL)
+		return err == nil && slices.ContainsFunc(addrs, func(a netlink.Addr) bool {
+			ip, ok := netip.AddrFromSlice(a.IP)
+			return ok && isAddressOf(n, ip.Unmap())
+		})
+	}
+	return newRouter(own, link).run(ctx, nodes, nil, nil)
+}
+
+// router keeps the kernel's routes to other nodes' Pods.
+type router struct {
+	// own tells the node that this host is, to which no route is needed.
+	own  func(*corev1.Node) bool
+	link *netlink.Handle
+	log  *slog.Logger
+}
+
+func newRouter(own func(*corev1.Node) bool, link *netlink.Handle) router {
+	return router{own: own, link: link, log: slog.With("component", "network")}
+}
+
+// run acts when a Node changes and when a route is lost, as by a link that went down. Beside that it calls onTick at every tick.
+func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick <-chan time.Time, onTick func()) error {
 	wake := make(chan struct{}, 1)
 	poke := func() {
 		select {
@@ -47,22 +88,19 @@ func (n *Network) Run(ctx context.Context, nodes coreinformers.NodeInformer) err
 	}
 	defer func() { _ = nodes.Informer().RemoveEventHandler(reg) }()
 	if !cache.WaitForCacheSync(ctx.Done(), reg.HasSynced) {
-		return ctx.Err()
+		return nil
 	}
-	if err := n.watchKernel(ctx, poke); err != nil {
+	if err := watchKernel(ctx, poke); err != nil {
 		return err
 	}
-
-	verify := time.NewTicker(verifyPeriod)
-	defer verify.Stop()
 	for {
 		list, err := nodes.Lister().List(labels.Everything())
 		if err == nil {
-			err = n.syncRoutes(wantedRoutes(n.cfg.NodeName, list))
+			err = t.sync(wantedRoutes(t.own, list))
 		}
 		var retry <-chan time.Time
 		if err != nil {
-			n.log.Error("routes to other nodes' Pods are incomplete, retrying", "err", err)
+			t.log.Error("routes to other nodes' Pods are incomplete, retrying", "err", err)
 			retry = time.After(retryPeriod)
 		}
 		select {
@@ -70,14 +108,14 @@ func (n *Network) Run(ctx context.Context, nodes coreinformers.NodeInformer) err
 			return nil
 		case <-wake:
 		case <-retry:
-		case <-verify.C:
-			n.verifyRules(ctx)
+		case <-tick:
+			onTick()
 		}
 	}
 }
 
 // watchKernel calls poke when one of our routes disappears or a link comes up again, behind which routes could not be set.
-func (n *Network) watchKernel(ctx context.Context, poke func()) error {
+func watchKernel(ctx context.Context, poke func()) error {
 	routes := make(chan netlink.RouteUpdate, 64)
 	if err := netlink.RouteSubscribe(routes, ctx.Done()); err != nil {
 		return fmt.Errorf("watch the kernel's routes: %w", err)
@@ -115,10 +153,10 @@ func (n *Network) verifyRules(ctx context.Context) {
 	}
 }
 
-func (n *Network) presentRoutes() ([]route, error) {
+func (t router) present() ([]route, error) {
 	var out []route
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		list, err := n.link.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+		list, err := t.link.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
 			return nil, fmt.Errorf("list the kernel's routes: %w", err)
 		}
@@ -134,8 +172,8 @@ func (n *Network) presentRoutes() ([]route, error) {
 	return out, nil
 }
 
-func (n *Network) syncRoutes(want []route) error {
-	present, err := n.presentRoutes()
+func (t router) sync(want []route) error {
+	present, err := t.present()
 	if err != nil {
 		return err
 	}
@@ -143,24 +181,24 @@ func (n *Network) syncRoutes(want []route) error {
 	var errs []error
 	for _, r := range replace {
 		kernel := &netlink.Route{Dst: ipNet(r.Dst), Gw: net.IP(r.Via.AsSlice()), Protocol: routeProtocol}
-		if err := n.link.RouteReplace(kernel); err != nil {
+		if err := t.link.RouteReplace(kernel); err != nil {
 			errs = append(errs, fmt.Errorf("route to %s through %s: %w: nodes must share a link", r.Dst, r.Via, err))
 			continue
 		}
-		n.log.Info("route to another node's Pods", "dst", r.Dst, "via", r.Via)
+		t.log.Info("route to another node's Pods", "dst", r.Dst, "via", r.Via)
 	}
 	for _, r := range remove {
-		if err := n.deleteRoute(r); err != nil {
+		if err := t.remove(r); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		n.log.Info("route to another node's Pods removed", "dst", r.Dst, "via", r.Via)
+		t.log.Info("route to another node's Pods removed", "dst", r.Dst, "via", r.Via)
 	}
 	return errors.Join(errs...)
 }
 
-func (n *Network) deleteRoute(r route) error {
-	err := n.link.RouteDel(&netlink.Route{Dst: ipNet(r.Dst), Gw: net.IP(r.Via.AsSlice()), Protocol: routeProtocol})
+func (t router) remove(r route) error {
+	err := t.link.RouteDel(&netlink.Route{Dst: ipNet(r.Dst), Gw: net.IP(r.Via.AsSlice()), Protocol: routeProtocol})
 	if ignoreNotFound(err) != nil {
 		return fmt.Errorf("remove the route to %s: %w", r.Dst, err)
 	}
