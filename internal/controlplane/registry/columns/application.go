@@ -1,6 +1,8 @@
 package columns
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -19,17 +21,13 @@ var Application = Table[*v1alpha1.Application]{
 		wideText("Path", "Folder in the repository"),
 	},
 	Row: func(a *v1alpha1.Application) []any {
-		sync := a.Status.Sync
+		sync, health := cmp.Or(a.Status.Sync, "Unknown"), cmp.Or(a.Status.Health, "Unknown")
 		if a.Spec.Suspend {
-			sync = orUnknown(sync) + ",Suspended"
-		}
-		path := a.Spec.Source.Path
-		if path == "" {
-			path = "."
+			sync += ",Suspended"
 		}
 		return []any{
-			a.Name, orUnknown(sync), orUnknown(a.Status.Health), orNone(shortRevision(a.Status.AppliedRevision)), int64(len(a.Status.Drift)),
-			ageOf(a.CreationTimestamp), a.Spec.Source.RepoURL, path,
+			a.Name, sync, health, orNone(shortRevision(a.Status.AppliedRevision)), int64(len(a.Status.Drift)),
+			ageOf(a.CreationTimestamp), a.Spec.Source.RepoURL, cmp.Or(a.Spec.Source.Path, "."),
 		}
 	},
 }

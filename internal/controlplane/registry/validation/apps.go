@@ -101,7 +101,7 @@ func share(at *field.Path, value *intstr.IntOrString) field.ErrorList {
 	case value.Type == intstr.Int:
 		return nonNegative(at, value.IntVal)
 	}
-	return field.ErrorList{field.Invalid(at, *value, "must be an integer or percentage (e.g '5%%')")}
+	return field.ErrorList{field.Invalid(at, *value, "must be an integer or percentage (e.g '5%')")}
 }
 
 func isZeroShare(value *intstr.IntOrString) bool {

@@ -1,9 +1,11 @@
 package validation
 
 import (
+	"math"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -49,11 +51,11 @@ func remoteSources(v *corev1.VolumeSource) []source {
 		}},
 		{"gcePersistentDisk", v.GCEPersistentDisk != nil, func(at *field.Path) field.ErrorList {
 			errs := required(at.Child("pdName"), v.GCEPersistentDisk.PDName)
-			return append(errs, partition(at.Child("partition"), v.GCEPersistentDisk.Partition)...)
+			return append(errs, oneByte(at.Child("partition"), v.GCEPersistentDisk.Partition)...)
 		}},
 		{"awsElasticBlockStore", v.AWSElasticBlockStore != nil, func(at *field.Path) field.ErrorList {
 			errs := required(at.Child("volumeID"), v.AWSElasticBlockStore.VolumeID)
-			return append(errs, partition(at.Child("partition"), v.AWSElasticBlockStore.Partition)...)
+			return append(errs, oneByte(at.Child("partition"), v.AWSElasticBlockStore.Partition)...)
 		}},
 		{"azureFile", v.AzureFile != nil, func(at *field.Path) field.ErrorList {
 			errs := required(at.Child("secretName"), v.AzureFile.SecretName)
@@ -78,17 +80,10 @@ func optionalSecretRef(at *field.Path, ref *corev1.LocalObjectReference) field.E
 	return required(at.Child("name"), ref.Name)
 }
 
-// partition wants a number that a partition table can have; 0 means the whole disk.
-func partition(at *field.Path, n int32) field.ErrorList {
-	if n < 0 || n > 255 {
-		return field.ErrorList{field.Invalid(at, n, "must be between 0 and 255, inclusive")}
-	}
-	return nil
-}
-
-func logicalUnit(at *field.Path, n int32) field.ErrorList {
-	if n < 0 || n > 255 {
-		return field.ErrorList{field.Invalid(at, n, "must be between 0 and 255, inclusive")}
+// oneByte wants a number that one byte can hold: that of a partition, of which 0 is the whole disk, or of a logical unit.
+func oneByte(at *field.Path, n int32) field.ErrorList {
+	if n < 0 || n > math.MaxUint8 {
+		return field.ErrorList{field.Invalid(at, n, validation.InclusiveRangeError(0, math.MaxUint8))}
 	}
 	return nil
 }
@@ -112,7 +107,7 @@ func iscsi(at *field.Path, i *corev1.ISCSIVolumeSource) field.ErrorList {
 	case !isISCSIName(i.IQN):
 		errs = append(errs, field.Invalid(at.Child("iqn"), i.IQN, "must be valid format starting with iqn, eui, or naa"))
 	}
-	errs = append(errs, logicalUnit(at.Child("lun"), i.Lun)...)
+	errs = append(errs, oneByte(at.Child("lun"), i.Lun)...)
 	if (i.DiscoveryCHAPAuth || i.SessionCHAPAuth) && i.SecretRef == nil {
 		errs = append(errs, field.Required(at.Child("secretRef"), ""))
 	}
@@ -137,7 +132,7 @@ func fibreChannel(at *field.Path, fc *corev1.FCVolumeSource) field.ErrorList {
 	case byTarget && fc.Lun == nil:
 		return field.ErrorList{field.Required(at.Child("lun"), "lun is required if targetWWNs is specified")}
 	case byTarget:
-		return logicalUnit(at.Child("lun"), *fc.Lun)
+		return oneByte(at.Child("lun"), *fc.Lun)
 	}
 	return nil
 }
