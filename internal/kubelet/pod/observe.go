@@ -233,6 +233,12 @@ func (w *worker) end(name string, end *lifecycle.End) {
 	*c = container{spec: c.spec, Container: lifecycle.Container{
 		Phase: lifecycle.Exited, ID: end.ID, Attempt: end.Attempt, ImageID: image, End: end, Last: last, SpecHash: c.SpecHash,
 	}}
+	for ch, x := range w.waiting {
+		if x.container == name && x.attempt <= end.Attempt {
+			close(ch)
+			delete(w.waiting, ch)
+		}
+	}
 	w.record.ended(name, end)
 	if err := w.record.save(w.dir); err != nil {
 		w.log.Error("keeping the end of a container failed; after a restart it is unknown", "container", name, "err", err)

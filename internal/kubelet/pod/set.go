@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 )
@@ -179,6 +180,33 @@ func (s *Set) List() []*v1.Pod {
 		}
 	}
 	return out
+}
+
+// Ended gives a channel that is closed when an attempt of a container has ended and its log is complete; at once if it has already.
+func (s *Set) Ended(ctx context.Context, uid types.UID, container string, attempt int) <-chan struct{} {
+	ch := make(chan struct{})
+	s.mu.Lock()
+	w := s.workers[uid]
+	s.mu.Unlock()
+	if w == nil {
+		close(ch)
+		return ch
+	}
+	w.tell(func() {
+		if c := w.containers[container]; c == nil || c.Attempt > attempt || c.Phase == lifecycle.Exited {
+			close(ch)
+			return
+		}
+		w.waiting[ch] = waiter{container, attempt}
+		context.AfterFunc(ctx, func() { w.tell(func() { delete(w.waiting, ch) }) })
+	})
+	return ch
+}
+
+// waiter waits for the end of an attempt.
+type waiter struct {
+	container string
+	attempt   int
 }
 
 // viewTimeout bounds the wait for a worker that is busy taking up its Pod.

@@ -44,6 +44,7 @@ type worker struct {
 	cancelUp   context.CancelFunc // of the setup under way
 	refreshing bool
 	stale      bool // volumes are to be refreshed
+	waiting    map[chan struct{}]waiter
 }
 
 // container is what a worker knows of one container beyond what decides.
@@ -59,7 +60,7 @@ func newWorker(n *Node, pod *v1.Pod, done func()) *worker {
 	return &worker{
 		node: n, dir: filepath.Join(n.Dir, string(pod.UID)), done: done,
 		log:  slog.With("pod", pod.Namespace+"/"+pod.Name),
-		wake: make(chan struct{}, 1), pod: pod.DeepCopy(), containers: map[string]*container{},
+		wake: make(chan struct{}, 1), pod: pod.DeepCopy(), containers: map[string]*container{}, waiting: map[chan struct{}]waiter{},
 	}
 }
 

@@ -20,9 +20,9 @@ type Host struct {
 	Capabilities []string // that the node daemon itself has, as CAP_…
 	// OOMFloor is the lowest oom_score_adj that may be set, where the node daemon lacks CAP_SYS_RESOURCE; nil for any.
 	OOMFloor *int
-	Memory   int64 // bytes of the machine, for oom_score_adj
-	Devices  []specs.LinuxDevice
-	Unified  bool // cgroup v2
+	Memory   int64                               // bytes of the machine, for oom_score_adj
+	Devices  func() ([]specs.LinuxDevice, error) // of the machine, for privileged containers
+	Unified  bool                                // cgroup v2
 }
 
 // Namespaces are paths that hold a Pod's namespaces; empty where the container shares the host's, or for PID has its own.
@@ -88,7 +88,9 @@ func Build(in Input) (*specs.Spec, error) {
 		s.Hostname = "" // the host's own; runc refuses to set it
 	}
 	if privileged {
-		s.Linux.Devices = in.Host.Devices
+		if s.Linux.Devices, err = in.Host.Devices(); err != nil {
+			return nil, fmt.Errorf("listing the node's devices for a privileged container: %w", err)
+		}
 		s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
 		s.Linux.Seccomp = nil
 	} else {

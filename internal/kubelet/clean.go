@@ -1,0 +1,174 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
+	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
+	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
+	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/proxy"
+)
+
+// connectTimeout bounds the wait for a containerd while cleaning; one of the node's own may be dead, and its containers too.
+const connectTimeout = 3 * time.Second
+
+// Clean takes a node off this host: containers, processes, mounts, control groups, network, logs and data. Every part is tried whatever became of the others.
+func Clean(ctx context.Context, cfg Config) error {
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	locked, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer locked.Close()
+	var all error
+	note := func(err error) {
+		if err != nil {
+			slog.Warn("cleaning", "err", err)
+			all = errors.Join(all, err)
+		}
+	}
+
+	podDirs, _ := filepath.Glob(filepath.Join(dir, "pods", "*"))
+	pods, err := pod.LoadPods(filepath.Join(dir, "pods"))
+	note(err)
+	own := runtime.NewDaemon(filepath.Join(dir, "containerd"))
+	address := cfg.Containerd
+	if address == "" {
+		address = own.Address()
+	}
+	note(removeAllContainers(ctx, address, podDirs))
+	if cfg.Containerd == "" {
+		note(own.Stop(ctx))
+	}
+	note(logs.Stop(filepath.Join(dir, "streams")))
+
+	tree, err := cgroup.Open(cfg.CgroupRoot)
+	note(err)
+	plan := step.Plan{Steps: []step.Step{step.Directory{}, step.Volumes{}, step.Namespaces{}}}
+	for _, d := range podDirs {
+		uid := filepath.Base(d)
+		if tree != nil {
+			for _, pid := range tree.PIDs(uid) {
+				if p, err := os.FindProcess(pid); err == nil {
+					p.Kill() // of a container whose shim and containerd are dead
+				}
+			}
+		}
+		note(plan.Teardown(ctx, &step.Sandbox{Pod: &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}}, Dir: d}))
+		if tree != nil {
+			note(tree.Remove(uid))
+		}
+	}
+	if tree != nil {
+		note(tree.RemoveAll())
+	}
+	note(removeNetwork(ctx, dir, cfg))
+	note(proxy.Cleanup(ctx))
+	for _, p := range pods {
+		note(os.RemoveAll(filepath.Join(cfg.PodLogDir, p.Namespace+"_"+p.Name+"_"+string(p.UID))))
+	}
+	if all != nil {
+		return fmt.Errorf("some of the node in %s is left; run this again once the cause is removed: %w", dir, all)
+	}
+	note(unmountBelow(dir))
+	note(os.RemoveAll(dir))
+	return all
+}
+
+func removeAllContainers(ctx context.Context, address string, podDirs []string) error {
+	if len(podDirs) == 0 {
+		return nil
+	}
+	r, err := runtime.Connect(address)
+	if err != nil {
+		return err
+	}
+	defer r.Client.Close()
+	up, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := r.WaitUp(up); err != nil {
+		slog.Info("containerd does not answer; its containers' processes are killed by their control groups", "address", address)
+		return nil
+	}
+	mine := map[string]bool{}
+	for _, d := range podDirs {
+		mine[filepath.Base(d)] = true
+	}
+	found, err := r.List(ctx)
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, s := range found {
+		if mine[s.PodUID] {
+			all = errors.Join(all, r.Delete(ctx, s.ID))
+		}
+	}
+	return all
+}
+
+func removeNetwork(ctx context.Context, dir string, cfg Config) error {
+	for _, s := range cfg.ClusterCIDR {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return fmt.Errorf("--cluster-cidr %q: %w", s, err)
+		}
+		cfg.clusterCIDRs = append(cfg.clusterCIDRs, p)
+	}
+	cfg.DataDir = dir
+	n, err := newPodNetwork(&cfg)
+	if err != nil {
+		return err
+	}
+	if made := n.get(); made != nil {
+		return made.Remove(ctx)
+	}
+	return nil
+}
+
+// unmountBelow unmounts what containerd left mounted in its state when its containers were killed from outside.
+func unmountBelow(dir string) error {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var points []string
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			points = append(points, f[4])
+		}
+	}
+	var all error
+	for i := len(points) - 1; i >= 0; i-- {
+		all = errors.Join(all, detach(points[i]))
+	}
+	return all
+}
+
+func detach(path string) error {
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && err != unix.EINVAL && err != unix.ENOENT {
+		return fmt.Errorf("unmounting %s: %w", path, err)
+	}
+	return nil
+}

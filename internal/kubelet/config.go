@@ -1,0 +1,157 @@
+package kubelet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+)
+
+// Config is a node's command line.
+type Config struct {
+	Server      string // URL of the API server
+	Token       string
+	DataDir     string
+	Name        string
+	IP          string // that other nodes reach this one at; empty for the one that leads to the API server
+	Containerd  string // address of a running containerd; empty to run one of our own
+	CgroupRoot  string
+	PodLogDir   string
+	Mirror      string
+	Bind        string
+	Port        int
+	Labels      map[string]string
+	ClusterCIDR []string
+	ClusterDNS  []string
+	Domain      string
+	JoinTimeout time.Duration
+	Release     string
+	// Self is the command that runs this program; its subcommands "logger" and "hold" are processes of their own.
+	Self string
+
+	mirror       *url.URL
+	clusterCIDRs []netip.Prefix
+}
+
+// Defaults of the command line.
+func Defaults() Config {
+	name, err := os.Hostname()
+	if err != nil {
+		name = ""
+	}
+	return Config{
+		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
+		ClusterCIDR: []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
+	}
+}
+
+// complete checks what was given and works out the rest.
+func (c *Config) complete() (err error) {
+	if bad := validation.IsDNS1123Subdomain(c.Name); len(bad) > 0 {
+		return fmt.Errorf("--name %q: %s", c.Name, strings.Join(bad, "; "))
+	}
+	server, err := url.Parse(c.Server)
+	if err != nil || server.Scheme != "https" || server.Host == "" {
+		return fmt.Errorf("--server %q: must be https://host:port, the address of the control plane", c.Server)
+	}
+	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	if c.PodLogDir, err = filepath.Abs(c.PodLogDir); err != nil {
+		return fmt.Errorf("--pod-log-dir: %w", err)
+	}
+	if c.mirror, err = image.ParseMirror(c.Mirror); err != nil {
+		return fmt.Errorf("--mirror: %w", err)
+	}
+	for _, s := range c.ClusterCIDR {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return fmt.Errorf("--cluster-cidr %q: must be an address range such as 10.42.0.0/16", s)
+		}
+		c.clusterCIDRs = append(c.clusterCIDRs, p)
+	}
+	for k, v := range c.Labels {
+		if bad := append(validation.IsQualifiedName(k), validation.IsValidLabelValue(v)...); len(bad) > 0 {
+			return fmt.Errorf("--label %s=%s: %s", k, v, strings.Join(bad, "; "))
+		}
+	}
+	if c.IP == "" {
+		if c.IP, err = ownAddress(server); err != nil {
+			return err
+		}
+	}
+	if net.ParseIP(c.IP) == nil {
+		return fmt.Errorf("--node-ip %q: must be an IP address of this host", c.IP)
+	}
+	return nil
+}
+
+// ownAddress is the address that packets to the API server leave from. Connecting a UDP socket sends nothing.
+func ownAddress(server *url.URL) (string, error) {
+	port := server.Port()
+	if port == "" {
+		port = "443"
+	}
+	conn, err := net.Dial("udp", net.JoinHostPort(server.Hostname(), port))
+	if err != nil {
+		return "", fmt.Errorf("finding this host's address: %w; name it with --node-ip", err)
+	}
+	defer conn.Close()
+	ip := conn.LocalAddr().(*net.UDPAddr).IP
+	if !ip.IsLoopback() {
+		return ip.String(), nil
+	}
+	// The control plane is on this host: take the first address that others can reach.
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("finding this host's address: %w; name it with --node-ip", err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			return n.IP.String(), nil
+		}
+	}
+	return ip.String(), nil
+}
+
+// lock keeps the data directory for this process, until it ends in whatever way.
+func lock(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("--data-dir %s: %w", dir, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--data-dir %s: %w", dir, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("--data-dir %s: is in use by another node daemon; stop that one, or give this one another directory", dir)
+		}
+		return nil, fmt.Errorf("--data-dir %s: locking it: %w", dir, err)
+	}
+	return f, nil
+}
+
+// listen opens the port of the node's server.
+func listen(bind string, port int) (net.Listener, error) {
+	addr := net.JoinHostPort(bind, fmt.Sprint(port))
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("--port %d: is in use on %s, perhaps by another node daemon or a kubelet; stop that one (`ss -ltnp sport = :%d` shows it) or give another port", port, bind, port)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--bind, --port: listening on %s: %w", addr, err)
+	}
+	return l, nil
+}

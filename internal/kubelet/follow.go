@@ -1,0 +1,149 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+)
+
+// podInformer is for the Pods bound to this node only.
+func (d *daemon) podInformer() cache.SharedIndexInformer {
+	own := fields.OneTermEqualSelector("spec.nodeName", d.cfg.Name).String()
+	return d.informers.InformerFor(&v1.Pod{}, func(c kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
+		return coreinformers.NewFilteredPodInformer(c, "", resync, cache.Indexers{}, func(o *metav1.ListOptions) { o.FieldSelector = own })
+	})
+}
+
+// watchOwnNode starts the Pod network when the node has been given its addresses.
+func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
+	take := func(obj any) {
+		if n, ok := obj.(*v1.Node); ok && n.Name == d.cfg.Name {
+			if err := d.network.assigned(n); err != nil {
+				fail(err)
+			}
+		}
+	}
+	_, err := d.informers.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: take, UpdateFunc: func(_, obj any) { take(obj) },
+	})
+	return err
+}
+
+// follow takes up the Pods there are, then follows containerd and the API.
+func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache.SharedIndexInformer) error {
+	started := make(chan struct{})
+	must(func() error { return d.followRuntime(ctx, started) })
+	select {
+	case <-started:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	archives := image.NewArchives(d.images, filepath.Join(d.cfg.DataDir, "images"), filepath.Join(d.cfg.DataDir, "images.json"))
+	must(func() error { return archives.Run(ctx) })
+	_, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { d.pods.Put(obj.(*v1.Pod)) },
+		UpdateFunc: func(_, obj any) { d.pods.Put(obj.(*v1.Pod)) },
+		DeleteFunc: func(obj any) {
+			if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = t.Obj
+			}
+			if p, ok := obj.(*v1.Pod); ok {
+				d.pods.Remove(p)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	// Only when the API has said which Pods there are can others be told to be gone.
+	if !cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
+		return context.Cause(ctx)
+	}
+	there := map[types.UID]bool{}
+	for _, obj := range pods.GetStore().List() {
+		there[obj.(*v1.Pod).UID] = true
+	}
+	d.pods.Keep(there)
+	var attached []string
+	if n := d.network.get(); n != nil {
+		attached = n.Attached()
+	}
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		err := d.pods.RemoveStrays(ctx, attached)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		slog.Warn("cleaning up after Pods that are gone failed; it is tried again", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// followRuntime keeps a subscription to containerd's events. Each time it stands anew, all containers are looked at, since events may have been missed.
+func (d *daemon) followRuntime(ctx context.Context, started chan struct{}) error {
+	first := true
+	for ctx.Err() == nil {
+		if err := d.runtime.WaitUp(ctx); err != nil {
+			if ctx.Err() == nil && !first {
+				d.down(err)
+			}
+			continue
+		}
+		up := make(chan struct{})
+		ended := make(chan error, 1)
+		go func() { ended <- d.runtime.Exits(ctx, func() { close(up) }, d.pods.Exit) }()
+		select {
+		case <-up:
+		case err := <-ended:
+			d.down(err)
+			continue
+		}
+		found, err := d.runtime.List(ctx)
+		if err != nil {
+			d.down(err)
+			<-ended
+			continue
+		}
+		none := ""
+		d.runtimeDown.Store(&none)
+		d.poke()
+		if first {
+			if err := d.pods.Start(ctx, found); err != nil {
+				return err
+			}
+			close(started)
+			first = false
+		} else {
+			slog.Info("containerd answers again", "containers", len(found))
+			d.pods.RuntimeUp(found)
+		}
+		if err := <-ended; ctx.Err() == nil {
+			d.down(err)
+			d.pods.RuntimeDown()
+		}
+	}
+	return nil
+}
+
+func (d *daemon) down(err error) {
+	text := fmt.Sprintf("containerd does not answer: %v", errors.Unwrap(err))
+	d.runtimeDown.Store(&text)
+	d.poke()
+	slog.Warn("containerd does not answer; containers run on, and it is waited for", "err", err)
+}

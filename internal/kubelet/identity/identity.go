@@ -1,0 +1,280 @@
+package identity
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// Options of a node's identity.
+type Options struct {
+	Server string // URL of the API server
+	Token  string // join token; needed only for the first start
+	Dir    string // keeps the certificates
+	Node   string // name
+	IPs    []net.IP
+	Names  []string
+	// Patience is how long to try to reach the API server when joining.
+	Patience time.Duration
+}
+
+// Identity is a node that has joined.
+type Identity struct {
+	opts   Options
+	server *url.URL
+	ca     *x509.CertPool
+
+	mu      sync.Mutex
+	serving *tls.Certificate
+}
+
+const (
+	caFile      = "ca.crt"
+	clientFile  = "client.pem"
+	servingFile = "serving.pem"
+)
+
+// Join gives the identity kept in the directory, or gets one with the token.
+func Join(ctx context.Context, o Options) (*Identity, error) {
+	server, err := url.Parse(o.Server)
+	if err != nil || server.Scheme != "https" || server.Host == "" {
+		return nil, fmt.Errorf("--server %q: must be https://host:port, the address of the control plane", o.Server)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("keeping the node's certificates: %w", err)
+	}
+	id := &Identity{opts: o, server: server}
+	leaf, err := id.leaf(clientFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the node's certificate: %w; remove the directory %s and start with a new --token", err, o.Dir)
+	}
+	switch {
+	case leaf != nil && leaf.Subject.CommonName != "system:node:"+o.Node:
+		return nil, fmt.Errorf("the data directory belongs to %s, not to node %q: give --name that name, or --data-dir another directory", leaf.Subject.CommonName, o.Node)
+	case leaf != nil && time.Now().Before(leaf.NotAfter):
+		return id, id.loadCA()
+	case leaf != nil && o.Token == "":
+		return nil, fmt.Errorf("the node's certificate expired on %s, while it was off: start it once with --token, printed by `gitopsd token create` on the control plane", leaf.NotAfter.Format(time.DateOnly))
+	case o.Token == "":
+		return nil, errors.New("--token: this node has not joined a cluster yet; give it a join token, printed by `gitopsd token create` on the control plane")
+	}
+	return id, id.join(ctx)
+}
+
+// join gets the CA and the client certificate. It goes on trying while the server cannot be reached, since both may be starting, but not when refused.
+func (i *Identity) join(ctx context.Context) error {
+	token, err := ParseToken(i.opts.Token)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, i.opts.Patience)
+	defer cancel()
+	var last error
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := i.tryJoin(ctx, token)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrWrongCluster), errors.Is(err, ErrRefused):
+			return err
+		case apierrors.IsUnauthorized(err):
+			return fmt.Errorf("the API server at %s refused the join token with ID %q: it is unknown, expired or mistyped; print a new one with `gitopsd token create` on the control plane", i.server, token.ID)
+		case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+			return fmt.Errorf("the API server at %s does not let this node join: %w", i.server, err)
+		}
+		if last == nil || last.Error() != err.Error() {
+			slog.Warn("joining the cluster failed; trying on", "server", i.server.String(), "err", err)
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API server at %s could not be reached: %w; check --server, that `gitopsd serve` runs there, and the network between", i.server, last)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (i *Identity) tryJoin(ctx context.Context, token Token) error {
+	ca, err := fetchCA(ctx, i.server, token.CAHash)
+	if err != nil {
+		return err
+	}
+	pemCA := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})
+	cfg := &rest.Config{Host: i.server.String(), BearerToken: token.Bearer, QPS: -1, TLSClientConfig: rest.TLSClientConfig{CAData: pemCA}}
+	c, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return err
+	}
+	cert, err := request(ctx, c, wanted{node: i.opts.Node, signer: certificatesv1.KubeAPIServerClientKubeletSignerName, usage: certificatesv1.UsageClientAuth})
+	if err != nil {
+		return err
+	}
+	if err := i.save(caFile, pemCA); err != nil {
+		return err
+	}
+	if err := i.save(clientFile, cert); err != nil {
+		return err
+	}
+	return i.loadCA()
+}
+
+func (i *Identity) path(name string) string { return filepath.Join(i.opts.Dir, name) }
+
+// save replaces a file in one step: half a certificate would keep the node from starting.
+func (i *Identity) save(name string, b []byte) error {
+	tmp := i.path(name + ".tmp")
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("keeping the node's certificates: %w", err)
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("keeping the node's certificates: %w", err)
+	}
+	return os.Rename(tmp, i.path(name))
+}
+
+// leaf reads a certificate that is kept.
+func (i *Identity) leaf(name string) (*x509.Certificate, error) {
+	c, err := tls.LoadX509KeyPair(i.path(name), i.path(name))
+	if err != nil {
+		return nil, err
+	}
+	return c.Leaf, nil
+}
+
+func (i *Identity) loadCA() error {
+	b, err := os.ReadFile(i.path(caFile))
+	if err != nil {
+		return fmt.Errorf("the cluster's CA: %w; remove the directory %s and start with a new --token", err, i.opts.Dir)
+	}
+	i.ca = x509.NewCertPool()
+	if !i.ca.AppendCertsFromPEM(b) {
+		return fmt.Errorf("the cluster's CA in %s is no certificate; remove the directory %s and start with a new --token", i.path(caFile), i.opts.Dir)
+	}
+	return nil
+}
+
+// Config is for clients of the API server. A renewed certificate is taken up without a new client.
+func (i *Identity) Config() *rest.Config {
+	return &rest.Config{
+		Host: i.server.String(), QPS: -1, UserAgent: "gitopsd-node",
+		ContentConfig:   rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json"},
+		TLSClientConfig: rest.TLSClientConfig{CAFile: i.path(caFile), CertFile: i.path(clientFile), KeyFile: i.path(clientFile)},
+	}
+}
+
+// ServerTLS is for the node's own server: it shows the serving certificate once there is one and asks callers for a certificate of the cluster.
+func (i *Identity) ServerTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, ClientCAs: i.ca, ClientAuth: tls.VerifyClientCertIfGiven,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			if i.serving == nil {
+				return nil, errors.New("the node has no serving certificate yet")
+			}
+			return i.serving, nil
+		},
+	}
+}
+
+// Run gets the serving certificate and renews both until ctx ends.
+func (i *Identity) Run(ctx context.Context, c kubernetes.Interface) {
+	if cert, err := tls.LoadX509KeyPair(i.path(servingFile), i.path(servingFile)); err == nil && i.fits(cert.Leaf) {
+		i.setServing(cert)
+	}
+	for pause := time.Duration(0); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		next := 24 * time.Hour
+		failed := false
+		for _, file := range []string{servingFile, clientFile} {
+			leaf, err := i.leaf(file)
+			if err == nil && (file == clientFile || i.fits(leaf)) {
+				if due := renewal(leaf); time.Now().Before(due) {
+					next = min(next, time.Until(due))
+					continue
+				}
+			}
+			if err := i.renew(ctx, c, file); err != nil {
+				failed = true
+				if ctx.Err() == nil {
+					slog.Warn("renewing a certificate of this node failed; it is tried again", "certificate", file, "err", err)
+				}
+			}
+		}
+		if failed {
+			pause = min(max(2*pause, time.Second), 5*time.Minute)
+		} else {
+			pause = max(next, time.Second)
+		}
+	}
+}
+
+// renewal is when a certificate is to be renewed: when four fifths of its life are over.
+func renewal(leaf *x509.Certificate) time.Time {
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 5 * 4)
+}
+
+// fits says whether a serving certificate is still good and is for all the node's addresses.
+func (i *Identity) fits(leaf *x509.Certificate) bool {
+	if leaf == nil || time.Now().After(leaf.NotAfter) {
+		return false
+	}
+	for _, ip := range i.opts.IPs {
+		if leaf.VerifyHostname(ip.String()) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (i *Identity) renew(ctx context.Context, c kubernetes.Interface, file string) error {
+	w := wanted{node: i.opts.Node, signer: certificatesv1.KubeAPIServerClientKubeletSignerName, usage: certificatesv1.UsageClientAuth}
+	if file == servingFile {
+		w.signer, w.usage, w.names, w.ips = certificatesv1.KubeletServingSignerName, certificatesv1.UsageServerAuth, i.opts.Names, i.opts.IPs
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	b, err := request(ctx, c, w)
+	if err != nil {
+		return err
+	}
+	if err := i.save(file, b); err != nil {
+		return err
+	}
+	if file == servingFile {
+		cert, err := tls.X509KeyPair(b, b)
+		if err != nil {
+			return err
+		}
+		i.setServing(cert)
+	}
+	return nil
+}
+
+func (i *Identity) setServing(c tls.Certificate) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.serving = &c
+}

@@ -1,0 +1,257 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
+	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
+	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
+	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
+	"github.com/gitopsd/gitopsd/internal/kubelet/register"
+	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
+	"github.com/gitopsd/gitopsd/internal/kubelet/server"
+	"github.com/gitopsd/gitopsd/internal/kubelet/stats"
+	"github.com/gitopsd/gitopsd/internal/kubelet/status"
+	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/proxy"
+)
+
+// Run is the node daemon's whole life. It returns when ctx ends, with all containers running on, or with what kept it from starting.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.complete(); err != nil {
+		return err
+	}
+	locked, err := lock(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer locked.Close()
+	listener, err := listen(cfg.Bind, cfg.Port)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	d := &daemon{cfg: &cfg, changed: make(chan struct{}, 1)}
+	return d.run(ctx, listener)
+}
+
+// daemon is the parts of a running node.
+type daemon struct {
+	cfg *Config
+
+	runtime *runtime.Runtime
+	network *podNetwork
+	pods    *pod.Set
+	node    *pod.Node
+	images  *image.Store
+
+	client    kubernetes.Interface
+	informers informers.SharedInformerFactory
+
+	runtimeDown atomic.Pointer[string]
+	changed     chan struct{} // something that the Node's conditions depend on did
+	facts       env.Facts
+}
+
+// netnsReady is how many network namespaces are kept ready for the next Pods.
+const netnsReady = 8
+
+func (d *daemon) run(ctx context.Context, listener net.Listener) error {
+	cfg := d.cfg
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	// A part that cannot go on ends the daemon with its reason; the containers run on and a supervisor starts it again.
+	must := func(f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil && ctx.Err() == nil {
+				cancel(err)
+			}
+		})
+	}
+
+	tree, err := cgroup.Open(cfg.CgroupRoot)
+	if err != nil {
+		return err
+	}
+	hostFacts, err := host(tree)
+	if err != nil {
+		return err
+	}
+	collector := logs.NewClient(filepath.Join(cfg.DataDir, "streams"), cfg.Release, cfg.Self, "logger")
+	must(func() error { return collector.Ensure(ctx) })
+	pool := namespaces.NewPool(netnsReady)
+	wg.Go(func() { pool.Run(ctx) })
+
+	address := cfg.Containerd
+	if address == "" {
+		own := runtime.NewDaemon(filepath.Join(cfg.DataDir, "containerd"))
+		address = own.Address()
+		must(func() error { return own.Run(ctx, func() {}) })
+	}
+	if d.runtime, err = runtime.Connect(address); err != nil {
+		return err
+	}
+	starting := "containerd at " + address + " does not answer yet"
+	d.runtimeDown.Store(&starting)
+
+	id, err := identity.Join(ctx, identity.Options{
+		Server: cfg.Server, Token: cfg.Token, Dir: filepath.Join(cfg.DataDir, "pki"), Node: cfg.Name,
+		IPs: []net.IP{net.ParseIP(cfg.IP)}, Names: []string{cfg.Name}, Patience: cfg.JoinTimeout,
+	})
+	if err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	if d.client, err = kubernetes.NewForConfig(id.Config()); err != nil {
+		return fmt.Errorf("client of the API server: %w", err)
+	}
+	wg.Go(func() { id.Run(ctx, d.client) })
+
+	d.informers = informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTransform(lean))
+	if d.network, err = newPodNetwork(cfg); err != nil {
+		return err
+	}
+	d.facts = env.Facts{HostIPs: []string{cfg.IP}, Allocatable: register.Capacity(cfg.DataDir)}
+	events := record.NewBroadcaster()
+	events.StartRecordingToSink(&typedv1.EventSinkImpl{Interface: d.client.CoreV1().Events("")})
+	defer events.Shutdown()
+
+	d.images = image.New(d.runtime.Client, image.Registry{Client: d.runtime.Client, Mirror: cfg.mirror}, cfg.DataDir)
+	objects := reference.New(d.client)
+	d.node = &pod.Node{
+		Client: d.client, Recorder: events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name}),
+		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Cgroups: tree, Host: hostFacts,
+		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir,
+		Facts:    func() env.Facts { return d.facts },
+		Services: d.services(ctx),
+		Seccomp:  seccompProfiles(filepath.Join(cfg.DataDir, "seccomp")),
+		Plan: step.Plan{
+			Steps: []step.Step{
+				step.Directory{}, step.Cgroup{Tree: tree},
+				step.Volumes{Objects: objects, Facts: func() env.Facts { return d.facts }},
+				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
+				step.Resolver{ClusterDNS: cfg.ClusterDNS, Domain: cfg.Domain, HostFile: "/etc/resolv.conf"},
+				step.Network{Attacher: d.network.attacher, Current: d.network.current, HostIPs: func() []string { return []string{cfg.IP} }},
+				step.Hosts{},
+			},
+			Late: []string{step.NetworkName, step.HostsName},
+		},
+	}
+	d.pods = pod.NewSet(d.node)
+
+	podInformer := d.podInformer()
+	if err := d.watchOwnNode(cancel); err != nil {
+		return err
+	}
+	services, err := proxy.New(proxy.Config{NodeName: cfg.Name, ClusterCIDRs: cfg.clusterCIDRs, Informers: d.informers})
+	if err != nil {
+		return fmt.Errorf("carrying out Services: %w", err)
+	}
+	nodes := d.informers.Core().V1().Nodes()
+	nodes.Informer()
+	d.informers.Start(ctx.Done())
+	must(func() error { return services.Run(ctx) })
+	must(func() error {
+		a, err := d.network.attacher(ctx)
+		if err != nil || a == nil {
+			return nil
+		}
+		d.poke()
+		return d.network.get().Run(ctx, nodes)
+	})
+
+	reg := &register.Node{
+		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
+		Release: cfg.Release, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
+		Observe: func() (string, string) { return *d.runtimeDown.Load(), d.network.down() },
+	}
+	wg.Go(func() {
+		reg.Run(ctx, func(n *v1.Node) { wg.Go(func() { register.RenewLease(ctx, d.client, n) }) })
+	})
+	must(func() error {
+		srv := &server.Server{Pods: d.pods, Node: d.node, Runtime: d.runtime, Logs: collector, Stats: &stats.Source{
+			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
+		}}
+		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
+		return srv.Serve(ctx, listener, id)
+	})
+	if err := d.follow(ctx, must, podInformer); err != nil && ctx.Err() == nil {
+		return err
+	}
+	<-ctx.Done()
+	wg.Wait()
+	d.pods.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	slog.Info("node daemon ends; containers run on")
+	return nil
+}
+
+// lean drops what nothing on a node reads and what is most of many objects' size.
+func lean(obj any) (any, error) {
+	if m, err := meta.Accessor(obj); err == nil {
+		m.SetManagedFields(nil)
+	}
+	if n, ok := obj.(*v1.Node); ok {
+		n.Status.Images, n.Status.Conditions, n.Annotations = nil, nil, nil
+	}
+	return obj, nil
+}
+
+// poke has the Node's conditions looked at again.
+func (d *daemon) poke() {
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
+}
+
+// servicesPatience is how long the first Pods after a start wait for the list of Services, whose addresses are part of their environment;
+// while the API is away they are made without.
+const servicesPatience = 5 * time.Second
+
+// services gives the Services that a namespace's Pods are told of: its own, and the API server's.
+func (d *daemon) services(ctx context.Context) func(namespace string) []*v1.Service {
+	informer := d.informers.Core().V1().Services()
+	synced := informer.Informer().HasSyncedChecker().Done()
+	patience, stop := context.WithTimeout(ctx, servicesPatience)
+	context.AfterFunc(patience, stop)
+	return func(namespace string) []*v1.Service {
+		select {
+		case <-synced:
+		case <-patience.Done():
+		}
+		out, err := informer.Lister().Services(namespace).List(labels.Everything())
+		if err != nil {
+			return nil // a lister fails for an invalid selector only
+		}
+		if api, err := informer.Lister().Services(v1.NamespaceDefault).Get("kubernetes"); err == nil && namespace != v1.NamespaceDefault {
+			out = append(out, api)
+		}
+		return out
+	}
+}

@@ -1,0 +1,102 @@
+package register
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"os"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// MaxPods is how many Pods a node takes; it is upstream's default and fits the addresses of one /24.
+const MaxPods = 110
+
+// Capacity is what the machine has. dir is on the disk that Pods write to.
+func Capacity(dir string) v1.ResourceList {
+	out := v1.ResourceList{
+		v1.ResourceCPU:    *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
+		v1.ResourceMemory: *resource.NewQuantity(int64(Meminfo()["MemTotal"]), resource.BinarySI),
+		v1.ResourcePods:   *resource.NewQuantity(MaxPods, resource.DecimalSI),
+	}
+	if total, _, ok := disk(dir); ok {
+		out[v1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(total), resource.BinarySI)
+	}
+	return out
+}
+
+// Meminfo reads /proc/meminfo, in bytes.
+func Meminfo() map[string]uint64 {
+	b, _ := os.ReadFile("/proc/meminfo")
+	out := map[string]uint64{}
+	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
+		f := strings.Fields(s.Text())
+		if len(f) >= 2 {
+			n, _ := strconv.ParseUint(f[1], 10, 64)
+			out[strings.TrimSuffix(f[0], ":")] = n << 10
+		}
+	}
+	return out
+}
+
+// disk gives the size of the file system that holds dir and what of it is free for those without privileges.
+func disk(dir string) (total, free uint64, ok bool) {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return 0, 0, false
+	}
+	return st.Blocks * uint64(st.Bsize), st.Bavail * uint64(st.Bsize), true
+}
+
+func firstLine(file string) string {
+	b, _ := os.ReadFile(file)
+	line, _, _ := strings.Cut(string(b), "\n")
+	return strings.TrimSpace(line)
+}
+
+// info describes the machine and the software on it.
+func info(containerd, release string) v1.NodeSystemInfo {
+	var u unix.Utsname
+	unix.Uname(&u) // fails only for a bad address
+	return v1.NodeSystemInfo{
+		MachineID:               firstLine("/etc/machine-id"),
+		SystemUUID:              strings.ToLower(cmp.Or(firstLine("/sys/class/dmi/id/product_uuid"), firstLine("/etc/machine-id"))),
+		BootID:                  firstLine("/proc/sys/kernel/random/boot_id"),
+		KernelVersion:           unix.ByteSliceToString(u.Release[:]),
+		OSImage:                 osImage(),
+		ContainerRuntimeVersion: "containerd://" + strings.TrimPrefix(containerd, "v"),
+		KubeletVersion:          release,
+		OperatingSystem:         goruntime.GOOS,
+		Architecture:            goruntime.GOARCH,
+	}
+}
+
+// osImage is the name that the distribution gives itself: os-release(5).
+func osImage() string {
+	b, _ := os.ReadFile("/etc/os-release")
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			return strings.Trim(strings.TrimSpace(v), `"`)
+		}
+	}
+	return "Linux"
+}
+
+// processes counts those of the machine and how many there may be: the numbers behind PIDPressure.
+func processes() (have, limit int) {
+	f := strings.Fields(firstLine("/proc/loadavg")) // "… … … running/all last"
+	if len(f) > 3 {
+		_, all, _ := strings.Cut(f[3], "/")
+		have, _ = strconv.Atoi(all)
+	}
+	limit, _ = strconv.Atoi(firstLine("/proc/sys/kernel/pid_max"))
+	if threads, err := strconv.Atoi(firstLine("/proc/sys/kernel/threads-max")); err == nil {
+		limit = min(limit, threads)
+	}
+	return have, limit
+}

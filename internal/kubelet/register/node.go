@@ -1,0 +1,196 @@
+package register
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+)
+
+// Node registers one node.
+type Node struct {
+	Client  kubernetes.Interface
+	Name    string
+	Labels  map[string]string // beyond the usual ones
+	IPs     []string
+	Port    int32  // of the node's server
+	DataDir string // on the disk that Pods write to
+	Release string
+	// Observe tells what only the rest of the daemon knows: the first two fields of Observed.
+	Observe func() (runtimeDown, networkDown string)
+	// Containerd is its version, once known.
+	Containerd func() string
+	Images     func() []*image.Image
+	// Changed is sent to when Observe may say something new.
+	Changed <-chan struct{}
+
+	reported []v1.NodeCondition
+	sent     time.Time
+	images   int
+}
+
+// Reporting as upstream's: the Lease says every 10 s that the node lives, the status only what changed, and every 5 minutes that it is still so (KEP-589).
+const (
+	checkEvery  = 10 * time.Second
+	reportEvery = 5 * time.Minute
+)
+
+// Run registers the node and reports its status until ctx ends. registered is called when the API has it.
+func (n *Node) Run(ctx context.Context, registered func(*v1.Node)) {
+	var node *v1.Node
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		var err error
+		if node, err = n.register(ctx); err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		slog.Warn("registering this node failed; it is tried again", "node", n.Name, "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+	n.reported = node.Status.Conditions
+	registered(node)
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		if err := n.report(ctx); err != nil && ctx.Err() == nil {
+			slog.Warn("reporting this node's status failed; it is tried again", "node", n.Name, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-n.Changed:
+		}
+	}
+}
+
+// labels that every node has: https://kubernetes.io/docs/reference/labels-annotations-taints/
+func (n *Node) labels() map[string]string {
+	inf := info("", "")
+	out := map[string]string{v1.LabelHostname: n.Name, v1.LabelOSStable: inf.OperatingSystem, v1.LabelArchStable: inf.Architecture}
+	maps.Copy(out, n.Labels)
+	return out
+}
+
+// register creates the Node, or brings the labels of the one there up to date.
+func (n *Node) register(ctx context.Context) (*v1.Node, error) {
+	nodes := n.Client.CoreV1().Nodes()
+	node, err := nodes.Get(ctx, n.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		fresh := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.labels()}}
+		fresh.Status = n.status(nil)
+		node, err = nodes.Create(ctx, fresh, metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			node, err = nodes.Get(ctx, n.Name, metav1.GetOptions{})
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	missing := map[string]string{}
+	for k, v := range n.labels() {
+		if node.Labels[k] != v {
+			missing[k] = v
+		}
+	}
+	if len(missing) == 0 {
+		return node, nil
+	}
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": missing}})
+	if err != nil {
+		return nil, err
+	}
+	return nodes.Patch(ctx, n.Name, types.MergePatchType, body, metav1.PatchOptions{})
+}
+
+func (n *Node) observe() Observed {
+	o := Observed{MemoryAvailable: Meminfo()["MemAvailable"]}
+	o.Runtime, o.Network = n.Observe()
+	o.DiskTotal, o.DiskFree, _ = disk(n.DataDir)
+	o.Processes, o.PIDsLimit = processes()
+	return o
+}
+
+func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
+	capacity := Capacity(n.DataDir)
+	st := v1.NodeStatus{
+		Capacity: capacity, Allocatable: capacity.DeepCopy(),
+		Conditions:      Conditions(n.observe(), before, time.Now()),
+		NodeInfo:        info(n.Containerd(), n.Release),
+		DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: n.Port}},
+		Images:          images(n.Images()),
+	}
+	for _, ip := range n.IPs {
+		st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})
+	}
+	st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.Name})
+	return st
+}
+
+// maxImages is how many images a Node's status lists; upstream's default.
+const maxImages = 50
+
+func images(list []*image.Image) []v1.ContainerImage {
+	byDigest := map[string]*v1.ContainerImage{}
+	for _, i := range list {
+		c := byDigest[i.Digest]
+		if c == nil {
+			c = &v1.ContainerImage{SizeBytes: i.Size}
+			byDigest[i.Digest] = c
+		}
+		c.Names = append(c.Names, i.Ref)
+	}
+	out := make([]v1.ContainerImage, 0, len(byDigest))
+	for _, c := range byDigest {
+		slices.Sort(c.Names)
+		out = append(out, *c)
+	}
+	slices.SortFunc(out, func(a, b v1.ContainerImage) int {
+		if a.SizeBytes != b.SizeBytes {
+			return int(b.SizeBytes - a.SizeBytes)
+		}
+		return slices.Compare(a.Names, b.Names)
+	})
+	return out[:min(len(out), maxImages)]
+}
+
+// report sends the status if something changed or it is time to.
+func (n *Node) report(ctx context.Context) error {
+	st := n.status(n.reported)
+	if !changed(n.reported, st.Conditions) && len(st.Images) == n.images && time.Since(n.sent) < reportEvery {
+		return nil
+	}
+	body, err := json.Marshal(map[string]any{"status": st})
+	if err != nil {
+		return err
+	}
+	_, err = n.Client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	if apierrors.IsNotFound(err) {
+		// Somebody deleted the Node while its daemon runs: it comes back, as it would on a restart.
+		_, err = n.register(ctx)
+		n.reported = nil
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("node %s: %w", n.Name, err)
+	}
+	n.reported, n.sent, n.images = st.Conditions, time.Now(), len(st.Images)
+	return nil
+}
