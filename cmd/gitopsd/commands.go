@@ -2,5 +2,7 @@ package main
 
 import "github.com/spf13/cobra"
 
-// commands are those of the GitOps engine.
-func commands() []*cobra.Command { return nil }
+// commands are those that ask a running control plane about its Applications.
+func commands() []*cobra.Command {
+	return []*cobra.Command{newStatusCommand(), newSyncCommand(), newHistoryCommand(), newPlanCommand()}
+}

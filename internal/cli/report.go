@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// Report is the state of Applications, as status prints it for programs. Fields are only ever added.
+type Report struct {
+	Applications []ApplicationReport `json:"applications"`
+}
+
+// ApplicationReport is the state of one Application.
+type ApplicationReport struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Repo      string `json:"repo"`
+	// Ref is the branch, tag or commit that is followed.
+	Ref  string `json:"ref"`
+	Path string `json:"path,omitempty"`
+	// Revision is the commit that is applied, Wanted the one at the ref.
+	Revision string `json:"revision"`
+	Wanted   string `json:"wanted,omitempty"`
+	// Sync is Synced, OutOfSync, Failed or Unknown; Health is Healthy, Progressing, Degraded or Unknown.
+	Sync      string     `json:"sync"`
+	Health    string     `json:"health"`
+	Suspended bool       `json:"suspended,omitempty"`
+	Applied   *time.Time `json:"applied,omitempty"`
+	// Reason and Message are those of the condition Ready when it is not true.
+	Reason    string         `json:"reason,omitempty"`
+	Message   string         `json:"message,omitempty"`
+	Objects   int            `json:"objects"`
+	Drift     []DriftReport  `json:"drift"`
+	Reverted  []DriftReport  `json:"reverted,omitempty"`
+	Unhealthy []HealthReport `json:"unhealthy,omitempty"`
+	// Next says what to do about it; empty when there is nothing to do.
+	Next string `json:"next,omitempty"`
+}
+
+// DriftReport is one field that is, or was, not as Git says. Git and Live are JSON; empty is absent.
+type DriftReport struct {
+	Object string `json:"object"`
+	v1alpha1.ObjectRef
+	Field   string     `json:"field,omitempty"`
+	Git     string     `json:"git,omitempty"`
+	Live    string     `json:"live,omitempty"`
+	User    string     `json:"user,omitempty"`
+	Manager string     `json:"manager,omitempty"`
+	Since   *time.Time `json:"since,omitempty"`
+	File    string     `json:"file,omitempty"`
+	Line    int        `json:"line,omitempty"`
+}
+
+// HealthReport is one object that is not healthy.
+type HealthReport struct {
+	Object string `json:"object"`
+	v1alpha1.ObjectRef
+	Health  string `json:"health"`
+	Message string `json:"message,omitempty"`
+}
+
+// NewReport makes the report, Applications sorted by namespace and name.
+func NewReport(apps []v1alpha1.Application) Report {
+	r := Report{Applications: make([]ApplicationReport, 0, len(apps))}
+	for i := range apps {
+		r.Applications = append(r.Applications, newApplicationReport(&apps[i]))
+	}
+	slices.SortFunc(r.Applications, func(a, b ApplicationReport) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return r
+}
+
+func newApplicationReport(app *v1alpha1.Application) ApplicationReport {
+	s := &app.Status
+	r := ApplicationReport{
+		Namespace: app.Namespace, Name: app.Name,
+		Repo: redact(app.Spec.Source.RepoURL), Ref: refText(app.Spec.Source.Ref), Path: app.Spec.Source.Path,
+		Revision: s.AppliedRevision, Wanted: s.WantedRevision,
+		Sync: cmp.Or(s.Sync, "Unknown"), Health: cmp.Or(s.Health, "Unknown"), Suspended: app.Spec.Suspend,
+		Objects: len(s.Inventory), Drift: driftReports(s.Drift), Reverted: driftReports(s.Reverted),
+	}
+	if len(r.Reverted) == 0 {
+		r.Reverted = nil
+	}
+	if s.LastAppliedTime != nil {
+		r.Applied = &s.LastAppliedTime.Time
+	}
+	for _, u := range s.Unhealthy {
+		r.Unhealthy = append(r.Unhealthy, HealthReport{Object: objectText(u.ObjectRef), ObjectRef: u.ObjectRef, Health: u.Health, Message: u.Message})
+	}
+	if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady); c != nil && c.Status != metav1.ConditionTrue {
+		r.Reason, r.Message = c.Reason, c.Message
+	}
+	r.Next = next(app, &r)
+	return r
+}
+
+func driftReports(list []v1alpha1.FieldDrift) []DriftReport {
+	out := make([]DriftReport, 0, len(list))
+	for _, d := range list {
+		r := DriftReport{
+			Object: objectText(d.ObjectRef), ObjectRef: d.ObjectRef, Field: d.Field, Git: d.Want, Live: d.Live,
+			User: d.User, Manager: d.Manager, File: d.File, Line: d.Line,
+		}
+		if d.Time != nil {
+			r.Since = &d.Time.Time
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// next is the one thing that the reader can do about the worst of what is wrong.
+func next(app *v1alpha1.Application, r *ApplicationReport) string {
+	switch {
+	case r.Suspended:
+		return "set spec.suspend to false to go on"
+	case app.Status.ObservedGeneration == 0:
+		return "wait; gitopsd has not looked at it yet"
+	case r.Reason == "RolledBack":
+		return "push a fix, or run: gitopsd sync " + app.Name + " -n " + app.Namespace
+	case r.Reason == "Refused" || r.Reason == "InvalidManifest":
+		return "fix the files named above and push; the commit before stays applied"
+	case r.Sync == "Failed":
+		return "the message says what is in the way; gitopsd tries again by itself"
+	case len(r.Drift) > 0 && app.Spec.Drift == v1alpha1.DriftReport:
+		return "put the change into Git, or set spec.drift to revert"
+	case r.Health == "Degraded":
+		return "look at the objects above with kubectl describe"
+	}
+	return ""
+}
+
+// Exit statuses of status and plan with --exit-code.
+const (
+	// ExitInSync: everything is as Git says.
+	ExitInSync = 0
+	// ExitError: the answer is not known; also any command's failure.
+	ExitError = 1
+	// ExitOutOfSync: something drifted, was refused, is behind or has never been applied.
+	ExitOutOfSync = 2
+	// ExitUnhealthy: everything is as Git says, and something of it does not work.
+	ExitUnhealthy = 3
+)
+
+// ExitCode sums the report up.
+func (r Report) ExitCode() int {
+	code := ExitInSync
+	for _, a := range r.Applications {
+		switch {
+		case a.Sync != "Synced" || len(a.Drift) > 0:
+			return ExitOutOfSync
+		case a.Health != "Healthy":
+			code = ExitUnhealthy
+		}
+	}
+	return code
+}

@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Format is how a report is written.
+type Format string
+
+// The formats.
+const (
+	Table Format = "table"
+	JSON  Format = "json"
+	YAML  Format = "yaml"
+)
+
+// ParseFormat reads the value of -o.
+func ParseFormat(s string) (Format, error) {
+	switch f := Format(s); f {
+	case Table, JSON, YAML:
+		return f, nil
+	}
+	return "", fmt.Errorf("-o %s: use table, json or yaml", s)
+}
+
+// encode writes v as JSON or YAML.
+func encode(w io.Writer, f Format, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	if f == YAML {
+		if b, err = yaml.JSONToYAML(b); err != nil {
+			return err
+		}
+		_, err = w.Write(b)
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}
+
+var styles = map[string]Style{
+	"Synced": Green, "Healthy": Green, "Applied": Green,
+	"OutOfSync": Yellow, "Progressing": Yellow, "Unknown": Yellow,
+	"Failed": Red, "Degraded": Red, "Refused": Red, "RolledBack": Red,
+}
+
+func state(s string) cell { return cell{s, styles[s]} }
+
+// WriteStatus writes the report. As a table it is one line for each Application, and below it whatever is wrong with any of them, and what to do.
+func WriteStatus(w io.Writer, r Report, f Format, now time.Time, colour bool) error {
+	if f != Table {
+		return encode(w, f, r)
+	}
+	p := &printer{w: w, colour: colour}
+	if len(r.Applications) == 0 {
+		p.print("There are no Applications. Start gitopsd with --repo, or create one with kubectl.\n")
+		return p.err
+	}
+	var t table
+	t.header("APPLICATION", "REVISION", "SYNC", "HEALTH", "OBJECTS", "DRIFTED", "APPLIED")
+	for _, a := range r.Applications {
+		sync := state(a.Sync)
+		if a.Suspended {
+			sync = cell{a.Sync + " (suspended)", Yellow}
+		}
+		drifted := cell{fmt.Sprint(len(a.Drift)), Plain}
+		if len(a.Drift) > 0 {
+			drifted.style = Yellow
+		}
+		t.add(plain(a.Namespace+"/"+a.Name), plain(short(a.Revision)), sync, state(a.Health), plain(fmt.Sprint(a.Objects)), drifted, plain(ago(a.Applied, now)))
+	}
+	t.write(p)
+	for _, a := range r.Applications {
+		writeDetails(p, a, now)
+	}
+	return p.err
+}
+
+func writeDetails(p *printer, a ApplicationReport, now time.Time) {
+	if a.Message == "" && len(a.Drift) == 0 && len(a.Unhealthy) == 0 && len(a.Reverted) == 0 && a.Next == "" {
+		return
+	}
+	p.print("\n")
+	p.styled(Bold, a.Namespace+"/"+a.Name)
+	p.print(fmt.Sprintf("  %s  %s", a.Repo, a.Ref))
+	if a.Path != "" {
+		p.print("  " + a.Path)
+	}
+	if a.Wanted != "" && a.Wanted != a.Revision {
+		p.print("  wants " + short(a.Wanted))
+	}
+	p.print("\n")
+	if a.Message != "" {
+		for _, line := range strings.Split(a.Message, "\n") {
+			p.print("  ")
+			p.styled(Red, line)
+			p.print("\n")
+		}
+	}
+	writeDrift(p, "Differs from Git", a.Drift, now)
+	if len(a.Unhealthy) > 0 {
+		p.print("  Not healthy\n")
+		t := table{indent: "    "}
+		for _, u := range a.Unhealthy {
+			t.add(plain(u.Object), state(u.Health), plain(oneLine(u.Message, 120)))
+		}
+		t.write(p)
+	}
+	writeDrift(p, "Set back to Git", a.Reverted, now)
+	if a.Next != "" {
+		p.print("  Next: " + a.Next + "\n")
+	}
+}
+
+func writeDrift(p *printer, title string, drift []DriftReport, now time.Time) {
+	if len(drift) == 0 {
+		return
+	}
+	p.print("  " + title + "\n")
+	t := table{indent: "    "}
+	t.header("OBJECT", "FIELD", "GIT", "LIVE", "WHO", "WHEN", "WHERE IN GIT")
+	for _, d := range drift {
+		field, live := d.Field, orDash(d.Live)
+		if field == "" {
+			field, live = "(all of it)", "missing"
+		}
+		t.add(plain(d.Object), plain(field), cell{oneLine(orDash(d.Git), 40), Green}, cell{oneLine(live, 40), Red},
+			plain(who(d.User, d.Manager)), plain(ago(d.Since, now)), cell{place(d.File, d.Line), Dim})
+	}
+	t.write(p)
+}
