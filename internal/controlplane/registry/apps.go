@@ -28,7 +28,7 @@ var deployments = Kind[*appsv1.Deployment]{
 			d.Spec.Template = old.Spec.Template
 		}
 	},
-	Validate: validation.Deployment, ValidateUpdate: validation.DeploymentUpdate,
+	Validate: validation.Deployment, ValidateUpdate: validation.DeploymentUpdate, ValidateStatus: validation.DeploymentStatusUpdate,
 	Scale: &Scale[*appsv1.Deployment]{
 		Get: func(d *appsv1.Deployment) (int32, int32, string) {
 			return replicas(d.Spec.Replicas), d.Status.Replicas, selector(d.Spec.Selector)
@@ -42,7 +42,7 @@ var replicaSets = Kind[*appsv1.ReplicaSet]{
 	New: func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} }, NewList: func() runtime.Object { return &appsv1.ReplicaSetList{} },
 	Columns:   columns.ReplicaSet,
 	HasStatus: true, HasGeneration: true,
-	Validate: validation.ReplicaSet, ValidateUpdate: validation.ReplicaSetUpdate,
+	Validate: validation.ReplicaSet, ValidateUpdate: validation.ReplicaSetUpdate, ValidateStatus: validation.ReplicaSetStatusUpdate,
 	Fields: func(rs *appsv1.ReplicaSet) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}
 	},

@@ -8,6 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -43,7 +44,7 @@ func gitopsdGroup() group {
 		New: func() *v1alpha1.Application { return &v1alpha1.Application{} }, NewList: func() runtime.Object { return &v1alpha1.ApplicationList{} },
 		Columns:   columns.Application,
 		HasStatus: true, HasGeneration: true,
-		Validate: validation.Application, ValidateUpdate: validation.ApplicationUpdate,
+		Validate: validation.Application, ValidateUpdate: validation.ApplicationUpdate, ValidateStatus: validation.ApplicationStatusUpdate,
 	}}}
 }
 
@@ -70,7 +71,7 @@ func certificatesGroup() group {
 			}
 		},
 		PrepareUpdate: func(_ context.Context, csr, old *certificatesv1.CertificateSigningRequest) { csr.Spec = old.Spec },
-		Validate:      validation.CertificateSigningRequest, ValidateUpdate: validation.CertificateSigningRequestUpdate,
+		Validate:      validation.CertificateSigningRequest, ValidateUpdate: validation.CertificateSigningRequestUpdate, ValidateStatus: validation.CertificateSigningRequestStatusUpdate,
 		Fields: func(csr *certificatesv1.CertificateSigningRequest) fields.Set {
 			return fields.Set{"spec.signerName": csr.Spec.SignerName}
 		},
@@ -91,4 +92,8 @@ func (approvalStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 	csr.Spec = was.Spec
 	csr.Status = was.Status
 	csr.Status.Conditions = conditions
+}
+
+func (approvalStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	return validation.CertificateSigningRequestApprovalUpdate(obj.(*certificatesv1.CertificateSigningRequest), old.(*certificatesv1.CertificateSigningRequest))
 }

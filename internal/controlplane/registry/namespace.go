@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
@@ -35,7 +36,7 @@ var namespaces = Kind[*corev1.Namespace]{
 	PrepareUpdate: func(_ context.Context, ns, old *corev1.Namespace) {
 		ns.Spec.Finalizers = old.Spec.Finalizers
 	},
-	Validate: validation.Namespace, ValidateUpdate: validation.NamespaceUpdate,
+	Validate: validation.Namespace, ValidateUpdate: validation.NamespaceUpdate, ValidateStatus: validation.NamespaceStatusUpdate,
 	Fields: func(ns *corev1.Namespace) fields.Set { return fields.Set{"status.phase": string(ns.Status.Phase)} },
 	Customize: func(s *genericregistry.Store) {
 		s.ShouldDeleteDuringUpdate = func(ctx context.Context, key string, obj, existing runtime.Object) bool {
@@ -59,6 +60,10 @@ func (finalizeStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 	finalizers := ns.Spec.Finalizers
 	*ns = *was.DeepCopy()
 	ns.Spec.Finalizers = finalizers
+}
+
+func (finalizeStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	return validation.NamespaceFinalizeUpdate(obj.(*corev1.Namespace), old.(*corev1.Namespace))
 }
 
 // namespaceREST deletes a Namespace in two steps: marked as terminating first, removed when its finalizers are gone.

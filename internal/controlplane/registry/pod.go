@@ -36,7 +36,7 @@ func pods(d Deps, r *Registry) entry {
 				}}
 			}
 		},
-		Validate: validation.Pod, ValidateUpdate: validation.PodUpdate,
+		Validate: validation.Pod, ValidateUpdate: validation.PodUpdate, ValidateStatus: validation.PodStatusUpdate,
 		Fields: func(p *corev1.Pod) fields.Set {
 			return fields.Set{
 				"spec.nodeName": p.Spec.NodeName, "spec.restartPolicy": string(p.Spec.RestartPolicy),

@@ -26,7 +26,7 @@ func services(d Deps) entry {
 		Columns:   columns.Service,
 		HasStatus: true, MetadataWithStatus: true,
 		PrepareUpdate: func(_ context.Context, svc, old *corev1.Service) { keepAllocations(svc, old) },
-		Validate:      validation.Service, ValidateUpdate: validation.ServiceUpdate,
+		Validate:      validation.Service, ValidateUpdate: validation.ServiceUpdate, ValidateStatus: validation.ServiceStatusUpdate,
 		Fields: func(s *corev1.Service) fields.Set {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 		},
