@@ -1,64 +1,62 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
 
-	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/component-base/version"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet"
 	"github.com/gitopsd/gitopsd/internal/logging"
 )
 
-// newRunCommand is the program itself: the daemon.
-func newRunCommand() *cobra.Command {
-	cfg := kubelet.Defaults()
-	cfg.Release = release
-	verbose := false
-	c := &cobra.Command{
-		Use:   "node --server https://CONTROL-PLANE:6443 --token TOKEN",
-		Short: "Run this host's Pods as a node of a gitopsd cluster",
-		Long: `node joins this host to the cluster of a gitopsd control plane and runs the Pods bound to it.
+const runUsage = `Usage: node --server https://CONTROL-PLANE:6443 [--token TOKEN] [flags]
+       node clean [flags]
+       node version
 
-The token is needed for the first start only; 'gitopsd token create' prints one. Containers keep running when
-node ends, in whatever way; the next start takes them over. 'node clean' takes everything off the host.`,
-		Example:       `  node --server https://192.0.2.10:6443 --token gj1-…`,
-		Version:       release,
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			level := slog.LevelInfo
-			if verbose {
-				level = slog.LevelDebug
-			}
-			logging.Setup(os.Stderr, level)
-			self, err := os.Executable()
-			if err != nil {
-				return fmt.Errorf("finding this program: %w", err)
-			}
-			cfg.Self = self
-			return kubelet.Run(cmd.Context(), cfg)
-		},
-	}
-	f := c.Flags()
+Join this host to the cluster of a gitopsd control plane and run the Pods bound to it.
+
+The token is needed for the first start only; 'gitopsd token create' prints one. Containers keep running when node
+ends, in whatever way; the next start takes them over. 'node clean' takes everything off the host.
+`
+
+// run is the program itself: the daemon.
+func run(ctx context.Context, args []string) error {
+	cfg := kubelet.Defaults()
+	cfg.Release, cfg.KubeVersion = release, version.Get().GitVersion
+	f := pflag.NewFlagSet("node", pflag.ContinueOnError)
 	f.StringVar(&cfg.Server, "server", "", "URL of the API server, https://host:port")
 	f.StringVar(&cfg.Token, "token", "", "join token; needed for the first start only")
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "where the node keeps its state")
 	f.StringVar(&cfg.Name, "name", cfg.Name, "name of the node in the cluster")
 	f.StringVar(&cfg.IP, "node-ip", "", "address that other nodes reach this one at (default: the one that leads to the API server)")
+	f.StringToStringVar(&cfg.Labels, "label", nil, "label of the Node, key=value; may be repeated")
 	f.StringVar(&cfg.Containerd, "containerd-address", "", "socket of a running containerd (default: start one of the node's own)")
 	f.StringVar(&cfg.CgroupRoot, "cgroup-root", cfg.CgroupRoot, "control group that all Pods are in, below the hierarchy's mount point")
 	f.StringVar(&cfg.PodLogDir, "pod-log-dir", cfg.PodLogDir, "where containers' logs are written")
 	f.StringVar(&cfg.Mirror, "mirror", "", "registry that is tried first for every image, http://host:port")
 	f.StringVar(&cfg.Bind, "bind", cfg.Bind, "address that the API server reaches this node's own server at")
 	f.IntVar(&cfg.Port, "port", cfg.Port, "port of this node's own server")
-	f.StringToStringVar(&cfg.Labels, "label", nil, "label of the Node, key=value; may be repeated")
 	f.StringSliceVar(&cfg.ClusterCIDR, "cluster-cidr", cfg.ClusterCIDR, "where Pod addresses of all nodes come from, as given to the control plane")
 	f.StringSliceVar(&cfg.ClusterDNS, "cluster-dns", nil, "addresses of the cluster's DNS (default: Pods use the host's resolver)")
 	f.StringVar(&cfg.Domain, "cluster-domain", cfg.Domain, "domain of the cluster's names")
 	f.DurationVar(&cfg.JoinTimeout, "join-timeout", cfg.JoinTimeout, "how long to try to reach the API server when joining")
-	f.BoolVarP(&verbose, "verbose", "v", false, "log each action, and what the libraries say")
-	return c
+	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
+	if err := parse(f, runUsage, args); err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if *verbose {
+		level = slog.LevelDebug
+	}
+	logging.Setup(os.Stderr, level)
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	cfg.Self = self
+	return kubelet.Run(ctx, cfg)
 }

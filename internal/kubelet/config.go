@@ -35,7 +35,8 @@ type Config struct {
 	ClusterDNS  []string
 	Domain      string
 	JoinTimeout time.Duration
-	Release     string
+	Release     string // of this program; the log collector of another one is replaced
+	KubeVersion string // that the Node reports, as version of the API it speaks
 	// Self is the command that runs this program; its subcommands "logger" and "hold" are processes of their own.
 	Self string
 

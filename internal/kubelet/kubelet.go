@@ -185,7 +185,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 
 	reg := &register.Node{
 		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
-		Release: cfg.Release, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
+		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
 		Observe: func() (string, string) { return *d.runtimeDown.Load(), d.network.down() },
 	}
 	wg.Go(func() {

@@ -26,7 +26,7 @@ type Node struct {
 	IPs     []string
 	Port    int32  // of the node's server
 	DataDir string // on the disk that Pods write to
-	Release string
+	Version string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
 	// Observe tells what only the rest of the daemon knows: the first two fields of Observed.
 	Observe func() (runtimeDown, networkDown string)
 	// Containerd is its version, once known.
@@ -133,7 +133,7 @@ func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
 	st := v1.NodeStatus{
 		Capacity: capacity, Allocatable: capacity.DeepCopy(),
 		Conditions:      Conditions(n.observe(), before, time.Now()),
-		NodeInfo:        info(n.Containerd(), n.Release),
+		NodeInfo:        info(n.Containerd(), n.Version),
 		DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: n.Port}},
 		Images:          images(n.Images()),
 	}

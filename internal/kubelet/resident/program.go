@@ -1,17 +1,19 @@
-package main
+package resident
 
 import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// releaseProgram gives back the resident pages of the program's own file. What is needed again is read again from the page cache;
-// of a small process that shares a large program with the daemon that is a fraction. A kernel that refuses costs only memory.
-func releaseProgram() {
+// ReleaseProgram gives back free heap and the resident pages of the program's own file. Most of those were touched only once, while its libraries
+// were initialized; what is needed again is read again from the page cache. A kernel that refuses costs only memory.
+func ReleaseProgram() {
+	debug.FreeOSMemory()
 	self, err := os.Executable()
 	if err != nil {
 		return
@@ -22,13 +24,12 @@ func releaseProgram() {
 	}
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
-		line := s.Text()
 		var from, to uintptr
 		var access string
-		if !strings.HasSuffix(line, self) {
+		if !strings.HasSuffix(s.Text(), self) {
 			continue
 		}
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &access); err != nil || strings.Contains(access, "w") {
+		if _, err := fmt.Sscanf(s.Text(), "%x-%x %s", &from, &to, &access); err != nil || strings.Contains(access, "w") {
 			continue // what may have been written is not in the file
 		}
 		// By system call: the package's own function wants a slice, which no part of the program's text can be.
