@@ -156,6 +156,30 @@ func (c *Cluster) killContainerd(worker string) error {
 	return nil
 }
 
+// KillContainer ends all processes of one container, given as a Pod's status names it, as a crash of the program does. A container's
+// cgroup carries its id.
+func (c *Cluster) KillContainer(id string) error {
+	_, id, ok := strings.Cut(id, "://")
+	if !ok || id == "" {
+		return fmt.Errorf("kill a container: %q is no container id", id)
+	}
+	killed := false
+	for _, p := range processesBelow("/" + prefix + c.rec.ID) {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID))
+		if err != nil || !strings.Contains(string(data), id) {
+			continue
+		}
+		if err := p.kill(); err != nil {
+			return err
+		}
+		killed = true
+	}
+	if !killed {
+		return fmt.Errorf("kill container %s: no process is in its cgroup", id)
+	}
+	return nil
+}
+
 // Running says whether a component's process lives.
 func (c *Cluster) Running(component string) bool {
 	c.mu.Lock()
