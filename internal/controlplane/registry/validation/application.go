@@ -78,6 +78,9 @@ func repoURL(at *field.Path, raw string) field.ErrorList {
 	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return field.ErrorList{field.Invalid(at, raw, "must not contain spaces or control characters")}
 	}
+	if strings.HasPrefix(raw, "/") {
+		return field.ErrorList{field.Invalid(at, raw, "must be a URL: for a repository on the control plane's own disk write file://"+raw)}
+	}
 	if !strings.Contains(raw, "://") {
 		if scpLike.MatchString(raw) {
 			return nil
@@ -98,7 +101,7 @@ func repoURL(at *field.Path, raw string) field.ErrorList {
 			return field.ErrorList{field.Invalid(at, raw, "must name a host")}
 		}
 	case "file":
-		if u.Host != "" || u.Path == "" {
+		if u.Host != "" && u.Host != "localhost" || !strings.HasPrefix(u.Path, "/") {
 			return field.ErrorList{field.Invalid(at, raw, "must have the form file:///path")}
 		}
 	default:
@@ -147,6 +150,9 @@ func refName(name string) string {
 	return ""
 }
 
+// inBrackets is what chooses an item of a list or map in a path, where any character may stand.
+var inBrackets = regexp.MustCompile(`\[[^\]]*\]`)
+
 func ignoreDifference(at *field.Path, rule *v1alpha1.IgnoreDifference) field.ErrorList {
 	errs := required(at.Child("kind"), rule.Kind)
 	if rule.Group != "" {
@@ -160,11 +166,12 @@ func ignoreDifference(at *field.Path, rule *v1alpha1.IgnoreDifference) field.Err
 	}
 	for i, f := range rule.Fields {
 		at := at.Child("fields").Index(i)
-		first, _, _ := strings.Cut(f, ".")
+		path := strings.TrimPrefix(inBrackets.ReplaceAllString(f, ""), ".") // kubectl's users write the dot
+		first, _, _ := strings.Cut(path, ".")
 		switch {
-		case f == "":
+		case path == "":
 			errs = append(errs, field.Required(at, ""))
-		case strings.HasPrefix(f, ".") || strings.HasPrefix(f, "/") || strings.HasSuffix(f, ".") || strings.Contains(f, ".."):
+		case strings.HasPrefix(path, "/") || strings.HasSuffix(path, ".") || strings.Contains(path, ".."):
 			errs = append(errs, field.Invalid(at, f, "must be a path such as spec.replicas"))
 		case first == "apiVersion" || first == "kind":
 			errs = append(errs, field.Invalid(at, f, "cannot differ: it says which object this is"))

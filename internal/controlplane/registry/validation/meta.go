@@ -7,7 +7,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -26,10 +25,17 @@ var (
 	dnsSubdomainName  = apivalidation.NameIsDNSSubdomain
 	dnsLabelName      = apivalidation.NameIsDNSLabel
 	dns1035LabelName  = apivalidation.NameIsDNS1035Label
-	pathSegmentName   = path.ValidatePathSegmentName
 	fieldIsImmutable  = apivalidation.FieldImmutableErrorMsg
 	validateImmutable = apivalidation.ValidateImmutableField
 )
+
+// pathSegmentName is the widest rule: what can stand between two slashes of a URL.
+func pathSegmentName(name string, prefix bool) []string {
+	if prefix {
+		return content.IsPathSegmentPrefix(name)
+	}
+	return content.IsPathSegmentName(name)
+}
 
 func namespacedMeta(m *metav1.ObjectMeta, name apivalidation.ValidateNameFunc) field.ErrorList {
 	return apivalidation.ValidateObjectMeta(m, true, name, metadataPath)

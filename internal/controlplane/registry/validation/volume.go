@@ -22,30 +22,31 @@ func podVolumes(at *field.Path, volumes []corev1.Volume, in podContext) (field.E
 			byName[v.Name] = v
 		}
 		errs = append(errs, wrong...)
-		errs = append(errs, volumeSource(at, v, in)...)
+		errs = append(errs, exactlyOne(at, volume{v, in}, volumeSources)...)
 	}
 	return errs, byName
 }
 
-// source is one of the kinds that a volume can be.
-type source struct {
+// source is one of the kinds that a volume, or a part of a projected one, can be.
+type source[T any] struct {
 	name  string
-	set   bool
-	check func(*field.Path) field.ErrorList
+	set   func(T) bool
+	check func(*field.Path, T) field.ErrorList
 }
 
 // exactlyOne wants one source; the first that is set is the one that is meant.
-func exactlyOne(at *field.Path, sources []source) field.ErrorList {
+func exactlyOne[T any](at *field.Path, v T, kinds []source[T]) field.ErrorList {
 	var errs field.ErrorList
 	found := false
-	for _, s := range sources {
+	for i := range kinds {
+		kind := &kinds[i]
 		switch {
-		case !s.set:
+		case !kind.set(v):
 		case found:
-			errs = append(errs, field.Forbidden(at.Child(s.name), "may not specify more than 1 volume type"))
+			errs = append(errs, field.Forbidden(at.Child(kind.name), "may not specify more than 1 volume type"))
 		default:
 			found = true
-			errs = append(errs, s.check(at.Child(s.name))...)
+			errs = append(errs, kind.check(at.Child(kind.name), v)...)
 		}
 	}
 	if !found {
@@ -54,23 +55,27 @@ func exactlyOne(at *field.Path, sources []source) field.ErrorList {
 	return errs
 }
 
-func volumeSource(at *field.Path, v *corev1.Volume, in podContext) field.ErrorList {
-	return exactlyOne(at, append([]source{
-		{"emptyDir", v.EmptyDir != nil, func(at *field.Path) field.ErrorList { return emptyDir(at, v.EmptyDir) }},
-		{"hostPath", v.HostPath != nil, func(at *field.Path) field.ErrorList { return hostPath(at, v.HostPath) }},
-		{"configMap", v.ConfigMap != nil, func(at *field.Path) field.ErrorList { return configMapVolume(at, v.ConfigMap) }},
-		{"secret", v.Secret != nil, func(at *field.Path) field.ErrorList { return secretVolume(at, v.Secret) }},
-		{"downwardAPI", v.DownwardAPI != nil, func(at *field.Path) field.ErrorList { return downwardAPIVolume(at, v.DownwardAPI) }},
-		{"projected", v.Projected != nil, func(at *field.Path) field.ErrorList { return projectedVolume(at, v.Projected) }},
-		{"persistentVolumeClaim", v.PersistentVolumeClaim != nil, func(at *field.Path) field.ErrorList {
-			return required(at.Child("claimName"), v.PersistentVolumeClaim.ClaimName)
-		}},
-		{"ephemeral", v.Ephemeral != nil, func(at *field.Path) field.ErrorList { return ephemeralVolume(at, v, in) }},
-		{"csi", v.CSI != nil, func(at *field.Path) field.ErrorList { return csiVolume(at, v.CSI) }},
-		{"image", v.Image != nil, func(at *field.Path) field.ErrorList { return imageVolume(at, v.Image, in) }},
-		{"gitRepo", v.GitRepo != nil, func(at *field.Path) field.ErrorList { return gitRepo(at, v.GitRepo) }},
-	}, remoteSources(&v.VolumeSource)...))
+// volume is a volume in its Pod.
+type volume struct {
+	*corev1.Volume
+	in podContext
 }
+
+var volumeSources = append([]source[volume]{
+	{"emptyDir", func(v volume) bool { return v.EmptyDir != nil }, func(at *field.Path, v volume) field.ErrorList { return emptyDir(at, v.EmptyDir) }},
+	{"hostPath", func(v volume) bool { return v.HostPath != nil }, func(at *field.Path, v volume) field.ErrorList { return hostPath(at, v.HostPath) }},
+	{"configMap", func(v volume) bool { return v.ConfigMap != nil }, func(at *field.Path, v volume) field.ErrorList { return configMapVolume(at, v.ConfigMap) }},
+	{"secret", func(v volume) bool { return v.Secret != nil }, func(at *field.Path, v volume) field.ErrorList { return secretVolume(at, v.Secret) }},
+	{"downwardAPI", func(v volume) bool { return v.DownwardAPI != nil }, func(at *field.Path, v volume) field.ErrorList { return downwardAPIVolume(at, v.DownwardAPI) }},
+	{"projected", func(v volume) bool { return v.Projected != nil }, func(at *field.Path, v volume) field.ErrorList { return projectedVolume(at, v.Projected) }},
+	{"persistentVolumeClaim", func(v volume) bool { return v.PersistentVolumeClaim != nil }, func(at *field.Path, v volume) field.ErrorList {
+		return required(at.Child("claimName"), v.PersistentVolumeClaim.ClaimName)
+	}},
+	{"ephemeral", func(v volume) bool { return v.Ephemeral != nil }, ephemeralVolume},
+	{"csi", func(v volume) bool { return v.CSI != nil }, func(at *field.Path, v volume) field.ErrorList { return csiVolume(at, v.CSI) }},
+	{"image", func(v volume) bool { return v.Image != nil }, imageVolume},
+	{"gitRepo", func(v volume) bool { return v.GitRepo != nil }, func(at *field.Path, v volume) field.ErrorList { return gitRepo(at, v.GitRepo) }},
+}, remoteSources...)
 
 func emptyDir(at *field.Path, e *corev1.EmptyDirVolumeSource) field.ErrorList {
 	var errs field.ErrorList
@@ -167,12 +172,12 @@ func downwardFiles(at *field.Path, files []corev1.DownwardAPIVolumeFile) field.E
 	return errs
 }
 
-func imageVolume(at *field.Path, image *corev1.ImageVolumeSource, in podContext) field.ErrorList {
+func imageVolume(at *field.Path, v volume) field.ErrorList {
 	var errs field.ErrorList
-	if in.isPod {
-		errs = required(at.Child("reference"), image.Reference)
+	if v.in.isPod {
+		errs = required(at.Child("reference"), v.Image.Reference)
 	}
-	return append(errs, optionalPullPolicy(at.Child("pullPolicy"), image.PullPolicy)...)
+	return append(errs, optionalPullPolicy(at.Child("pullPolicy"), v.Image.PullPolicy)...)
 }
 
 func optionalPullPolicy(at *field.Path, policy corev1.PullPolicy) field.ErrorList {

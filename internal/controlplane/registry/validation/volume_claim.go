@@ -8,15 +8,15 @@ import (
 )
 
 // ephemeralVolume checks the claim that is made for the volume, and goes with the Pod. It will be named <pod>-<volume>.
-func ephemeralVolume(at *field.Path, v *corev1.Volume, in podContext) field.ErrorList {
+func ephemeralVolume(at *field.Path, v volume) field.ErrorList {
 	template := v.Ephemeral.VolumeClaimTemplate
 	at = at.Child("volumeClaimTemplate")
 	if template == nil {
 		return field.ErrorList{field.Required(at, "")}
 	}
 	var errs field.ErrorList
-	if in.podName != "" && v.Name != "" {
-		name := in.podName + "-" + v.Name
+	if v.in.podName != "" && v.Name != "" {
+		name := v.in.podName + "-" + v.Name
 		for _, complaint := range dnsSubdomainName(name, false) {
 			errs = append(errs, field.Invalid(at.Child("metadata", "name"), name, complaint))
 		}
@@ -76,10 +76,10 @@ func claimDataSource(at *field.Path, spec *corev1.PersistentVolumeClaimSpec) fie
 		check(at.Child("dataSource"), source.APIGroup, source.Kind, source.Name)
 	}
 	if ref := spec.DataSourceRef; ref != nil {
-		at := at.Child("dataSourceRef")
-		check(at, ref.APIGroup, ref.Kind, ref.Name)
+		refAt := at.Child("dataSourceRef")
+		check(refAt, ref.APIGroup, ref.Kind, ref.Name)
 		if ref.Namespace != nil && *ref.Namespace != "" {
-			errs = append(errs, dnsLabel(at.Child("namespace"), *ref.Namespace)...)
+			errs = append(errs, dnsLabel(refAt.Child("namespace"), *ref.Namespace)...)
 			if spec.DataSource != nil {
 				errs = append(errs, field.Invalid(at.Child("dataSource"), spec.DataSource.Name, "may not be specified when dataSourceRef.namespace is specified"))
 			}

@@ -16,7 +16,7 @@ func projectedVolume(at *field.Path, p *corev1.ProjectedVolumeSource) field.Erro
 	errs = append(errs, fileOwner(at.Child("defaultUser"), p.DefaultUser)...)
 	files := projectedFiles{}
 	for i := range p.Sources {
-		errs = append(errs, projection(at.Child("sources").Index(i), &p.Sources[i], files)...)
+		errs = append(errs, exactlyOne(at.Child("sources").Index(i), projection{&p.Sources[i], files}, projections)...)
 	}
 	return errs
 }
@@ -36,33 +36,37 @@ func (files projectedFiles) add(at *field.Path, file string) field.ErrorList {
 	return nil
 }
 
-func projection(at *field.Path, p *corev1.VolumeProjection, files projectedFiles) field.ErrorList {
-	return exactlyOne(at, []source{
-		{"secret", p.Secret != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("name"), p.Secret.Name)
-			return append(errs, projectedKeys(at.Child("items"), p.Secret.Items, files)...)
-		}},
-		{"configMap", p.ConfigMap != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("name"), p.ConfigMap.Name)
-			return append(errs, projectedKeys(at.Child("items"), p.ConfigMap.Items, files)...)
-		}},
-		{"downwardAPI", p.DownwardAPI != nil, func(at *field.Path) field.ErrorList {
-			errs := downwardFiles(at.Child("items"), p.DownwardAPI.Items)
-			for i, f := range p.DownwardAPI.Items {
-				errs = append(errs, files.add(at.Child("items").Index(i).Child("path"), f.Path)...)
-			}
-			return errs
-		}},
-		{"serviceAccountToken", p.ServiceAccountToken != nil, func(at *field.Path) field.ErrorList {
-			return projectedToken(at, p.ServiceAccountToken, files)
-		}},
-		{"clusterTrustBundle", p.ClusterTrustBundle != nil, func(at *field.Path) field.ErrorList {
-			return projectedTrustBundle(at, p.ClusterTrustBundle, files)
-		}},
-		{"podCertificate", p.PodCertificate != nil, func(at *field.Path) field.ErrorList {
-			return projectedCertificate(at, p.PodCertificate, files)
-		}},
-	})
+// projection is one source of a projected volume, with the files that it shares the folder with.
+type projection struct {
+	*corev1.VolumeProjection
+	files projectedFiles
+}
+
+var projections = []source[projection]{
+	{"secret", func(p projection) bool { return p.Secret != nil }, func(at *field.Path, p projection) field.ErrorList {
+		errs := required(at.Child("name"), p.Secret.Name)
+		return append(errs, projectedKeys(at.Child("items"), p.Secret.Items, p.files)...)
+	}},
+	{"configMap", func(p projection) bool { return p.ConfigMap != nil }, func(at *field.Path, p projection) field.ErrorList {
+		errs := required(at.Child("name"), p.ConfigMap.Name)
+		return append(errs, projectedKeys(at.Child("items"), p.ConfigMap.Items, p.files)...)
+	}},
+	{"downwardAPI", func(p projection) bool { return p.DownwardAPI != nil }, func(at *field.Path, p projection) field.ErrorList {
+		errs := downwardFiles(at.Child("items"), p.DownwardAPI.Items)
+		for i, f := range p.DownwardAPI.Items {
+			errs = append(errs, p.files.add(at.Child("items").Index(i).Child("path"), f.Path)...)
+		}
+		return errs
+	}},
+	{"serviceAccountToken", func(p projection) bool { return p.ServiceAccountToken != nil }, func(at *field.Path, p projection) field.ErrorList {
+		return projectedToken(at, p.ServiceAccountToken, p.files)
+	}},
+	{"clusterTrustBundle", func(p projection) bool { return p.ClusterTrustBundle != nil }, func(at *field.Path, p projection) field.ErrorList {
+		return projectedTrustBundle(at, p.ClusterTrustBundle, p.files)
+	}},
+	{"podCertificate", func(p projection) bool { return p.PodCertificate != nil }, func(at *field.Path, p projection) field.ErrorList {
+		return projectedCertificate(at, p.PodCertificate, p.files)
+	}},
 }
 
 func projectedKeys(at *field.Path, items []corev1.KeyToPath, files projectedFiles) field.ErrorList {

@@ -11,59 +11,59 @@ import (
 
 // remoteSources are the kinds of volume that lie behind a network or a cloud's API. What they have in common is that the node
 // can tell little about them but whether they say where they are.
-func remoteSources(v *corev1.VolumeSource) []source {
-	return []source{
-		{"nfs", v.NFS != nil, func(at *field.Path) field.ErrorList { return nfs(at, v.NFS) }},
-		{"iscsi", v.ISCSI != nil, func(at *field.Path) field.ErrorList { return iscsi(at, v.ISCSI) }},
-		{"fc", v.FC != nil, func(at *field.Path) field.ErrorList { return fibreChannel(at, v.FC) }},
-		{"rbd", v.RBD != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("image"), v.RBD.RBDImage)
-			return append(errs, requiredList(at.Child("monitors"), v.RBD.CephMonitors)...)
-		}},
-		{"cephfs", v.CephFS != nil, func(at *field.Path) field.ErrorList { return requiredList(at.Child("monitors"), v.CephFS.Monitors) }},
-		{"cinder", v.Cinder != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("volumeID"), v.Cinder.VolumeID)
-			return append(errs, optionalSecretRef(at.Child("secretRef"), v.Cinder.SecretRef)...)
-		}},
-		{"glusterfs", v.Glusterfs != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("endpoints"), v.Glusterfs.EndpointsName)
-			if v.Glusterfs.Path == "" {
-				return append(errs, field.Required(at.Child("path"), ""))
-			}
-			return append(errs, noBackSteps(at.Child("path"), v.Glusterfs.Path)...)
-		}},
-		{"quobyte", v.Quobyte != nil, func(at *field.Path) field.ErrorList { return quobyte(at, v.Quobyte) }},
-		{"flocker", v.Flocker != nil, func(at *field.Path) field.ErrorList { return flocker(at, v.Flocker) }},
-		{"storageos", v.StorageOS != nil, func(at *field.Path) field.ErrorList { return storageOS(at, v.StorageOS) }},
-		{"scaleIO", v.ScaleIO != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("gateway"), v.ScaleIO.Gateway)
-			errs = append(errs, required(at.Child("system"), v.ScaleIO.System)...)
-			return append(errs, required(at.Child("volumeName"), v.ScaleIO.VolumeName)...)
-		}},
-		{"portworxVolume", v.PortworxVolume != nil, func(at *field.Path) field.ErrorList {
-			return required(at.Child("volumeID"), v.PortworxVolume.VolumeID)
-		}},
-		{"photonPersistentDisk", v.PhotonPersistentDisk != nil, func(at *field.Path) field.ErrorList {
-			return required(at.Child("pdID"), v.PhotonPersistentDisk.PdID)
-		}},
-		{"vsphereVolume", v.VsphereVolume != nil, func(at *field.Path) field.ErrorList {
-			return required(at.Child("volumePath"), v.VsphereVolume.VolumePath)
-		}},
-		{"gcePersistentDisk", v.GCEPersistentDisk != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("pdName"), v.GCEPersistentDisk.PDName)
-			return append(errs, oneByte(at.Child("partition"), v.GCEPersistentDisk.Partition)...)
-		}},
-		{"awsElasticBlockStore", v.AWSElasticBlockStore != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("volumeID"), v.AWSElasticBlockStore.VolumeID)
-			return append(errs, oneByte(at.Child("partition"), v.AWSElasticBlockStore.Partition)...)
-		}},
-		{"azureFile", v.AzureFile != nil, func(at *field.Path) field.ErrorList {
-			errs := required(at.Child("secretName"), v.AzureFile.SecretName)
-			return append(errs, required(at.Child("shareName"), v.AzureFile.ShareName)...)
-		}},
-		{"azureDisk", v.AzureDisk != nil, func(at *field.Path) field.ErrorList { return azureDisk(at, v.AzureDisk) }},
-		{"flexVolume", v.FlexVolume != nil, func(at *field.Path) field.ErrorList { return flexVolume(at, v.FlexVolume) }},
-	}
+var remoteSources = []source[volume]{
+	{"nfs", func(v volume) bool { return v.NFS != nil }, func(at *field.Path, v volume) field.ErrorList { return nfs(at, v.NFS) }},
+	{"iscsi", func(v volume) bool { return v.ISCSI != nil }, func(at *field.Path, v volume) field.ErrorList { return iscsi(at, v.ISCSI) }},
+	{"fc", func(v volume) bool { return v.FC != nil }, func(at *field.Path, v volume) field.ErrorList { return fibreChannel(at, v.FC) }},
+	{"rbd", func(v volume) bool { return v.RBD != nil }, func(at *field.Path, v volume) field.ErrorList {
+		errs := required(at.Child("image"), v.RBD.RBDImage)
+		return append(errs, requiredList(at.Child("monitors"), v.RBD.CephMonitors)...)
+	}},
+	{"cephfs", func(v volume) bool { return v.CephFS != nil }, func(at *field.Path, v volume) field.ErrorList {
+		return requiredList(at.Child("monitors"), v.CephFS.Monitors)
+	}},
+	{"cinder", func(v volume) bool { return v.Cinder != nil }, func(at *field.Path, v volume) field.ErrorList {
+		errs := required(at.Child("volumeID"), v.Cinder.VolumeID)
+		return append(errs, optionalSecretRef(at.Child("secretRef"), v.Cinder.SecretRef)...)
+	}},
+	{"glusterfs", func(v volume) bool { return v.Glusterfs != nil }, func(at *field.Path, v volume) field.ErrorList {
+		errs := required(at.Child("endpoints"), v.Glusterfs.EndpointsName)
+		if v.Glusterfs.Path == "" {
+			return append(errs, field.Required(at.Child("path"), ""))
+		}
+		return append(errs, noBackSteps(at.Child("path"), v.Glusterfs.Path)...)
+	}},
+	{"quobyte", func(v volume) bool { return v.Quobyte != nil }, func(at *field.Path, v volume) field.ErrorList { return quobyte(at, v.Quobyte) }},
+	{"flocker", func(v volume) bool { return v.Flocker != nil }, func(at *field.Path, v volume) field.ErrorList { return flocker(at, v.Flocker) }},
+	{"storageos", func(v volume) bool { return v.StorageOS != nil }, func(at *field.Path, v volume) field.ErrorList { return storageOS(at, v.StorageOS) }},
+	{"scaleIO", func(v volume) bool { return v.ScaleIO != nil }, func(at *field.Path, v volume) field.ErrorList {
+		errs := required(at.Child("gateway"), v.ScaleIO.Gateway)
+		errs = append(errs, required(at.Child("system"), v.ScaleIO.System)...)
+		return append(errs, required(at.Child("volumeName"), v.ScaleIO.VolumeName)...)
+	}},
+	{"portworxVolume", func(v volume) bool { return v.PortworxVolume != nil }, func(at *field.Path, v volume) field.ErrorList {
+		return required(at.Child("volumeID"), v.PortworxVolume.VolumeID)
+	}},
+	{"photonPersistentDisk", func(v volume) bool { return v.PhotonPersistentDisk != nil }, func(at *field.Path, v volume) field.ErrorList {
+		return required(at.Child("pdID"), v.PhotonPersistentDisk.PdID)
+	}},
+	{"vsphereVolume", func(v volume) bool { return v.VsphereVolume != nil }, func(at *field.Path, v volume) field.ErrorList {
+		return required(at.Child("volumePath"), v.VsphereVolume.VolumePath)
+	}},
+	{"gcePersistentDisk", func(v volume) bool { return v.GCEPersistentDisk != nil }, func(at *field.Path, v volume) field.ErrorList {
+		errs := required(at.Child("pdName"), v.GCEPersistentDisk.PDName)
+		return append(errs, oneByte(at.Child("partition"), v.GCEPersistentDisk.Partition)...)
+	}},
+	{"awsElasticBlockStore", func(v volume) bool { return v.AWSElasticBlockStore != nil }, func(at *field.Path, v volume) field.ErrorList {
+		errs := required(at.Child("volumeID"), v.AWSElasticBlockStore.VolumeID)
+		return append(errs, oneByte(at.Child("partition"), v.AWSElasticBlockStore.Partition)...)
+	}},
+	{"azureFile", func(v volume) bool { return v.AzureFile != nil }, func(at *field.Path, v volume) field.ErrorList {
+		errs := required(at.Child("secretName"), v.AzureFile.SecretName)
+		return append(errs, required(at.Child("shareName"), v.AzureFile.ShareName)...)
+	}},
+	{"azureDisk", func(v volume) bool { return v.AzureDisk != nil }, func(at *field.Path, v volume) field.ErrorList { return azureDisk(at, v.AzureDisk) }},
+	{"flexVolume", func(v volume) bool { return v.FlexVolume != nil }, func(at *field.Path, v volume) field.ErrorList { return flexVolume(at, v.FlexVolume) }},
 }
 
 func requiredList(at *field.Path, list []string) field.ErrorList {
@@ -112,7 +112,7 @@ func iscsi(at *field.Path, i *corev1.ISCSIVolumeSource) field.ErrorList {
 		errs = append(errs, field.Required(at.Child("secretRef"), ""))
 	}
 	if i.InitiatorName != nil && !isISCSIName(*i.InitiatorName) {
-		errs = append(errs, field.Invalid(at.Child("initiatorname"), *i.InitiatorName, "must be valid format starting with iqn, eui, or naa"))
+		errs = append(errs, field.Invalid(at.Child("initiatorName"), *i.InitiatorName, "must be valid format starting with iqn, eui, or naa"))
 	}
 	return append(errs, optionalSecretRef(at.Child("secretRef"), i.SecretRef)...)
 }
