@@ -90,12 +90,15 @@ func (e *Env) Node(t testing.TB, name, cpu, memory string) *corev1.Node {
 	size := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory), corev1.ResourcePods: resource.MustParse("110"),
 	}
-	n := must(e.Client.CoreV1().Nodes().Create(e.Ctx, &corev1.Node{
+	return must(e.Client.CoreV1().Nodes().Create(e.Ctx, &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name}},
+		Status: corev1.NodeStatus{
+			Capacity: size, Allocatable: size,
+			Conditions: []corev1.NodeCondition{{
+				Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(),
+			}},
+		},
 	}, metav1.CreateOptions{}))(t)
-	n.Status.Capacity, n.Status.Allocatable = size, size
-	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}
-	return must(e.Client.CoreV1().Nodes().UpdateStatus(e.Ctx, n, metav1.UpdateOptions{}))(t)
 }
 
 func must[T any](v T, err error) func(testing.TB) T {

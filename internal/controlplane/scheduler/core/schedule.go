@@ -1,6 +1,8 @@
 package core
 
 import (
+	"slices"
+
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
@@ -86,7 +88,8 @@ func (c *Scheduler) best(pod *snapshot.Pod, s *snapshot.Snapshot) *snapshot.Node
 	if len(c.feasible) == 1 {
 		return c.feasible[0]
 	}
-	c.totals = append(c.totals[:0], make([]int64, len(c.feasible))...)
+	c.totals = slices.Grow(c.totals[:0], len(c.feasible))[:len(c.feasible)]
+	clear(c.totals)
 	for _, sc := range c.scores {
 		rate := sc.Prepare(pod, s, c.feasible)
 		if rate == nil {

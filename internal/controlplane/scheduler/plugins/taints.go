@@ -36,7 +36,7 @@ func (c taintCheck) Explain(n *snapshot.Node) []string {
 }
 
 func (c taintCheck) offending(n *snapshot.Node) *corev1.Taint {
-	taints := n.Object.Spec.Taints
+	taints := n.Taints
 	for i := range taints {
 		if taints[i].Effect != corev1.TaintEffectPreferNoSchedule && !tolerates(c.tolerations, &taints[i]) {
 			return &taints[i]
@@ -56,7 +56,7 @@ func (TaintPreference) Name() string { return "TaintPreference" }
 // Prepare counts, and has no preference where no node has such a taint.
 func (TaintPreference) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot, nodes []*snapshot.Node) Rating {
 	count := func(n *snapshot.Node) (bad int64) {
-		taints := n.Object.Spec.Taints
+		taints := n.Taints
 		for i := range taints {
 			if taints[i].Effect == corev1.TaintEffectPreferNoSchedule && !tolerates(pod.Object.Spec.Tolerations, &taints[i]) {
 				bad++

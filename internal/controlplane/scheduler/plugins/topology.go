@@ -6,7 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
@@ -26,7 +25,7 @@ func (TopologySpread) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot) Check {
 	if len(constraints) == 0 {
 		return nil
 	}
-	count(pod.Object, constraints, s.Nodes())
+	count(pod.Object, constraints, s)
 	for i := range constraints {
 		constraints[i].findLowest()
 	}
@@ -54,7 +53,7 @@ func (t topologyCheck) Passes(n *snapshot.Node) bool {
 
 func (t topologyCheck) Explain(n *snapshot.Node) []string {
 	for i := range t {
-		if _, ok := n.Object.Labels[t[i].key]; !ok {
+		if _, ok := n.Labels[t[i].key]; !ok {
 			return []string{"node(s) didn't match pod topology spread constraints (missing required label)"}
 		}
 	}
@@ -75,11 +74,11 @@ func (TopologyPreference) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes
 	if len(constraints) == 0 {
 		return nil
 	}
-	count(pod.Object, constraints, s.Nodes())
+	count(pod.Object, constraints, s)
 	return fewest(nodes, func(n *snapshot.Node) (sum int64) {
 		for i := range constraints {
 			c := &constraints[i]
-			v, ok := n.Object.Labels[c.key]
+			v, ok := n.Labels[c.key]
 			if !ok {
 				return unlabelled
 			}
@@ -99,10 +98,11 @@ type constraint struct {
 	maxSkew    int32
 	minDomains int32
 	selector   labels.Selector
-	self       int32 // 1 if the Pod itself is counted once placed
-	affinity   bool  // only nodes that the Pod selects are counted
-	taints     bool  // only nodes that the Pod tolerates are counted
-	matching   map[string]int32
+	self       int32             // 1 if the Pod itself is counted once placed
+	affinity   bool              // only nodes that the Pod selects are counted
+	taints     bool              // only nodes that the Pod tolerates are counted
+	groups     []*snapshot.Group // that the selector matches
+	matching   map[string]int32  // Pods per domain
 	lowest     int32
 }
 
@@ -143,30 +143,38 @@ func constraintsOf(pod *corev1.Pod, mode corev1.UnsatisfiableConstraintAction) [
 }
 
 // count fills in the matching Pods per domain. Nodes that lack the key of any constraint are in no domain of any.
-func count(pod *corev1.Pod, constraints []constraint, nodes []*snapshot.Node) {
-	required := nodeaffinity.GetRequiredNodeAffinity(pod)
-	for _, n := range nodes {
-		if slices.ContainsFunc(constraints, func(c constraint) bool { _, ok := n.Object.Labels[c.key]; return !ok }) {
+func count(pod *corev1.Pod, constraints []constraint, s *snapshot.Snapshot) {
+	s.Groups(pod.Namespace, func(g *snapshot.Group) {
+		for i := range constraints {
+			if constraints[i].selector.Matches(labels.Set(g.Labels)) {
+				constraints[i].groups = append(constraints[i].groups, g)
+			}
+		}
+	})
+	affinity := NodeAffinity{}.Prepare(&snapshot.Pod{Object: pod}, s)
+	for _, n := range s.Nodes() {
+		if slices.ContainsFunc(constraints, func(c constraint) bool { _, ok := n.Labels[c.key]; return !ok }) {
 			continue
 		}
-		selected, _ := required.Match(n.Object)
-		tolerated := taintCheck{pod.Spec.Tolerations}.Passes(n)
+		selected := affinity == nil || affinity.Passes(n)
+		tolerated := len(n.Taints) == 0 || taintCheck{pod.Spec.Tolerations}.Passes(n)
 		for i := range constraints {
 			c := &constraints[i]
 			if c.affinity && !selected || c.taints && !tolerated {
 				continue
 			}
-			c.matching[n.Object.Labels[c.key]] += c.on(n, pod.Namespace)
+			c.matching[n.Labels[c.key]] += c.on(n)
 		}
 	}
 }
 
-// on counts the matching Pods of one node. Pods that are being deleted do not count: their place is about to be free.
-func (c *constraint) on(n *snapshot.Node, namespace string) (sum int32) {
-	for _, p := range n.Pods {
-		if p.Object.Namespace == namespace && p.Object.DeletionTimestamp == nil && c.selector.Matches(labels.Set(p.Object.Labels)) {
-			sum++
-		}
+// on counts the matching Pods of one node.
+func (c *constraint) on(n *snapshot.Node) (sum int32) {
+	if len(n.Groups) == 0 {
+		return 0
+	}
+	for _, g := range c.groups {
+		sum += n.Groups[g]
 	}
 	return sum
 }
@@ -185,6 +193,6 @@ func (c *constraint) findLowest() {
 }
 
 func (c *constraint) passes(n *snapshot.Node) bool {
-	v, ok := n.Object.Labels[c.key]
+	v, ok := n.Labels[c.key]
 	return ok && c.matching[v]+c.self-c.lowest <= c.maxSkew
 }

@@ -27,12 +27,12 @@ func (Unschedulable) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot) Check {
 
 // Helped by a node that takes Pods.
 func (Unschedulable) Helped(_ *snapshot.Pod, e Event) bool {
-	return e.Change&(Added|Taints) != 0 && !e.Node.Object.Spec.Unschedulable
+	return e.Change&(Added|Taints) != 0 && !e.Node.Unschedulable
 }
 
 type unschedulableCheck struct{}
 
-func (unschedulableCheck) Passes(n *snapshot.Node) bool { return !n.Object.Spec.Unschedulable }
+func (unschedulableCheck) Passes(n *snapshot.Node) bool { return !n.Unschedulable }
 
 func (unschedulableCheck) Explain(*snapshot.Node) []string {
 	return []string{"node(s) were unschedulable"}

@@ -23,11 +23,7 @@ func (WorkloadSpread) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []*
 	if byNode == nil || s.Zones() < 2 {
 		return byNode
 	}
-	perZone := map[string]int64{}
-	for _, n := range s.Nodes() {
-		perZone[n.Zone] += int64(n.Workloads[w])
-	}
-	byZone := fewest(nodes, func(n *snapshot.Node) int64 { return perZone[n.Zone] })
+	byZone := fewest(nodes, func(n *snapshot.Node) int64 { return int64(s.InZone(n.Zone, w)) })
 	if byZone == nil {
 		return byNode
 	}

@@ -5,14 +5,20 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Node is a node with the sums over the Pods on it. Filters and scores read it and change nothing.
+// Node is a node with the sums over the Pods on it. Filters and scores read it and change nothing. What the search asks of every node is kept here
+// and not looked up in the object, which would cost a cache miss each.
 type Node struct {
-	Object      *corev1.Node // nil while only Pods speak of the node
+	Object        *corev1.Node // nil while only Pods speak of the node
+	Labels        map[string]string
+	Taints        []corev1.Taint
+	Unschedulable bool
+
 	Allocatable Resources
 	Requested   Resources // sum of Pod.Requests
 	Weight      Resources // sum of Pod.Weight
 	Pods        map[types.UID]*Pod
 	Workloads   map[Workload]int32 // how many Pods of each
+	Groups      map[*Group]int32   // how many Pods of each
 	Images      map[string]int64   // size in bytes by name
 	Zone        string             // topology.kubernetes.io/zone
 
@@ -21,7 +27,7 @@ type Node struct {
 }
 
 func newNode() *Node {
-	return &Node{Pods: map[types.UID]*Pod{}, Workloads: map[Workload]int32{}, at: -1}
+	return &Node{Pods: map[types.UID]*Pod{}, Workloads: map[Workload]int32{}, Groups: map[*Group]int32{}, at: -1}
 }
 
 // Name is the node's name.
@@ -39,6 +45,7 @@ func (n *Node) PortFree(p HostPort) bool {
 
 func (n *Node) setObject(obj *corev1.Node) {
 	n.Object = obj
+	n.Labels, n.Taints, n.Unschedulable = obj.Labels, obj.Spec.Taints, obj.Spec.Unschedulable
 	n.Allocatable = resourcesOf(obj.Status.Allocatable)
 	n.Zone = obj.Labels[corev1.LabelTopologyZone]
 	n.Images = nil
@@ -52,7 +59,7 @@ func (n *Node) setObject(obj *corev1.Node) {
 	}
 }
 
-func (n *Node) add(p *Pod) {
+func (n *Node) add(p *Pod, g *Group) {
 	n.Pods[p.Object.UID] = p
 	n.Requested.add(&p.Requests, 1)
 	n.Weight.add(&p.Weight, 1)
@@ -60,15 +67,23 @@ func (n *Node) add(p *Pod) {
 	if p.Workload != "" {
 		n.Workloads[p.Workload]++
 	}
+	if g != nil {
+		n.Groups[g]++
+	}
 }
 
-func (n *Node) remove(p *Pod) {
+func (n *Node) remove(p *Pod, g *Group) {
 	delete(n.Pods, p.Object.UID)
 	n.Requested.add(&p.Requests, -1)
 	n.Weight.add(&p.Weight, -1)
 	if p.Workload != "" {
 		if n.Workloads[p.Workload]--; n.Workloads[p.Workload] == 0 {
 			delete(n.Workloads, p.Workload)
+		}
+	}
+	if g != nil {
+		if n.Groups[g]--; n.Groups[g] == 0 {
+			delete(n.Groups, g)
 		}
 	}
 	if len(p.Ports) > 0 {

@@ -14,6 +14,8 @@ type Pod struct {
 	Weight   Resources // what it counts when nodes are compared; only MilliCPU and Memory
 	Ports    []HostPort
 	Workload Workload
+
+	group string // key of the group it was placed with
 }
 
 // Workload names the replicas that a Pod is one of, all revisions of a Deployment together. It is empty for a Pod without a controller.

@@ -13,7 +13,14 @@ type Snapshot struct {
 	byName map[string]*Node
 	placed map[types.UID]*placement
 	images map[string]int // on how many nodes each image is
-	zones  map[string]int // how many nodes each zone has
+	zones  map[string]*zone
+	groups map[string]*Group
+}
+
+// zone is the sums over the nodes of one zone.
+type zone struct {
+	nodes     int
+	workloads map[Workload]int32
 }
 
 type placement struct {
@@ -24,7 +31,10 @@ type placement struct {
 
 // New makes an empty Snapshot.
 func New() *Snapshot {
-	return &Snapshot{byName: map[string]*Node{}, placed: map[types.UID]*placement{}, images: map[string]int{}, zones: map[string]int{}}
+	return &Snapshot{
+		byName: map[string]*Node{}, placed: map[types.UID]*placement{},
+		images: map[string]int{}, zones: map[string]*zone{}, groups: map[string]*Group{},
+	}
 }
 
 // Nodes are all nodes that exist. The slice is the Snapshot's own.
@@ -43,6 +53,23 @@ func (s *Snapshot) ImageNodes(name string) int { return s.images[name] }
 
 // Zones is the number of zones that nodes are in.
 func (s *Snapshot) Zones() int { return len(s.zones) }
+
+// InZone is how many Pods of a workload a zone has.
+func (s *Snapshot) InZone(name string, w Workload) int32 {
+	if z := s.zones[name]; z != nil {
+		return z.workloads[w]
+	}
+	return 0
+}
+
+// Groups calls f for every group of Pods in a namespace.
+func (s *Snapshot) Groups(namespace string, f func(*Group)) {
+	for _, g := range s.groups {
+		if g.Namespace == namespace {
+			f(g)
+		}
+	}
+}
 
 // SetNode takes in a node that is new or has changed.
 func (s *Snapshot) SetNode(obj *corev1.Node) *Node {
@@ -89,10 +116,33 @@ func (s *Snapshot) count(n *Node, times int) {
 			delete(s.images, name)
 		}
 	}
-	if n.Zone != "" {
-		if s.zones[n.Zone] += times; s.zones[n.Zone] == 0 {
-			delete(s.zones, n.Zone)
-		}
+	if n.Zone == "" {
+		return
+	}
+	z := s.zones[n.Zone]
+	if z == nil {
+		z = &zone{workloads: map[Workload]int32{}}
+		s.zones[n.Zone] = z
+	}
+	z.nodes += times
+	for w, pods := range n.Workloads {
+		z.add(w, int32(times)*pods)
+	}
+	if z.nodes == 0 {
+		delete(s.zones, n.Zone)
+	}
+}
+
+func (z *zone) add(w Workload, pods int32) {
+	if z.workloads[w] += pods; z.workloads[w] == 0 {
+		delete(z.workloads, w)
+	}
+}
+
+// countPod adds a Pod to the sums over its zone, times 1 or -1.
+func (s *Snapshot) countPod(n *Node, p *Pod, times int32) {
+	if z := s.zones[n.Zone]; z != nil && n.Object != nil && p.Workload != "" {
+		z.add(p.Workload, times)
 	}
 }
 
@@ -109,7 +159,8 @@ func (s *Snapshot) place(p *Pod, node string, assumed bool) {
 		n = newNode()
 		s.byName[node] = n
 	}
-	n.add(p)
+	n.add(p, s.group(p))
+	s.countPod(n, p, 1)
 	s.placed[p.Object.UID] = &placement{pod: p, node: node, assumed: assumed}
 }
 
@@ -121,7 +172,8 @@ func (s *Snapshot) Remove(uid types.UID) (*Pod, *Node) {
 	}
 	delete(s.placed, uid)
 	n := s.byName[was.node]
-	n.remove(was.pod)
+	n.remove(was.pod, s.leave(was.pod))
+	s.countPod(n, was.pod, -1)
 	if n.Object == nil {
 		if len(n.Pods) == 0 {
 			delete(s.byName, was.node)

@@ -1,0 +1,244 @@
+package core
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+)
+
+// TestSchedule plays scripts on one cluster:
+//
+//	cluster            the lines below are its nodes: "n1 cpu=4 memory=8Gi gpu=1 zone=a labels=k:v taint=K~V:E cordoned image=I@SIZE"
+//	running            the lines below are Pods that run there, as in podtest
+//	schedule           each line below is a Pod; it is placed where the scheduler says
+//	remove             Pods that end
+//	explain            like schedule, with each node's reasons
+func TestSchedule(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		var s *snapshot.Snapshot
+		var c *Scheduler
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			switch d.Cmd {
+			case "cluster":
+				s, c = snapshot.New(), New()
+				for line := range strings.Lines(d.Input) {
+					s.SetNode(node(t, line))
+				}
+				return ""
+			case "running":
+				for _, p := range podtest.Lines(t, d.Input) {
+					s.Place(snapshot.NewPod(p), p.Spec.NodeName)
+				}
+				return ""
+			case "remove":
+				for _, name := range strings.Fields(d.Input) {
+					s.Remove(types.UID("uid-" + name))
+				}
+				return ""
+			case "schedule", "explain":
+				var b strings.Builder
+				for _, p := range podtest.Lines(t, d.Input) {
+					for _, a := range d.CmdArgs {
+						spread(t, p, a)
+					}
+					pod := snapshot.NewPod(p)
+					r := c.Schedule(pod, s)
+					if r.Node == "" {
+						fmt.Fprintf(&b, "%s: %s\n", p.Name, r.Message())
+						for _, j := range r.Rejections {
+							if d.Cmd == "explain" {
+								fmt.Fprintf(&b, "  %s: %s: %s\n", j.Node, j.Filter, strings.Join(j.Reasons, ", "))
+							}
+						}
+						continue
+					}
+					fmt.Fprintf(&b, "%s: %s\n", p.Name, r.Node)
+					s.Assume(pod, r.Node)
+				}
+				return b.String()
+			}
+			t.Fatalf("no such command: %s", d.Cmd)
+			return ""
+		})
+	})
+}
+
+// spread adds a topologySpreadConstraint: spread=KEY:MAXSKEW over the Pods' own labels; prefer=KEY:MAXSKEW for ScheduleAnyway.
+func spread(t *testing.T, p *corev1.Pod, a datadriven.CmdArg) {
+	key, skew, _ := strings.Cut(a.Vals[0], ":")
+	var n int32
+	if _, err := fmt.Sscan(skew, &n); err != nil {
+		t.Fatal(err)
+	}
+	k := corev1.TopologySpreadConstraint{
+		TopologyKey: key, MaxSkew: n, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels},
+	}
+	if a.Key == "prefer" {
+		k.WhenUnsatisfiable = corev1.ScheduleAnyway
+	}
+	p.Spec.TopologySpreadConstraints = append(p.Spec.TopologySpreadConstraints, k)
+}
+
+func node(t testing.TB, line string) *corev1.Node {
+	t.Helper()
+	words := strings.Fields(line)
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: words[0], Labels: map[string]string{corev1.LabelHostname: words[0]}}}
+	n.Status.Allocatable = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("110"),
+	}
+	for _, w := range words[1:] {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "cpu", "memory", "pods":
+			n.Status.Allocatable[corev1.ResourceName(key)] = resource.MustParse(value)
+		case "gpu":
+			n.Status.Allocatable["example.com/gpu"] = resource.MustParse(value)
+		case "zone":
+			n.Labels[corev1.LabelTopologyZone] = value
+		case "labels":
+			for k, v := range podtest.Labels(value) {
+				n.Labels[k] = v
+			}
+		case "taint":
+			k, effect, _ := strings.Cut(value, ":")
+			k, v, _ := strings.Cut(k, "~")
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: k, Value: v, Effect: corev1.TaintEffect(effect)})
+		case "cordoned":
+			n.Spec.Unschedulable = true
+		case "image":
+			i := strings.LastIndexByte(value, '@')
+			size := resource.MustParse(value[i+1:])
+			n.Status.Images = append(n.Status.Images, corev1.ContainerImage{Names: []string{value[:i]}, SizeBytes: size.Value()})
+		default:
+			t.Fatalf("node %s: no such word: %q", words[0], key)
+		}
+	}
+	return n
+}
+
+func TestAPodThatWaitsIsHelpedOnlyByWhatChangesTheAnswer(t *testing.T) {
+	pod := snapshot.NewPod(podtest.Line(t, "web cpu=500m"))
+	added := func(line string) *snapshot.Node { return snapshot.New().SetNode(node(t, line)) }
+
+	s, c := snapshot.New(), New()
+	full := s.SetNode(node(t, "full cpu=1"))
+	s.Place(snapshot.NewPod(podtest.Line(t, "hog node=full cpu=1")), "full")
+	r := c.Schedule(pod, s)
+	if r.Node != "" {
+		t.Fatalf("placed on %s", r.Node)
+	}
+	check := func(what string, e plugins.Event, want bool) {
+		t.Helper()
+		if got := c.Helped(pod, r.Filters, e); got != want {
+			t.Errorf("%s: helped is %v, want %v", what, got, want)
+		}
+	}
+	check("a node too small", plugins.Event{Change: plugins.Added, Node: added("new cpu=100m")}, false)
+	check("a node large enough", plugins.Event{Change: plugins.Added, Node: added("new cpu=8")}, true)
+	check("new labels", plugins.Event{Change: plugins.Labels, Node: full}, false)
+	check("a taint gone", plugins.Event{Change: plugins.Taints, Node: full}, false)
+	check("a Pod gone from a node that is still full", plugins.Event{Change: plugins.PodGone, Node: full, Pod: pod}, false)
+	check("a Pod placed", plugins.Event{Change: plugins.PodPlaced, Node: full, Pod: pod}, false)
+	s.Remove("uid-hog")
+	check("a Pod gone that made room", plugins.Event{Change: plugins.PodGone, Node: full, Pod: pod}, true)
+
+	s = snapshot.New()
+	tainted := s.SetNode(node(t, "tainted taint=dedicated~db:NoSchedule"))
+	r = c.Schedule(pod, s)
+	check("another taint", plugins.Event{Change: plugins.Taints, Node: tainted}, false)
+	check("no taint any more", plugins.Event{Change: plugins.Taints, Node: added("tainted")}, true)
+	check("more room on a node that is tainted", plugins.Event{Change: plugins.Allocatable, Node: tainted}, false)
+
+	r = c.Schedule(pod, snapshot.New())
+	check("the first node of all", plugins.Event{Change: plugins.Added, Node: tainted}, true)
+}
+
+// A hint that says no where the answer has changed would leave a Pod waiting for ever.
+func TestNoChangeThatMakesAPodFitIsMissedByTheHints(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 5))
+	for range 3000 {
+		s, c := snapshot.New(), New()
+		nodes := 1 + r.IntN(3)
+		for i := range nodes {
+			s.SetNode(randomNode(t, r, i))
+		}
+		for i := range r.IntN(6) {
+			p := randomPod(t, r, fmt.Sprintf("p%d", i))
+			s.Place(snapshot.NewPod(p), fmt.Sprintf("n%d", r.IntN(nodes)))
+		}
+		pod := snapshot.NewPod(randomPod(t, r, "waits"))
+		before := c.Schedule(pod, s)
+		if before.Node != "" {
+			continue
+		}
+		e := randomEvent(t, r, s, nodes)
+		after := c.Schedule(pod, s)
+		if after.Node != "" && !c.Helped(pod, before.Filters, e) {
+			t.Fatalf("the Pod fits %s after the event %b on %s, and no filter of %q was helped by it\nrejected before: %+v",
+				after.Node, e.Change, e.Node.Name(), before.Message(), before.Rejections)
+		}
+	}
+}
+
+func randomNode(t *testing.T, r *rand.Rand, i int) *corev1.Node {
+	line := fmt.Sprintf("n%d cpu=%d pods=%d zone=%c", i, 1+r.IntN(3), 1+r.IntN(4), 'a'+r.IntN(2))
+	if r.IntN(3) == 0 {
+		line += " taint=dedicated~x:NoSchedule"
+	}
+	if r.IntN(4) == 0 {
+		line += " cordoned"
+	}
+	if r.IntN(2) == 0 {
+		line += " labels=disk:ssd"
+	}
+	return node(t, line)
+}
+
+func randomPod(t *testing.T, r *rand.Rand, name string) *corev1.Pod {
+	line := fmt.Sprintf("%s cpu=%dm labels=app:web", name, 500*r.IntN(5))
+	if r.IntN(3) == 0 {
+		line += " tolerate=dedicated"
+	}
+	if r.IntN(3) == 0 {
+		line += " select=disk:ssd"
+	}
+	if r.IntN(3) == 0 {
+		line += " port=80"
+	}
+	p := podtest.Line(t, line)
+	if r.IntN(3) == 0 {
+		p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
+			TopologyKey: corev1.LabelTopologyZone, MaxSkew: 1, WhenUnsatisfiable: corev1.DoNotSchedule,
+			LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels}, MinDomains: ptr.To(int32(1 + r.IntN(2))),
+		}}
+	}
+	return p
+}
+
+// randomEvent changes something and says what, as the loop around would.
+func randomEvent(t *testing.T, r *rand.Rand, s *snapshot.Snapshot, nodes int) plugins.Event {
+	if r.IntN(2) == 0 {
+		uid := types.UID(fmt.Sprintf("uid-p%d", r.IntN(6)))
+		if p, n := s.Remove(uid); n != nil {
+			return plugins.Event{Change: plugins.PodGone, Node: n, Pod: p}
+		}
+	}
+	i := r.IntN(nodes + 1)
+	change := plugins.Labels | plugins.Taints | plugins.Allocatable
+	if i == nodes {
+		change = plugins.Added
+	}
+	return plugins.Event{Change: change, Node: s.SetNode(randomNode(t, r, i))}
+}

@@ -1,0 +1,88 @@
+package queue
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+)
+
+// TestQueue plays scripts:
+//
+//	add             the lines below are Pods, as in podtest; generation=N as an argument marks a changed spec
+//	remove          Pods by name
+//	pop             takes the next one out
+//	park by=N       puts the one just popped back: it fits nowhere because of the filters N
+//	retry           puts the one just popped back: its binding failed
+//	event helps=N   something that helps Pods turned away by a filter in N
+//	pass D          time passes
+func TestQueue(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		q := New()
+		now := podtest.Now
+		var popped *Entry
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			var n int
+			switch d.Cmd {
+			case "new":
+				q, now = New(), podtest.Now
+			case "add":
+				for _, p := range podtest.Lines(t, d.Input) {
+					if d.HasArg("generation") {
+						d.ScanArgs(t, "generation", &n)
+						p.Generation = int64(n)
+					}
+					q.Add(snapshot.NewPod(p), now)
+				}
+			case "remove":
+				for _, name := range strings.Fields(d.Input) {
+					q.Remove(types.UID("uid-" + name))
+				}
+			case "pop":
+				e, next := q.Pop(now)
+				switch {
+				case e != nil:
+					popped = e
+					return e.Pod.Object.Name + "\n"
+				case next.IsZero():
+					return "none\n"
+				}
+				return fmt.Sprintf("none for %v\n", next.Sub(now))
+			case "park":
+				d.ScanArgs(t, "by", &n)
+				q.Park(popped, core.FilterSet(n), now)
+			case "retry":
+				q.Retry(popped, now)
+			case "event":
+				d.ScanArgs(t, "helps", &n)
+				q.Wake(func(e *Entry) bool { return e.Filters&core.FilterSet(n) != 0 }, now)
+			case "pass":
+				by, err := time.ParseDuration(d.CmdArgs[0].Key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				now = now.Add(by)
+			default:
+				t.Fatalf("no such command: %s", d.Cmd)
+			}
+			return ""
+		})
+	})
+}
+
+func TestBackoffDoublesUpToALimit(t *testing.T) {
+	var got []time.Duration
+	for n := range 9 {
+		got = append(got, backoff(n+1))
+	}
+	if got[0] != firstBackoff || got[1] != 2*firstBackoff || got[8] != lastBackoff {
+		t.Errorf("back-offs are %v", got)
+	}
+}
