@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gitopsd/gitopsd/test/cluster"
+)
+
+func main() {
+	only := flag.String("only", "push,pods,memory,start", "which figures to take")
+	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
+	bin := flag.String("bin", "bin", "folder of the programs")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, bin string, only []string, idle time.Duration, out io.Writer) (err error) {
+	wants := func(name string) bool {
+		for _, o := range only {
+			if o == name {
+				return true
+			}
+		}
+		return false
+	}
+	dir, err := os.MkdirTemp("", "gitopsd-bench-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	if wants("start") {
+		if err := benchStart(ctx, bin, dir, out); err != nil {
+			return fmt.Errorf("start: %w", err)
+		}
+	}
+	if !wants("push") && !wants("pods") && !wants("memory") {
+		return nil
+	}
+	begin := time.Now()
+	c, err := cluster.Up(ctx, cluster.Options{Dir: filepath.Join(dir, "cluster"), Workers: 1, Bin: bin, Owned: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Down()) }()
+	fmt.Fprintf(out, "cluster from nothing to a Ready node: %s\n\n", time.Since(begin).Round(time.Millisecond))
+	if wants("memory") {
+		if err := benchMemory(ctx, c, idle, out); err != nil {
+			return fmt.Errorf("memory: %w", err)
+		}
+	}
+	if wants("push") {
+		if err := benchPush(ctx, c, dir, out); err != nil {
+			return fmt.Errorf("push: %w", err)
+		}
+	}
+	if wants("pods") {
+		if err := benchPods(ctx, c, out); err != nil {
+			return fmt.Errorf("pods: %w", err)
+		}
+	}
+	return nil
+}
