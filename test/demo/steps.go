@@ -15,8 +15,9 @@ import (
 	"github.com/gitopsd/gitopsd/test/shop"
 )
 
-// gracePeriod is how long a worker may be silent before its Pods are replaced: short, so that nobody has to watch a demo wait.
-const gracePeriod = "4s"
+// gracePeriod is how long a worker may be silent before it counts as lost: as short as workers that speak every 10 seconds allow, so that
+// nobody has to watch a demo wait.
+const gracePeriod = "15s"
 
 type demo struct {
 	*shop.Shop
@@ -204,7 +205,7 @@ func (d *demo) cutOff(ctx context.Context) (string, error) {
 	if err := d.runsWithout(ctx, d.lost, 4); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s lost after the grace period of %s, its %d Pods run on the other worker", d.lost, gracePeriod, moved), nil
+	return fmt.Sprintf("%s silent for more than %s, its %d Pods run on the other worker", d.lost, gracePeriod, moved), nil
 }
 
 // runsWithout waits until n ready Pods run on other workers, and one of those answers for each of them.
@@ -306,8 +307,12 @@ func (d *demo) brokenYAML(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("Pod %s was replaced", pods[i].Name)
 		}
 	}
-	first, _, _ := strings.Cut(said, "\n")
-	return first, nil
+	for line := range strings.Lines(said) {
+		if strings.Contains(line, shop.Manifest+":") {
+			said = line
+		}
+	}
+	return strings.TrimSpace(said), nil
 }
 
 func (d *demo) revertCommit(ctx context.Context) (string, error) {
