@@ -16,7 +16,7 @@ type Objects interface {
 func Chain(objects Objects) admission.Interface {
 	return admission.NewChainHandler(
 		&namespaceLifecycle{Handler: admission.NewHandler(admission.Create, admission.Delete), objects: objects},
-		&podDefaults{Handler: admission.NewHandler(admission.Create)},
+		&podDefaults{Handler: admission.NewHandler(admission.Create, admission.Update)},
 		&nodeRestriction{Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete)},
 	)
 }

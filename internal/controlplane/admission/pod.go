@@ -23,10 +23,13 @@ func (*podDefaults) Admit(_ context.Context, a admission.Attributes, _ admission
 	if !ok {
 		return nil
 	}
-	if pod.Spec.ServiceAccountName == "" {
-		pod.Spec.ServiceAccountName = "default"
+	if a.GetOperation() == admission.Create {
+		if pod.Spec.ServiceAccountName == "" {
+			pod.Spec.ServiceAccountName = "default"
+		}
+		pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
 	}
-	pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
+	// An update that sets other tolerations means those that the client knows of, not these.
 	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 		tolerate(pod, key)
 	}

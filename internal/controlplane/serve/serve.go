@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"sync"
 	"time"
@@ -182,10 +183,18 @@ func (o Options) root() *v1alpha1.Application {
 	return &v1alpha1.Application{
 		ObjectMeta: metav1.ObjectMeta{Name: "root", Namespace: "gitopsd-system"},
 		Spec: v1alpha1.ApplicationSpec{
-			Source:   v1alpha1.Source{RepoURL: o.Repo, Ref: v1alpha1.Ref{Branch: o.Branch}, Path: o.Path},
+			Source:   v1alpha1.Source{RepoURL: repoURL(o.Repo), Ref: v1alpha1.Ref{Branch: o.Branch}, Path: o.Path},
 			Interval: &metav1.Duration{Duration: o.Interval},
 		},
 	}
+}
+
+// repoURL is the URL of a repository that may be given as a folder on this host.
+func repoURL(repo string) string {
+	if filepath.IsAbs(repo) {
+		return (&url.URL{Scheme: "file", Path: repo}).String()
+	}
+	return repo
 }
 
 // withoutManagedFields keeps out of the informers' memory what no controller looks at.
