@@ -159,6 +159,10 @@ func mustBe(want string, s *source.Object, field, got string) string {
 		words = "a whole number"
 	case strings.HasPrefix(want, "numeric"), strings.HasPrefix(want, "float"):
 		words = "a number"
+		// The schema does not tell whole numbers from others; the Go type does.
+		if t := typeOf(s, parts(field)); t != nil && strings.HasPrefix(indirect(t).Kind().String(), "int") {
+			words = "a whole number"
+		}
 	case want == "string":
 		words = "a string; put it in quotes"
 	case want == "bool", want == "boolean":

@@ -3,6 +3,7 @@ package apply
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"k8s.io/client-go/kubernetes/scheme"
@@ -20,19 +21,12 @@ func unknown(s *source.Object, field string) string {
 
 // suggest returns the name of the field, next to an unknown one, that looks most like it; empty when none is close.
 func suggest(s *source.Object, field string) string {
-	obj, err := scheme.Scheme.New(s.GroupVersionKind())
-	if err != nil {
+	names := parts(field)
+	t := typeOf(s, names[:len(names)-1])
+	if t == nil {
 		return ""
 	}
-	t := reflect.TypeOf(obj)
-	parts := strings.Split(field, ".")
-	for _, p := range parts[:len(parts)-1] {
-		name, _, _ := strings.Cut(p, "[")
-		if t = fieldType(t, name); t == nil {
-			return ""
-		}
-	}
-	last, _, _ := strings.Cut(parts[len(parts)-1], "[")
+	last := names[len(names)-1]
 	best, bestDistance := "", len(last)/3+2
 	for _, name := range fieldNames(t) {
 		if d := distance(strings.ToLower(last), strings.ToLower(name)); d < bestDistance {
@@ -40,6 +34,27 @@ func suggest(s *source.Object, field string) string {
 		}
 	}
 	return best
+}
+
+// selector matches what chooses an item of a list: [0], [name="web"].
+var selector = regexp.MustCompile(`\[[^\]]*\]`)
+
+// parts are the names of the fields along a path, without the items in between.
+func parts(field string) []string { return strings.Split(selector.ReplaceAllString(field, ""), ".") }
+
+// typeOf returns the Go type of a field of a built-in kind, given by its path's parts; nil when the kind or the field is not known.
+func typeOf(s *source.Object, path []string) reflect.Type {
+	obj, err := scheme.Scheme.New(s.GroupVersionKind())
+	if err != nil {
+		return nil
+	}
+	t := reflect.TypeOf(obj)
+	for _, name := range path {
+		if t = fieldType(t, name); t == nil {
+			return nil
+		}
+	}
+	return t
 }
 
 // indirect takes pointers, and the items of lists and maps, off a type.

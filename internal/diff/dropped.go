@@ -12,18 +12,32 @@ import (
 func Dropped(desired, live *unstructured.Unstructured) []Field {
 	o := ownersOf(live)
 	var out []Field
-	for p := range o.git.Leaves().All() {
-		if skipped(p) || present(desired.Object, p) {
+	seen := map[string]bool{}
+	for leaf := range o.git.Leaves().All() {
+		if skipped(leaf) || present(desired.Object, leaf) {
 			continue
 		}
+		p := missingItem(desired.Object, leaf)
 		l := find(live.Object, p)
-		if !l.ok {
+		path := formatPath(p)
+		if !l.ok || seen[path] {
 			continue
 		}
-		out = append(out, Field{Path: formatPath(p), Live: l.value, HasLive: true, path: p.Copy()})
+		seen[path] = true
+		out = append(out, Field{Path: path, Live: l.value, HasLive: true, path: p.Copy()})
 	}
 	slices.SortFunc(out, func(a, b Field) int { return compareText(a.Path, b.Path) })
 	return out
+}
+
+// missingItem shortens a missing path to the list item that is missing as a whole, if there is one.
+func missingItem(content map[string]any, p fieldpath.Path) fieldpath.Path {
+	for i, e := range p {
+		if e.Key != nil && !present(content, p[:i+1]) {
+			return p[:i+1]
+		}
+	}
+	return p
 }
 
 // skipped are the paths that say nothing about what Git sets: identity, status, and gitopsd's own note of the origin.

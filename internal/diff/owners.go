@@ -75,7 +75,8 @@ func (o owners) blame(f *Field) {
 		}
 	}
 	by := o.changedBy
-	if by.User == "" {
+	if by.User == "" || f.Time == nil && hasBelow(o.git, f.path) {
+		// Nobody noted, or nobody but Git's own manager holds the field: then it is Git that changed, not the cluster.
 		return
 	}
 	if f.Time == nil {

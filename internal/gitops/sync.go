@@ -213,8 +213,8 @@ func (p *pass) advance(ctx context.Context, next *revision) error {
 	s.LastAppliedTime = &metav1.MicroTime{Time: p.now()}
 	s.UnhealthySince = nil
 	p.history(next.commit, resultApplied, nil, c)
-	p.event(p.app, corev1.EventTypeNormal, resultApplied, fmt.Sprintf("commit %s %q by %s: %d created, %d updated, %d pruned, %d unchanged, %d ms after the %s",
-		short(next.commit.Hash), next.commit.Subject, next.commit.Author, c.created, c.updated, c.pruned, c.unchanged, p.now().Sub(p.began).Milliseconds(), p.trigger))
+	p.event(p.app, corev1.EventTypeNormal, resultApplied, fmt.Sprintf("commit %s %q by %s: %d created, %d updated, %d pruned, %d unchanged (%s, %d ms)",
+		short(next.commit.Hash), next.commit.Subject, next.commit.Author, c.created, c.updated, c.pruned, c.unchanged, p.trigger, p.now().Sub(p.began).Milliseconds()))
 	return nil
 }
 

@@ -300,15 +300,15 @@ func TestManyPushesLeaveASmallStore(t *testing.T) {
 	g := source.New(root)
 	r := source.Request{URL: s.Repo()}
 	var last string
-	for i := range 60 {
+	for i := range 52 {
 		repo.Push(map[string]string{"deploy/a.yaml": strings.Repeat("x", i), "deploy/b.yaml": "b"})
 		last, _ = read(t, g, r)
 	}
 	packs, err := filepath.Glob(filepath.Join(root, "*.git/objects/pack/*.pack"))
 	if err != nil || len(packs) > 48 {
-		t.Errorf("%d packs after 60 pushes: %v", len(packs), err)
+		t.Errorf("%d packs after 52 pushes: %v", len(packs), err)
 	}
-	if got := filesOf(t, source.New(root), r, last, "deploy"); got["deploy/a.yaml"] != strings.Repeat("x", 59) {
+	if got := filesOf(t, source.New(root), r, last, "deploy"); got["deploy/a.yaml"] != strings.Repeat("x", 51) {
 		t.Errorf("the last commit reads %v", got)
 	}
 	repo.Git("--git-dir="+mustOne(t, root), "fsck", "--no-dangling")

@@ -74,16 +74,13 @@ func syntaxError(file string, data []byte, err error) *ParseError {
 			e.Message += fmt.Sprintf(" that begins at line %d", le.ContextMark.Line)
 		}
 	}
-	if e.Line > 0 {
-		lines := bytes.SplitN(data, []byte("\n"), e.Line+1)
-		if e.Line <= len(lines) {
-			switch text := lines[e.Line-1]; {
-			case bytes.HasPrefix(bytes.TrimLeft(text, " "), []byte("\t")):
-				e.Message = "a tab cannot indent YAML; use spaces"
-				e.Column = bytes.IndexByte(text, '\t') + 1
-			case bytes.HasPrefix(text, []byte("<<<<<<<")), bytes.HasPrefix(text, []byte("=======")), bytes.HasPrefix(text, []byte(">>>>>>>")):
-				e.Message, e.Column = "a merge conflict was committed; resolve it", 1
-			}
+	for i, text := range bytes.Split(data, []byte("\n")) {
+		switch {
+		case bytes.HasPrefix(text, []byte("<<<<<<< ")):
+			return &ParseError{File: file, Line: i + 1, Column: 1, Message: "a merge conflict was committed; resolve it"}
+		case i+1 == e.Line && bytes.HasPrefix(bytes.TrimLeft(text, " "), []byte("\t")):
+			e.Message, e.Column = "a tab cannot indent YAML; use spaces", bytes.IndexByte(text, '\t')+1
+			return e
 		}
 	}
 	return e
@@ -106,6 +103,9 @@ func (c *converter) convert(n *yaml.Node, line, depth int) (any, *ParseError) {
 	}
 	if *c.values--; *c.values < 0 {
 		return nil, c.fail(n, "more than %d values in one commit, counting every use of an anchor; split the Application", maxValues)
+	}
+	if tag := n.ShortTag(); n.Kind == yaml.SequenceNode && tag != "!!seq" || n.Kind == yaml.MappingNode && tag != "!!map" {
+		return nil, c.fail(n, "unknown tag %s; Kubernetes objects use only plain YAML", tag)
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
