@@ -129,6 +129,9 @@ func Make(in Input) Plan {
 	return plan
 }
 
+// needed are namespaces that the cluster cannot be without.
+var needed = map[string]bool{"default": true, "kube-system": true, "kube-public": true, "kube-node-lease": true}
+
 // gone decides about an object that was applied before and that Git no longer has. Deleting is for what this Application itself created and
 // still owns; in every doubt the object stays.
 func (in Input) gone(r v1alpha1.ObjectRef) Step {
@@ -139,6 +142,8 @@ func (in Input) gone(r v1alpha1.ObjectRef) Step {
 		s.Action, s.Reason = Forget, "it is gone already"
 	case live.GetLabels()[v1alpha1.LabelApplication] != in.Application:
 		s.Action, s.Reason = Forget, "it no longer belongs to this Application"
+	case r.Group == "" && r.Kind == "Namespace" && needed[r.Name]:
+		s.Action, s.Reason = Release, "the cluster needs this namespace"
 	case r.Adopted:
 		s.Action, s.Reason = Release, "it existed before Git named it"
 	case !in.Prune:

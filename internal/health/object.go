@@ -39,6 +39,9 @@ func (o object) observed() bool {
 	return g >= o.GetGeneration()
 }
 
+// seen is observed for kinds whose controllers are known to note the generation: until they do, they have not seen the object at all.
+func (o object) seen() bool { return o.number(0, "status", "observedGeneration") >= o.GetGeneration() }
+
 type condition struct{ status, reason, message string }
 
 // why is the condition's message, or its reason where there is none.

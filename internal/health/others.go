@@ -33,7 +33,7 @@ func namespace(o object) Health {
 }
 
 func disruptionBudget(o object) Health {
-	if !o.observed() {
+	if !o.seen() {
 		return progressing("the controller has not seen this version yet")
 	}
 	return healthy

@@ -4,7 +4,7 @@ import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 // deployment: the rollout is over when the new template's replicas are all there, all available, and no old one is left.
 func deployment(o object) Health {
-	if !o.observed() {
+	if !o.seen() {
 		return progressing("the controller has not seen this version yet")
 	}
 	if c, ok := o.condition("Progressing"); ok && c.status == "False" && c.reason == "ProgressDeadlineExceeded" {
@@ -32,7 +32,7 @@ func deployment(o object) Health {
 }
 
 func replicaSet(o object) Health {
-	if !o.observed() {
+	if !o.seen() {
 		return progressing("the controller has not seen this version yet")
 	}
 	want := o.number(1, "spec", "replicas")
@@ -47,7 +47,7 @@ func replicaSet(o object) Health {
 }
 
 func statefulSet(o object) Health {
-	if !o.observed() {
+	if !o.seen() {
 		return progressing("the controller has not seen this version yet")
 	}
 	want := o.number(1, "spec", "replicas")
@@ -70,7 +70,7 @@ func statefulSet(o object) Health {
 }
 
 func daemonSet(o object) Health {
-	if !o.observed() {
+	if !o.seen() {
 		return progressing("the controller has not seen this version yet")
 	}
 	want := o.number(0, "status", "desiredNumberScheduled")
