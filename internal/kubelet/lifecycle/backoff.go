@@ -22,9 +22,13 @@ func RestartDelay(crashes int) time.Duration {
 	return doubled(crashes - 2)
 }
 
-// RetryDelay is how long to wait after the count-th failure in a row to pull an image or to create a container.
-func RetryDelay(count int) time.Duration {
-	return doubled(max(count-1, 0))
+// RetryDelay is how long to wait after a failure. Pulls are as costly as restarts; what the Pod refers to (a ConfigMap, a volume, an image to be
+// loaded) is often there a moment later, and looking for it costs little, so that is done again after 1 s, doubling to 15 s.
+func RetryDelay(f *Failure) time.Duration {
+	if f.Reason == "ErrImagePull" || f.Reason == "InvalidImageName" {
+		return doubled(max(f.Count-1, 0))
+	}
+	return min(time.Second<<min(max(f.Count-1, 0), 4), 15*time.Second)
 }
 
 func doubled(times int) time.Duration {

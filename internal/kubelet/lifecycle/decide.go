@@ -154,8 +154,7 @@ func (p *plan) setup() {
 		return
 	}
 	if f := p.SetupFailure; f != nil {
-		// A mount or a ConfigMap that is missing is often there a moment later: start at a tenth of the usual delay.
-		if at := f.At.Add(RetryDelay(f.Count) / 10); p.Now.Before(at) {
+		if at := f.At.Add(RetryDelay(f)); p.Now.Before(at) {
 			p.out.again(at)
 			return
 		}
@@ -240,7 +239,7 @@ func (p *plan) stop() {
 	}
 	if !p.TornDown {
 		if f := p.SetupFailure; f != nil && f.Reason == TeardownFailed {
-			if at := f.At.Add(RetryDelay(f.Count) / 10); p.Now.Before(at) {
+			if at := f.At.Add(RetryDelay(f)); p.Now.Before(at) {
 				p.out.again(at)
 				return
 			}
@@ -314,7 +313,7 @@ func (p *plan) mayRetry(o *Container) bool {
 	if o.Failure == nil {
 		return true
 	}
-	at := o.Failure.At.Add(RetryDelay(o.Failure.Count))
+	at := o.Failure.At.Add(RetryDelay(o.Failure))
 	if p.Now.Before(at) {
 		p.out.again(at)
 		if shown := o.Failure.At.Add(causeShown); p.Now.Before(shown) {

@@ -24,7 +24,6 @@ type Collector struct {
 type collected struct {
 	log   *file
 	pumps []*pump
-	stdin *os.File // held open, so that a client that detaches does not end the container's input
 	done  sync.WaitGroup
 
 	mu    sync.Mutex
@@ -86,11 +85,6 @@ func (c *Collector) Open(id string) error {
 		}
 		col.pumps = append(col.pumps, &pump{f: f, stream: stream, to: col})
 	}
-	if s.HasStdin {
-		if col.stdin, err = openPipe(s.Stdin()); err != nil {
-			slog.Error("holding a container's standard input open", "container", id, "err", err)
-		}
-	}
 	for _, p := range col.pumps {
 		col.done.Go(p.run)
 	}
@@ -121,9 +115,6 @@ func (c *Collector) Close(id string) error {
 		clear(col.taps)
 		col.mu.Unlock()
 		col.log.close()
-		if col.stdin != nil {
-			col.stdin.Close()
-		}
 	}
 	return os.RemoveAll(filepath.Join(c.dir, id))
 }

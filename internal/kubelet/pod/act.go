@@ -51,10 +51,11 @@ func (w *worker) setup(ctx context.Context) {
 	sandbox := &step.Sandbox{Pod: w.pod, Dir: w.dir}
 	go func() {
 		err := w.node.Plan.Setup(ctx, sandbox, func() {
+			early := sandbox.Early()
 			w.tell(func() {
-				w.sandbox, w.prepared = sandbox, true
-				if before != "" && before != sandbox.ID {
-					w.rerunInit(sandbox.ID)
+				w.sandbox, w.prepared = &early, true
+				if before != "" && before != early.ID {
+					w.rerunInit(early.ID)
 				}
 			})
 		})
@@ -62,7 +63,7 @@ func (w *worker) setup(ctx context.Context) {
 			w.setupBusy = false
 			switch {
 			case err == nil:
-				w.networked, w.failure = true, nil
+				w.sandbox, w.networked, w.failure = sandbox, true, nil
 			case ctx.Err() == nil || errors.As(err, new(*step.Failure)):
 				w.failed(err)
 			}
@@ -328,10 +329,7 @@ func (w *worker) kill(ctx context.Context, name string) {
 
 func (w *worker) teardown(ctx context.Context) {
 	w.downBusy = true
-	sandbox := w.sandbox
-	if sandbox == nil {
-		sandbox = &step.Sandbox{Pod: w.pod, Dir: w.dir}
-	}
+	sandbox := &step.Sandbox{Pod: w.pod, Dir: w.dir}
 	uid := string(w.pod.UID)
 	go func() {
 		err := w.removeContainers(ctx, uid)
@@ -389,6 +387,7 @@ func (w *worker) finish(ctx context.Context) {
 		}
 		if err == nil {
 			w.node.Status.Forget(pod.UID)
+			w.saver.close()
 			err = errors.Join(os.RemoveAll(w.node.podLogs(pod)), os.RemoveAll(filepath.Join(w.node.Dir, string(pod.UID))))
 		}
 		if err != nil && ctx.Err() == nil {

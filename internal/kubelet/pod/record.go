@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -73,6 +75,50 @@ func SavePod(dir string, pod *v1.Pod) error {
 		return err
 	}
 	return replaceFile(filepath.Join(dir, podFile), b)
+}
+
+// saver writes a Pod's checkpoint, always the newest, one at a time.
+type saver struct {
+	mu      sync.Mutex
+	next    *v1.Pod
+	writing bool
+	closed  bool
+}
+
+// save has the Pod written in the background. A status that a crash keeps from being written is worked out again from what is found.
+func (s *saver) save(dir string, pod *v1.Pod, log *slog.Logger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = pod
+	if s.writing || s.closed {
+		return
+	}
+	s.writing = true
+	go func() {
+		for {
+			s.mu.Lock()
+			pod := s.next
+			s.next = nil
+			if pod == nil || s.closed {
+				s.writing = false
+				s.mu.Unlock()
+				return
+			}
+			// Under the lock, so that nothing is written after close.
+			err := SavePod(dir, pod)
+			s.mu.Unlock()
+			if err != nil {
+				log.Error("writing the Pod's checkpoint failed", "err", err)
+			}
+		}
+	}()
+}
+
+// close ends the writing: the Pod's directory is about to be removed.
+func (s *saver) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
 }
 
 // LoadPods reads the checkpoints of all Pods below dir. One that cannot be read is left out and told of: its containers are removed as nobody's.

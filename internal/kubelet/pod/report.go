@@ -22,11 +22,14 @@ func (w *worker) report(ctx context.Context, st v1.PodStatus) {
 	next := *w.pod
 	next.Status = st
 	w.pod = &next
+	w.save()
 	if w.gone {
 		return
 	}
-	w.node.Status.Set(ctx, status.Ref{Namespace: next.Namespace, Name: next.Name, UID: next.UID}, st.DeepCopy(), urgent)
+	w.node.Status.Set(ctx, ref(&next), st.DeepCopy(), urgent)
 }
+
+func ref(p *v1.Pod) status.Ref { return status.Ref{Namespace: p.Namespace, Name: p.Name, UID: p.UID} }
 
 type backoff struct{ container, message string }
 

@@ -62,7 +62,7 @@ func (s *Set) Put(pod *v1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w := s.workers[pod.UID]; w != nil {
-		w.tell(func() { w.update(pod) })
+		w.tell(func() { w.update(s.ctx, pod) })
 		return
 	}
 	if s.ctx == nil || s.ctx.Err() != nil {
@@ -78,17 +78,12 @@ func (s *Set) Put(pod *v1.Pod) {
 	s.workers[uid] = w
 	found := s.found[uid]
 	delete(s.found, uid)
-	first := pod
 	s.wg.Go(func() {
 		if err := os.MkdirAll(w.dir, 0o711); err != nil {
 			w.log.Error("making the Pod's directory failed", "err", err)
 		}
 		// The checkpoint is not waited for: if it is lost with this process, nothing has been made that the API does not know of.
-		s.wg.Go(func() {
-			if err := SavePod(w.dir, first); err != nil {
-				w.log.Error("writing the Pod's checkpoint failed", "err", err)
-			}
-		})
+		w.save()
 		w.run(s.ctx, found)
 	})
 }

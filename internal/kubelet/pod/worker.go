@@ -32,7 +32,7 @@ type worker struct {
 	record past
 
 	containers map[string]*container
-	sandbox    *step.Sandbox
+	sandbox    *step.Sandbox // what the last setup gave; steps work on their own
 	prepared   bool
 	networked  bool
 	setupBusy  bool
@@ -44,6 +44,7 @@ type worker struct {
 	cancelUp   context.CancelFunc // of the setup under way
 	refreshing bool
 	stale      bool // volumes are to be refreshed
+	saver      saver
 	waiting    map[chan struct{}]waiter
 }
 
@@ -100,8 +101,11 @@ func (w *worker) run(ctx context.Context, found []runtime.State) {
 	defer timer.Stop()
 	refresh := time.NewTicker(refreshEvery)
 	defer refresh.Stop()
-	for !w.ended {
+	for {
 		w.drain()
+		if w.ended {
+			break
+		}
 		d := lifecycle.Decide(w.input())
 		w.report(ctx, d.Status)
 		for _, a := range d.Actions {
@@ -144,7 +148,8 @@ func (w *worker) input() lifecycle.Input {
 }
 
 // update takes in a newer version of the Pod.
-func (w *worker) update(pod *v1.Pod) {
+func (w *worker) update(ctx context.Context, pod *v1.Pod) {
+	w.node.Status.Observed(ctx, ref(pod), pod.ResourceVersion, &pod.Status)
 	if sameDesired(w.pod, pod) && equalConditions(w.pod, pod) {
 		return
 	}
@@ -162,21 +167,17 @@ func (w *worker) update(pod *v1.Pod) {
 		next.DeletionTimestamp, next.DeletionGracePeriodSeconds = w.pod.DeletionTimestamp, w.pod.DeletionGracePeriodSeconds
 	}
 	w.pod = next
-	if w.sandbox != nil && !w.setupBusy && !w.refreshing {
-		w.sandbox.Pod = next
-		w.stale = true // labels and annotations are files in downward volumes
-	}
+	w.stale = true // labels and annotations are files in downward volumes
 	for _, name := range w.names() {
 		if c := w.containers[name]; c != nil {
 			c.spec = w.find(name)
 		}
 	}
-	go func() {
-		if err := SavePod(w.dir, next); err != nil {
-			w.log.Error("writing the Pod's checkpoint failed", "err", err)
-		}
-	}()
+	w.save()
 }
+
+// save writes the checkpoint in the background.
+func (w *worker) save() { w.saver.save(w.dir, w.pod, w.log) }
 
 // vanish takes in that the API no longer has the Pod. last is the Pod as it was, if that is known.
 func (w *worker) vanish(last *v1.Pod) {
@@ -258,9 +259,10 @@ func (w *worker) refresh(ctx context.Context) {
 		return
 	}
 	w.stale, w.refreshing = false, true
-	sandbox := w.sandbox
+	sandbox := *w.sandbox
+	sandbox.Pod = w.pod
 	go func() {
-		err := w.node.Plan.Refresh(ctx, step.VolumesName, sandbox)
+		err := w.node.Plan.Refresh(ctx, step.VolumesName, &sandbox)
 		w.tell(func() {
 			w.refreshing = false
 			if err != nil && ctx.Err() == nil {

@@ -63,7 +63,7 @@ func watchOne(ctx context.Context, kind Kind, p *v1.Probe, t Target, k Known, l 
 		// After a restart of the daemon all probes of a node would start together.
 		wait = rand.N(period(p))
 	}
-	soon := earliest
+	soon, first := earliest, k.Running == 0
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	due := time.Now().Add(wait) // of the next check that counts
@@ -83,6 +83,10 @@ func watchOne(ctx context.Context, kind Kind, p *v1.Probe, t Target, k Known, l 
 		if counts {
 			due = time.Now().Add(period(p))
 		}
+		if first && r.Early && kind != Liveness {
+			counts = false // it has only just been started; that nothing listens yet is no news
+		}
+		first = false
 		if r.OK || counts {
 			if !r.OK {
 				l.Failed(kind, r.Message)

@@ -151,7 +151,7 @@ func (a attacher) AttachContainer(ctx context.Context, _, _, id string, in io.Re
 		if err != nil {
 			return err
 		}
-		// The log collector holds the pipe open, so opening does not wait and closing does not end the container's input.
+		// The shim holds the pipe open for writing too, so closing it here does not end the container's input.
 		f, err := os.OpenFile(streams.Stdin(), os.O_WRONLY|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return fmt.Errorf("opening the container's standard input: %w", err)

@@ -14,10 +14,10 @@ import (
 // Lists of addresses and conditions are merged by key on the server: conditions of other owners stay, but addresses that the Pod no longer has
 // (after a reboot) would stay too, so those lists are replaced. Fields that may become empty are sent as null then.
 func patch(uid types.UID, st *v1.PodStatus) ([]byte, error) {
-	var conditions []v1.PodCondition
+	var conditions []condition
 	for _, c := range st.Conditions {
 		if lifecycle.OwnsCondition(c.Type) {
-			conditions = append(conditions, c)
+			conditions = append(conditions, condition{c, orNull(c.Reason), orNull(c.Message)})
 		}
 	}
 	body := map[string]any{
@@ -39,6 +39,13 @@ func patch(uid types.UID, st *v1.PodStatus) ([]byte, error) {
 		body["podIPs"] = replaced(st.PodIPs)
 	}
 	return json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid}, "status": body})
+}
+
+// condition spells out an empty reason and message: the server merges conditions field by field, so one that is left out would stay.
+type condition struct {
+	v1.PodCondition
+	Reason  any `json:"reason"`
+	Message any `json:"message"`
 }
 
 func orNull(s string) any {

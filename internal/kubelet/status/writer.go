@@ -1,8 +1,10 @@
 package status
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -33,6 +35,7 @@ type entry struct {
 	ref     Ref
 	want    *v1.PodStatus // newest
 	sent    *v1.PodStatus // last that the API took
+	version uint64        // of the object that the last patch gave
 	sending bool
 	timer   *time.Timer // for one that may wait
 	idle    []chan struct{}
@@ -55,6 +58,28 @@ func (w *Writer) Known(uid types.UID, st *v1.PodStatus) {
 	defer w.mu.Unlock()
 	if e := w.pods[uid]; e == nil {
 		w.pods[uid] = &entry{sent: st}
+	}
+}
+
+// Observed takes in what the API has for a Pod as of a resource version. If that is newer than what this Writer wrote and says something else
+// (the control plane marks Pods of a silent node as not ready), the wanted status is sent again. Versions of one object can be compared (KEP-5504).
+func (w *Writer) Observed(ctx context.Context, ref Ref, version string, st *v1.PodStatus) {
+	v, err := strconv.ParseUint(version, 10, 64)
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.pods[ref.UID]
+	if e == nil || e.want == nil || e.sending || e.timer != nil || v <= e.version {
+		return
+	}
+	e.version = v
+	there, err1 := patch(ref.UID, st)
+	want, err2 := patch(ref.UID, e.want)
+	if err1 == nil && err2 == nil && !bytes.Equal(there, want) {
+		e.sent = nil
+		w.send(ctx, e)
 	}
 }
 
@@ -110,11 +135,11 @@ func (w *Writer) run(ctx context.Context, e *entry) {
 			return
 		}
 		w.mu.Unlock()
-		err := w.patch(ctx, e.ref, st)
+		version, err := w.patch(ctx, e.ref, st)
 		switch {
 		case err == nil, gone(err):
 			w.mu.Lock()
-			e.sent = st
+			e.sent, e.version = st, max(e.version, version)
 			w.mu.Unlock()
 			delay = 50 * time.Millisecond
 			continue
@@ -129,19 +154,23 @@ func (w *Writer) run(ctx context.Context, e *entry) {
 	}
 }
 
-func (w *Writer) patch(ctx context.Context, ref Ref, st *v1.PodStatus) error {
+func (w *Writer) patch(ctx context.Context, ref Ref, st *v1.PodStatus) (version uint64, err error) {
 	select {
 	case w.slots <- struct{}{}:
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 	defer func() { <-w.slots }()
 	body, err := patch(ref.UID, st)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = w.client.CoreV1().Pods(ref.Namespace).Patch(ctx, ref.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
-	return err
+	pod, err := w.client.CoreV1().Pods(ref.Namespace).Patch(ctx, ref.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	if err != nil {
+		return 0, err
+	}
+	version, _ = strconv.ParseUint(pod.ResourceVersion, 10, 64)
+	return version, nil
 }
 
 // gone says whether the API has no such Pod any more; there is nobody to tell then.

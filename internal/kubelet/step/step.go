@@ -27,6 +27,11 @@ type Sandbox struct {
 	IPs     []string                 // by the network step
 }
 
+// Early is a copy without what late steps fill in; it may be taken while those still run.
+func (s *Sandbox) Early() Sandbox {
+	return Sandbox{Pod: s.Pod, Dir: s.Dir, ID: s.ID, Namespaces: s.Namespaces, Hostname: s.Hostname, FQDN: s.FQDN, Volumes: s.Volumes}
+}
+
 // Step is one part of a Sandbox.
 //
 // The life of a Pod, as a step sees it: Setup is called once or more, with the same or (after a restart of the daemon) a new Sandbox value
