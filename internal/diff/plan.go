@@ -25,6 +25,8 @@ const (
 	Prune Action = "prune"
 	// Release: Git no longer has an object that was there before the Application took it over; it stays, and only the Application's mark goes.
 	Release Action = "release"
+	// Conflict: Git has the object, and so has another Application, which had it first.
+	Conflict Action = "conflict"
 	// Forget: the object is to be dropped from the inventory without touching it: it is gone, or it belongs to somebody else now.
 	Forget Action = "forget"
 )
@@ -62,6 +64,8 @@ type Input struct {
 	Inventory []v1alpha1.ObjectRef
 	// Prune is the Application's spec.prune.
 	Prune bool
+	// Exists says whether there is an Application with the given mark; nil is never. An object that carries the mark of one is not taken from it.
+	Exists func(application string) bool
 	// Ignore is the Application's spec.ignoreDifferences.
 	Ignore    []v1alpha1.IgnoreDifference
 	Normalize Normalize
@@ -104,8 +108,14 @@ func Make(in Input) Plan {
 		s := Step{Ref: w.Ref}
 		if before, ok := known[k]; ok {
 			s.Adopted = before.Adopted
-		} else if live != nil && live.GetLabels()[v1alpha1.LabelApplication] != in.Application {
-			s.Adopted = true
+		} else if live != nil {
+			owner := live.GetLabels()[v1alpha1.LabelApplication]
+			s.Adopted = owner != in.Application
+			if s.Adopted && owner != "" && in.Exists != nil && in.Exists(owner) {
+				s.Action, s.Adopted, s.Reason = Conflict, false, owner
+				plan = append(plan, s)
+				continue
+			}
 		}
 		s.Ref.Adopted = s.Adopted
 		if live == nil {

@@ -45,7 +45,8 @@ func TestEachObjectGetsTheActionThatItsSituationAsksFor(t *testing.T) {
 		"drifted":                                {wanted: true, live: configMap("x", me, "2", nil), inventory: []v1alpha1.ObjectRef{ref("x")}, want: diff.Update},
 		"Git's text changed":                     {wanted: true, changed: true, live: configMap("x", me, "1", nil), inventory: []v1alpha1.ObjectRef{ref("x")}, want: diff.Update},
 		"there before Git named it":              {wanted: true, changed: true, live: configMap("x", "", "2", nil), want: diff.Update, adopted: true},
-		"there before, of another Application":   {wanted: true, changed: true, live: configMap("x", "a.b", "2", nil), want: diff.Update, adopted: true},
+		"of another Application":                 {wanted: true, changed: true, live: configMap("x", "a.b", "2", nil), want: diff.Conflict},
+		"of an Application that is no more":      {wanted: true, changed: true, live: configMap("x", "gone.b", "2", nil), want: diff.Update, adopted: true},
 		"ours, with the inventory lost":          {wanted: true, live: configMap("x", me, "1", nil), want: diff.Unchanged},
 		"ours, with the label taken off":         {wanted: true, live: configMap("x", "", "1", nil), inventory: []v1alpha1.ObjectRef{ref("x")}, want: diff.Update},
 		"dropped from Git":                       {live: configMap("x", me, "1", nil), inventory: []v1alpha1.ObjectRef{ref("x")}, want: diff.Prune},
@@ -57,7 +58,7 @@ func TestEachObjectGetsTheActionThatItsSituationAsksFor(t *testing.T) {
 		"dropped, but its annotation forbids it": {live: configMap("x", me, "1", map[string]any{v1alpha1.AnnotationPrune: "disabled"}), inventory: []v1alpha1.ObjectRef{ref("x")}, want: diff.Release},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := diff.Input{Application: me, Inventory: c.inventory, Prune: !c.keep, Live: map[diff.Key]*unstructured.Unstructured{}}
+			in := diff.Input{Application: me, Inventory: c.inventory, Prune: !c.keep, Exists: func(a string) bool { return a == "a.b" }, Live: map[diff.Key]*unstructured.Unstructured{}}
 			if c.wanted {
 				in.Wanted = []diff.Wanted{{Ref: ref("x"), Desired: git, Changed: c.changed}}
 			}

@@ -281,6 +281,18 @@ func (e *Engine) application(k reconcile.Key) *v1alpha1.Application {
 	return app
 }
 
+// exists says whether there is an Application with a mark.
+func (e *Engine) exists(application string) bool {
+	e.mu.Lock()
+	k, ok := e.marks[application]
+	e.mu.Unlock()
+	if !ok {
+		ns, name, _ := strings.Cut(application, ".")
+		k = reconcile.Key{Namespace: ns, Name: name}
+	}
+	return e.application(k) != nil
+}
+
 // maxLabel is the longest value that Kubernetes allows for a label.
 const maxLabel = 63
 

@@ -166,11 +166,17 @@ func (b *bench) tell() {
 // until waits, by a watch, until the Application satisfies cond, and returns it. The test fails after a time that no honest run needs.
 func (b *bench) until(what string, cond func(*v1alpha1.Application) bool) *v1alpha1.Application {
 	b.t.Helper()
+	return b.find("shop", what, cond)
+}
+
+// find is until for any Application.
+func (b *bench) find(name, what string, cond func(*v1alpha1.Application) bool) *v1alpha1.Application {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
 	defer cancel()
 	var last *v1alpha1.Application
 	for ctx.Err() == nil {
-		w, err := b.apps.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=shop"})
+		w, err := b.apps.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 		if err != nil {
 			b.t.Fatal(err)
 		}

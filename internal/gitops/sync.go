@@ -242,12 +242,15 @@ func (p *pass) write(ctx context.Context, rev *revision, todo []*apply.Object, r
 	}
 	in := diff.Input{
 		Application: mark(p.key), Live: live, Inventory: p.leftover(rev, todo), Prune: prunes(&p.app.Spec),
-		Ignore: p.app.Spec.IgnoreDifferences, Normalize: p.normalize,
+		Ignore: p.app.Spec.IgnoreDifferences, Normalize: p.normalize, Exists: p.exists,
 	}
 	for _, o := range todo {
 		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired, Changed: changed[o.Key]})
 	}
 	w.plan = diff.Make(in)
+	if err := conflicts(rev, w.plan); err != nil {
+		return w, err
+	}
 	changes, removals, inventory := p.steps(rev, w.plan, live)
 	if preflight {
 		if err := cluster.Preflight(ctx, changes, p.app.Namespace); err != nil {
@@ -286,6 +289,21 @@ func (p *pass) write(ctx context.Context, rev *revision, todo []*apply.Object, r
 	}
 	p.shrinkInventory(rev, w.plan, done)
 	return w, err
+}
+
+// conflicts refuses to take objects from the Applications that had them first.
+func conflicts(rev *revision, plan diff.Plan) error {
+	var errs apply.Errors
+	for _, s := range plan {
+		if s.Action == diff.Conflict {
+			errs = append(errs, &apply.Error{Source: rev.byKey[diff.KeyOf(s.Ref)].Source, Temporary: true, Message: fmt.Sprintf(
+				"belongs to Application %s; remove it from one of the two, there first if it is to move here", strings.Replace(s.Reason, ".", "/", 1))})
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs
 }
 
 // leftover is the part of the inventory that a plan over todo has to decide about: those objects themselves, and what the revision no longer has.
