@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"path"
@@ -76,6 +77,15 @@ func (a *Allocator) claim(ctx context.Context, key, holder string, dryRun bool) 
 func (a *Allocator) release(ctx context.Context, key, holder string) error {
 	_, err := a.client.Txn(ctx).If(clientv3.Compare(clientv3.Value(key), "=", holder)).Then(clientv3.OpDelete(key)).Commit()
 	return err
+}
+
+// releaseAll gives keys back. One that cannot be given back now is found by Repair at the next start.
+func (a *Allocator) releaseAll(ctx context.Context, holder string, keys []string) {
+	for _, k := range keys {
+		if err := a.release(ctx, k, holder); err != nil {
+			slog.Warn("a cluster IP or node port is not given back before the next start", "service", holder, "claim", path.Base(k), "err", err)
+		}
+	}
 }
 
 // claimIP takes the given address.

@@ -101,11 +101,11 @@ func TestAClaimIsKeptFromOthersAndRepeatableByItsHolder(t *testing.T) {
 func TestRepairFreesWhatNoServiceHoldsAndRestoresWhatOneDoes(t *testing.T) {
 	a := allocator(t, "10.43.0.0/16")
 	service := func(name, ip string, port int32) corev1.Service {
-		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.ServiceSpec{
+		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: "u"}, Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeNodePort, ClusterIP: ip, ClusterIPs: []string{ip}, Ports: []corev1.ServicePort{{Protocol: "TCP", Port: 80, NodePort: port}},
 		}}
 	}
-	for holder, ip := range map[string]string{"shop/kept": "10.43.0.20", "shop/died-before-it-was-stored": "10.43.0.21"} {
+	for holder, ip := range map[string]string{"shop/kept/u": "10.43.0.20", "shop/died-before-it-was-stored": "10.43.0.21"} {
 		if err := a.claimIP(t.Context(), netip.MustParseAddr(ip), holder, false); err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +122,7 @@ func TestRepairFreesWhatNoServiceHoldsAndRestoresWhatOneDoes(t *testing.T) {
 	for _, kv := range r.Kvs {
 		got = append(got, strings.TrimPrefix(string(kv.Key), claims)+" "+string(kv.Value))
 	}
-	want := []string{"ip/10.43.0.20 shop/kept", "ip/10.43.0.22 shop/restored", "port/tcp/30001 shop/kept", "port/tcp/30002 shop/restored"}
+	want := []string{"ip/10.43.0.20 shop/kept/u", "ip/10.43.0.22 shop/restored/u", "port/tcp/30001 shop/kept/u", "port/tcp/30002 shop/restored/u"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("claims (-want +got):\n%s", diff)
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/dryrun"
 	"k8s.io/utils/ptr"
 
@@ -26,34 +27,64 @@ func services(d Deps) entry {
 		New: func() *corev1.Service { return &corev1.Service{} }, NewList: func() runtime.Object { return &corev1.ServiceList{} },
 		Columns:   columns.Service,
 		HasStatus: true, MetadataWithStatus: true,
-		PrepareUpdate: func(_ context.Context, svc, old *corev1.Service) { keepAllocations(svc, old) },
-		Validate:      validation.Service, ValidateUpdate: validation.ServiceUpdate, ValidateStatus: validation.ServiceStatusUpdate,
+		Validate: validation.Service, ValidateUpdate: validation.ServiceUpdate, ValidateStatus: validation.ServiceStatusUpdate,
 		Fields: func(s *corev1.Service) fields.Set {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 		},
 		Customize: func(s *genericregistry.Store) {
-			a := serviceAllocation{allocator: d.Services, resource: s.DefaultQualifiedResource.String()}
-			s.BeginCreate = func(ctx context.Context, obj runtime.Object, o *metav1.CreateOptions) (genericregistry.FinishFunc, error) {
-				return a.begin(ctx, obj.(*corev1.Service), nil, dryrun.IsDryRun(o.DryRun))
+			// The address has to be known before the Service is judged, and a wrong one to be refused like any other wrong field: these
+			// hooks are what the library calls first.
+			s.BeginCreate = func(ctx context.Context, obj runtime.Object, _ *metav1.CreateOptions) (genericregistry.FinishFunc, error) {
+				return nothingLeft, allocate(ctx, obj.(*corev1.Service), nil)
 			}
-			s.BeginUpdate = func(ctx context.Context, obj, old runtime.Object, o *metav1.UpdateOptions) (genericregistry.FinishFunc, error) {
-				return a.begin(ctx, obj.(*corev1.Service), old.(*corev1.Service), dryrun.IsDryRun(o.DryRun))
+			s.BeginUpdate = func(ctx context.Context, obj, old runtime.Object, _ *metav1.UpdateOptions) (genericregistry.FinishFunc, error) {
+				return nothingLeft, allocate(ctx, obj.(*corev1.Service), old.(*corev1.Service))
 			}
 			s.AfterDelete = func(obj runtime.Object, o *metav1.DeleteOptions) {
-				if dryrun.IsDryRun(o.DryRun) {
-					return
+				if !dryrun.IsDryRun(o.DryRun) {
+					svc := obj.(*corev1.Service)
+					d.Services.releaseAll(context.Background(), holder(svc), Claims(svc))
 				}
-				svc := obj.(*corev1.Service)
-				a.release(context.Background(), holder(svc), Claims(svc))
 			}
-			// The address has to be known before the Service is judged, and a wrong one to be refused like any other wrong field: both
-			// happen in the hooks above, which the library calls between validation and storage.
 		},
+		Wrap: func(r *resource) rest.Storage { return &serviceREST{resource: r, allocator: d.Services} },
 	}
 }
 
-// holder is the value of a Service's claims.
-func holder(s *corev1.Service) string { return s.Namespace + "/" + s.Name }
+func nothingLeft(context.Context, bool) {}
+
+// serviceREST puts the claims of addresses and ports around the write of a Service. The library may try a write several times, and
+// calls its own hooks before the object is stored; what a write really used is known only when it returns.
+type serviceREST struct {
+	*resource
+	allocator *Allocator
+}
+
+var (
+	_ rest.Creater = (*serviceREST)(nil)
+	_ rest.Patcher = (*serviceREST)(nil)
+)
+
+func (r *serviceREST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	w := &serviceWrite{allocator: r.allocator, dryRun: dryrun.IsDryRun(options.DryRun)}
+	out, err := r.Store.Create(context.WithValue(ctx, serviceWriteKey{}, w), obj, validate, options)
+	w.end(context.WithoutCancel(ctx), err)
+	return out, err
+}
+
+func (r *serviceREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, validateCreate rest.ValidateObjectFunc,
+	validateUpdate rest.ValidateObjectUpdateFunc, allowCreate bool, options *metav1.UpdateOptions,
+) (runtime.Object, bool, error) {
+	w := &serviceWrite{allocator: r.allocator, dryRun: dryrun.IsDryRun(options.DryRun)}
+	out, created, err := r.Store.Update(context.WithValue(ctx, serviceWriteKey{}, w), name, info, validateCreate, validateUpdate, allowCreate, options)
+	w.end(context.WithoutCancel(ctx), err)
+	return out, created, err
+}
+
+type serviceWriteKey struct{}
+
+// holder is the value of a Service's claims. With the UID, a Service never gives back what another one of its name has.
+func holder(s *corev1.Service) string { return s.Namespace + "/" + s.Name + "/" + string(s.UID) }
 
 // needsClusterIP tells whether a Service gets a virtual address; headless ones and aliases do not.
 func needsClusterIP(s *corev1.Service) bool {
@@ -179,54 +210,54 @@ func needsHealthCheckPort(s *corev1.Service) bool {
 	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
-// serviceAllocation claims what a Service needs around its write.
-type serviceAllocation struct {
+// serviceWrite is one create or update of a Service, with all its attempts.
+type serviceWrite struct {
 	allocator *Allocator
-	resource  string
+	dryRun    bool
+	holder    string
+	// claimed is what the last attempt took, used all that it needs, before what the stored Service has.
+	claimed, used, before []string
 }
 
-// begin fills in and claims addresses and ports of svc; old is what it replaces, or nil. The returned function undoes the claims when the
-// write failed, and gives back what svc no longer uses when it succeeded.
-func (a serviceAllocation) begin(ctx context.Context, svc, old *corev1.Service, dryRun bool) (genericregistry.FinishFunc, error) {
-	var before []string
+// allocate fills in and claims addresses and ports of svc; old is what it replaces, or nil. A write that is not one of Services' own, such
+// as of the status, changes neither.
+func allocate(ctx context.Context, svc, old *corev1.Service) error {
+	w, ok := ctx.Value(serviceWriteKey{}).(*serviceWrite)
+	if !ok {
+		return nil
+	}
+	// An attempt that is followed by another has stored nothing.
+	if !w.dryRun {
+		w.allocator.releaseAll(ctx, w.holder, w.claimed)
+	}
+	w.holder, w.before, w.claimed = holder(svc), nil, nil
 	if old != nil {
-		before = Claims(old)
+		keepAllocations(svc, old)
+		w.before = Claims(old)
 	}
-	errs := a.fill(ctx, svc, before, dryRun)
-	claimed := slices.DeleteFunc(Claims(svc), func(k string) bool { return slices.Contains(before, k) })
-	h := holder(svc)
+	errs := w.fill(ctx, svc)
+	w.used = Claims(svc)
 	if len(errs) > 0 {
-		if !dryRun {
-			a.release(context.WithoutCancel(ctx), h, claimed)
-		}
-		return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), svc.Name, errs)
+		return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), svc.Name, errs)
 	}
-	return func(ctx context.Context, success bool) {
-		if dryRun {
-			return
-		}
-		if !success {
-			a.release(context.WithoutCancel(ctx), h, claimed)
-			return
-		}
-		after := Claims(svc)
-		a.release(context.WithoutCancel(ctx), h, slices.DeleteFunc(before, func(k string) bool { return slices.Contains(after, k) }))
-	}, nil
+	return nil
 }
 
-// release gives claims back. One that cannot be given back now is found by Repair at the next start.
-func (a serviceAllocation) release(ctx context.Context, h string, keys []string) {
-	for _, k := range keys {
-		if err := a.allocator.release(ctx, k, h); err != nil {
-			return
-		}
+// end gives back what the write did not come to use: all that it took when it failed, and otherwise what the Service has no longer.
+func (w *serviceWrite) end(ctx context.Context, err error) {
+	if w.dryRun {
+		return
 	}
+	kept, spare := w.before, w.claimed
+	if err == nil {
+		kept, spare = w.used, append(w.claimed, w.before...)
+	}
+	w.allocator.releaseAll(ctx, w.holder, slices.DeleteFunc(spare, func(k string) bool { return slices.Contains(kept, k) }))
 }
 
-func (a serviceAllocation) fill(ctx context.Context, svc *corev1.Service, before []string, dryRun bool) field.ErrorList {
+func (w *serviceWrite) fill(ctx context.Context, svc *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
 	spec := field.NewPath("spec")
-	h := holder(svc)
 	if svc.Spec.Type != corev1.ServiceTypeExternalName {
 		if len(svc.Spec.IPFamilies) == 0 {
 			svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
@@ -240,33 +271,34 @@ func (a serviceAllocation) fill(ctx context.Context, svc *corev1.Service, before
 		}
 	}
 	if needsClusterIP(svc) {
-		if err := a.fillIP(ctx, svc, before, h, dryRun); err != nil {
+		if err := w.fillIP(ctx, svc); err != nil {
 			errs = append(errs, field.Invalid(spec.Child("clusterIPs"), svc.Spec.ClusterIPs, "failed to allocate IP "+svc.Spec.ClusterIP+": "+err.Error()))
 		}
 	}
 	if needsNodePorts(svc) {
-		errs = append(errs, a.fillPorts(ctx, svc, before, h, dryRun)...)
+		errs = append(errs, w.fillPorts(ctx, svc)...)
 	}
 	return errs
 }
 
-func (a serviceAllocation) fillIP(ctx context.Context, svc *corev1.Service, before []string, h string, dryRun bool) error {
+func (w *serviceWrite) fillIP(ctx context.Context, svc *corev1.Service) error {
 	if svc.Spec.ClusterIP == "" {
-		ip, err := a.allocator.nextIP(ctx, h, dryRun)
+		ip, err := w.allocator.nextIP(ctx, w.holder, w.dryRun)
 		if err != nil {
 			return err
 		}
 		svc.Spec.ClusterIP = ip.String()
+		w.claimed = append(w.claimed, w.allocator.ipKey(ip))
 	} else {
 		ip, err := netip.ParseAddr(svc.Spec.ClusterIP)
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(before, a.allocator.ipKey(ip)) {
-			if err := a.allocator.claimIP(ctx, ip, h, dryRun); err != nil {
-				svc.Spec.ClusterIPs = nil
+		if key := w.allocator.ipKey(ip); !slices.Contains(w.before, key) {
+			if err := w.allocator.claimIP(ctx, ip, w.holder, w.dryRun); err != nil {
 				return err
 			}
+			w.claimed = append(w.claimed, key)
 		}
 	}
 	svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
@@ -274,40 +306,56 @@ func (a serviceAllocation) fillIP(ctx context.Context, svc *corev1.Service, befo
 }
 
 // fillPorts gives every port a node port. A TCP and a UDP port of the same number share one, so that a DNS Service keeps one number.
-func (a serviceAllocation) fillPorts(ctx context.Context, svc *corev1.Service, before []string, h string, dryRun bool) field.ErrorList {
+func (w *serviceWrite) fillPorts(ctx context.Context, svc *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec", "ports")
 	given := map[int32]int32{}
 	for i := range svc.Spec.Ports {
 		p := &svc.Spec.Ports[i]
 		at := path.Index(i).Child("nodePort")
-		if p.NodePort == 0 {
-			if n := given[p.Port]; n != 0 && a.allocator.claimPort(ctx, n, string(p.Protocol), h, dryRun) == nil {
-				p.NodePort = n
-				continue
-			}
-			n, err := a.allocator.nextPort(ctx, string(p.Protocol), h, dryRun)
-			if err != nil {
-				errs = append(errs, field.InternalError(at, err))
-				continue
-			}
-			p.NodePort = n
-		} else if !slices.Contains(before, a.allocator.portKey(p.NodePort, string(p.Protocol))) {
-			if err := a.allocator.claimPort(ctx, p.NodePort, string(p.Protocol), h, dryRun); err != nil {
+		if p.NodePort != 0 {
+			if err := w.claimPort(ctx, p.NodePort, string(p.Protocol)); err != nil {
 				errs = append(errs, field.Invalid(at, p.NodePort, err.Error()))
-				// Not ours to release.
-				p.NodePort = 0
 				continue
 			}
+		} else if n := given[p.Port]; n != 0 && w.claimPort(ctx, n, string(p.Protocol)) == nil {
+			p.NodePort = n
+		} else if err := w.nextPort(ctx, string(p.Protocol), &p.NodePort); err != nil {
+			errs = append(errs, field.InternalError(at, err))
+			continue
 		}
 		given[p.Port] = p.NodePort
 	}
-	if needsHealthCheckPort(svc) && svc.Spec.HealthCheckNodePort == 0 {
-		n, err := a.allocator.nextPort(ctx, "tcp", h, dryRun)
-		if err != nil {
-			errs = append(errs, field.InternalError(field.NewPath("spec", "healthCheckNodePort"), err))
+	if needsHealthCheckPort(svc) {
+		at := field.NewPath("spec", "healthCheckNodePort")
+		if n := svc.Spec.HealthCheckNodePort; n != 0 {
+			if err := w.claimPort(ctx, n, "tcp"); err != nil {
+				errs = append(errs, field.Invalid(at, n, err.Error()))
+			}
+		} else if err := w.nextPort(ctx, "tcp", &svc.Spec.HealthCheckNodePort); err != nil {
+			errs = append(errs, field.InternalError(at, err))
 		}
-		svc.Spec.HealthCheckNodePort = n
 	}
 	return errs
+}
+
+func (w *serviceWrite) claimPort(ctx context.Context, port int32, protocol string) error {
+	key := w.allocator.portKey(port, protocol)
+	if slices.Contains(w.before, key) {
+		return nil
+	}
+	err := w.allocator.claimPort(ctx, port, protocol, w.holder, w.dryRun)
+	if err == nil {
+		w.claimed = append(w.claimed, key)
+	}
+	return err
+}
+
+func (w *serviceWrite) nextPort(ctx context.Context, protocol string, port *int32) error {
+	n, err := w.allocator.nextPort(ctx, protocol, w.holder, w.dryRun)
+	if err == nil {
+		*port = n
+		w.claimed = append(w.claimed, w.allocator.portKey(n, protocol))
+	}
+	return err
 }

@@ -205,6 +205,47 @@ func TestServicesNeverShareAnAddressAlsoAfterARestart(t *testing.T) {
 	if again.Spec.ClusterIP != first.Spec.ClusterIP {
 		t.Errorf("cluster IP %s, want %s", again.Spec.ClusterIP, first.Spec.ClusterIP)
 	}
+	// A creation that is refused because of the name gives nothing of the other's back.
+	if _, err := k.CoreV1().Services("shop").Create(t.Context(), service("b", first.Spec.ClusterIP, 0), metav1.CreateOptions{}); err == nil {
+		t.Error("a Service was created twice")
+	}
+	if _, err := k.CoreV1().Services("shop").Create(t.Context(), service("c", first.Spec.ClusterIP, 0), metav1.CreateOptions{}); !apierrors.IsInvalid(err) {
+		t.Errorf("the cluster IP of a Service was free after a second creation of it had been refused: %v", err)
+	}
+}
+
+func TestAServiceKeepsWhatItWasGivenThroughApplyAndGivesBackWhatANewTypeDoesNotNeed(t *testing.T) {
+	c := servertest.Start(t)
+	k := client(t, c.System)
+	namespace(t, k, "shop")
+	apply := func(spec string) *corev1.Service {
+		t.Helper()
+		force := true
+		return must[*corev1.Service](t)(k.CoreV1().Services("shop").Patch(t.Context(), "web", types.ApplyPatchType,
+			[]byte(`{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":`+spec+`}`), metav1.PatchOptions{FieldManager: "gitopsd", Force: &force}))
+	}
+	first := apply(`{"type":"NodePort","selector":{"a":"b"},"ports":[{"port":80}]}`)
+	second := apply(`{"type":"NodePort","selector":{"a":"c"},"ports":[{"port":80}]}`)
+	if second.Spec.ClusterIP != first.Spec.ClusterIP || second.Spec.Ports[0].NodePort != first.Spec.Ports[0].NodePort {
+		t.Errorf("after a second apply: %s and %d, want %s and %d", second.Spec.ClusterIP, second.Spec.Ports[0].NodePort, first.Spec.ClusterIP, first.Spec.Ports[0].NodePort)
+	}
+	put := second.DeepCopy()
+	put.Spec.ClusterIP, put.Spec.ClusterIPs, put.Spec.Ports[0].NodePort = "", nil, 0
+	put = must[*corev1.Service](t)(k.CoreV1().Services("shop").Update(t.Context(), put, metav1.UpdateOptions{}))
+	if put.Spec.ClusterIP != first.Spec.ClusterIP || put.Spec.Ports[0].NodePort != first.Spec.Ports[0].NodePort {
+		t.Errorf("after an update that leaves both out: %s and %d, want %s and %d", put.Spec.ClusterIP, put.Spec.Ports[0].NodePort, first.Spec.ClusterIP, first.Spec.Ports[0].NodePort)
+	}
+	put.Spec.Type = corev1.ServiceTypeClusterIP
+	put = must[*corev1.Service](t)(k.CoreV1().Services("shop").Update(t.Context(), put, metav1.UpdateOptions{}))
+	if put.Spec.Ports[0].NodePort != 0 || put.Spec.ExternalTrafficPolicy != "" {
+		t.Errorf("a ClusterIP Service has node port %d and external traffic policy %q", put.Spec.Ports[0].NodePort, put.Spec.ExternalTrafficPolicy)
+	}
+	other := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "other"}, Spec: corev1.ServiceSpec{
+		Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: first.Spec.Ports[0].NodePort}},
+	}}
+	if _, err := k.CoreV1().Services("shop").Create(t.Context(), other, metav1.CreateOptions{}); err != nil {
+		t.Errorf("the node port that nobody has any more: %v", err)
+	}
 }
 
 func TestAnonymousGetsHealthAndNothingElse(t *testing.T) {
