@@ -16,10 +16,10 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
-const (
-	tokenType     corev1.SecretType = "bootstrap.kubernetes.io/token"
-	expirationKey                   = "expiration" // RFC 3339
-)
+const tokenType corev1.SecretType = "bootstrap.kubernetes.io/token"
+
+// expirationKey holds the time after which a token is refused, as RFC 3339 has it.
+const expirationKey = "expiration"
 
 // Left is how long the token still has; ok is false for a Secret that never expires.
 func Left(s *corev1.Secret, now time.Time) (left time.Duration, ok bool) {
@@ -82,7 +82,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		Preconditions: &metav1.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion},
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return reconcile.Result{}, fmt.Errorf("Secret %s: deleting the expired join token: %w", key, err)
+		return reconcile.Result{}, fmt.Errorf("deleting Secret %s, an expired join token: %w", key, err)
 	}
 	return reconcile.Result{}, nil
 }

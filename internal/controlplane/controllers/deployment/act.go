@@ -36,7 +36,7 @@ func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, a Actions) e
 			return err
 		}
 		if _, err := c.client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("Deployment %s/%s: writing its revision: %w", d.Namespace, d.Name, err)
+			return fmt.Errorf("%s: writing its revision: %w", named(d), err)
 		}
 	}
 	for _, rs := range a.Delete {
@@ -75,7 +75,7 @@ func (c *Controller) create(ctx context.Context, d *appsv1.Deployment, a Actions
 			return err
 		}
 	}
-	return fmt.Errorf("Deployment %s/%s: creating ReplicaSet %s: %w", d.Namespace, d.Name, rs.Name, err)
+	return fmt.Errorf("%s: creating ReplicaSet %s: %w", named(d), rs.Name, err)
 }
 
 // taken finds out who has the name: this Deployment's own ReplicaSet, which the cache does not show yet or which is to be adopted first, or
@@ -83,7 +83,7 @@ func (c *Controller) create(ctx context.Context, d *appsv1.Deployment, a Actions
 func (c *Controller) taken(ctx context.Context, d *appsv1.Deployment, want *appsv1.ReplicaSet) error {
 	got, err := c.client.AppsV1().ReplicaSets(want.Namespace).Get(ctx, want.Name, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Errorf("Deployment %s/%s: reading ReplicaSet %s, whose name it wants: %w", d.Namespace, d.Name, want.Name, err)
+		return fmt.Errorf("%s: reading ReplicaSet %s, whose name it wants: %w", named(d), want.Name, err)
 	}
 	same := sameTemplate(&d.Spec.Template, &got.Spec.Template)
 	if same && metav1.IsControlledBy(got, d) {
@@ -92,21 +92,25 @@ func (c *Controller) taken(ctx context.Context, d *appsv1.Deployment, want *apps
 	if ref := metav1.GetControllerOfNoCopy(got); same && (ref == nil || (ref.Kind == Kind.Kind && ref.Name == d.Name)) {
 		// An orphan, which will be adopted when the cache shows it; or the ReplicaSet of a Deployment of the same name that was deleted just now,
 		// which will be deleted or orphaned soon. Either way the next event decides.
-		return fmt.Errorf("Deployment %s/%s: ReplicaSet %s exists and is not yet this Deployment's; waiting for it to be orphaned, adopted or deleted", d.Namespace, d.Name, want.Name)
+		return fmt.Errorf("%s: ReplicaSet %s exists and is not yet this Deployment's; waiting for it to be orphaned, adopted or deleted", named(d), want.Name)
 	}
 	next := d.DeepCopy()
 	next.Status.CollisionCount = ptr.To(ptr.Deref(d.Status.CollisionCount, 0) + 1)
 	if _, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("Deployment %s/%s: writing its collision count: %w", d.Namespace, d.Name, err)
+		return fmt.Errorf("%s: writing its collision count: %w", named(d), err)
 	}
-	return fmt.Errorf("Deployment %s/%s: the name %s is taken by a ReplicaSet of another template; another name will be tried", d.Namespace, d.Name, want.Name)
+	return fmt.Errorf("%s: the name %s is taken by a ReplicaSet of another template; another name will be tried", named(d), want.Name)
 }
 
 // update sends the whole object with its resourceVersion, so that a decision made on a late cache is refused and made again.
 func (c *Controller) update(ctx context.Context, d *appsv1.Deployment, u Update) error {
 	rs := u.Set.DeepCopy()
 	rs.Spec.Replicas, rs.Spec.MinReadySeconds, rs.Annotations = &u.Replicas, u.MinReadySeconds, u.Annotations
-	if _, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Update(ctx, rs, metav1.UpdateOptions{}); err != nil {
+	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Update(ctx, rs, metav1.UpdateOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil // deleted by somebody; its event will bring the next step
+	}
+	if err != nil {
 		return fmt.Errorf("ReplicaSet %s/%s: scaling it to %d for Deployment %s: %w", rs.Namespace, rs.Name, u.Replicas, d.Name, err)
 	}
 	if from := size(u.Set); from != u.Replicas {
@@ -122,7 +126,10 @@ func (c *Controller) writeStatus(ctx context.Context, d *appsv1.Deployment, stat
 	next := d.DeepCopy()
 	next.Status = status
 	if _, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("Deployment %s/%s: writing its status: %w", d.Namespace, d.Name, err)
+		return fmt.Errorf("%s: writing its status: %w", named(d), err)
 	}
 	return nil
 }
+
+// named is how messages call a Deployment.
+func named(d *appsv1.Deployment) string { return Kind.Kind + " " + d.Namespace + "/" + d.Name }

@@ -140,7 +140,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil {
-		return reconcile.Result{}, fmt.Errorf("Deployment %s/%s: spec.selector: %w", d.Namespace, d.Name, err)
+		return reconcile.Result{}, fmt.Errorf("%s: spec.selector: %w", named(d), err)
 	}
 	candidates := append(index.ControlledBy[*appsv1.ReplicaSet](c.sets, d.UID), index.Orphans[*appsv1.ReplicaSet](c.sets, d.Namespace)...)
 	sets, err := claim.Settle(ctx, d, Kind, claim.Sort(d, selector, candidates),

@@ -231,7 +231,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	c.waiting.Delete(key)
 	trigger := c.triggers.ComputeEndpointLastChangeTriggerTime(key.Namespace, svc, pods)
 	if err := c.reconciler.Reconcile(klog.Background(), svc, pods, slices, trigger); err != nil {
-		return reconcile.Result{}, fmt.Errorf("Service %s: writing its EndpointSlices: %w", key, err)
+		return reconcile.Result{}, fmt.Errorf("writing the EndpointSlices of Service %s: %w", key, err)
 	}
 	return reconcile.Result{}, nil
 }

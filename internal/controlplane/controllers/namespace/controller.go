@@ -105,7 +105,7 @@ func (c *Controller) finalize(ctx context.Context, ns *corev1.Namespace) error {
 	next := ns.DeepCopy()
 	next.Spec.Finalizers = slices.DeleteFunc(next.Spec.Finalizers, func(f corev1.FinalizerName) bool { return f == corev1.FinalizerKubernetes })
 	if _, err := c.client.CoreV1().Namespaces().Finalize(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("Namespace %s: removing its finalizer, now that it is empty: %w", ns.Name, err)
+		return fmt.Errorf("removing the finalizer of Namespace %s, now that it is empty: %w", ns.Name, err)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (c *Controller) writeConditions(ctx context.Context, ns *corev1.Namespace, 
 	next := ns.DeepCopy()
 	next.Status.Conditions = conditions
 	if _, err := c.client.CoreV1().Namespaces().UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("Namespace %s: writing how its deletion stands: %w", ns.Name, err)
+		return fmt.Errorf("writing how the deletion of Namespace %s stands: %w", ns.Name, err)
 	}
 	return nil
 }

@@ -170,5 +170,5 @@ func (c *Controller) write(ctx context.Context, n *corev1.Node, g *gift) error {
 	default:
 		g.unsure = true
 	}
-	return fmt.Errorf("Node %s: giving it the Pod addresses %s: %w", n.Name, g.block, err)
+	return fmt.Errorf("giving Node %s the Pod addresses %s: %w", n.Name, g.block, err)
 }

@@ -21,7 +21,7 @@ func (c *Controller) act(ctx context.Context, n *corev1.Node, a Actions) error {
 	if len(a.Conditions) > 0 {
 		next, err := c.patchNode(ctx, n, version, map[string]any{"status": map[string]any{"conditions": a.Conditions}}, "status")
 		if err != nil {
-			return fmt.Errorf("Node %s: writing that it is silent: %w", n.Name, err)
+			return fmt.Errorf("writing that Node %s is silent: %w", n.Name, err)
 		}
 		version = next.ResourceVersion
 		c.events.Event(n, corev1.EventTypeNormal, "NodeNotReady", fmt.Sprintf("Node %s status is now: NodeNotReady", n.Name))
@@ -31,7 +31,7 @@ func (c *Controller) act(ctx context.Context, n *corev1.Node, a Actions) error {
 	}
 	if a.WriteTaints {
 		if _, err := c.patchNode(ctx, n, version, map[string]any{"spec": map[string]any{"taints": a.Taints}}); err != nil {
-			errs = append(errs, fmt.Errorf("Node %s: writing its taints: %w", n.Name, err))
+			errs = append(errs, fmt.Errorf("writing the taints of Node %s: %w", n.Name, err))
 			return errors.Join(errs...) // no Pod is evicted for a taint that is not there
 		}
 	}
@@ -58,7 +58,7 @@ func (c *Controller) markNotReady(ctx context.Context, p *corev1.Pod) error {
 		Reason: "NodeNotReady", Message: fmt.Sprintf("node %s is silent", p.Spec.NodeName),
 	})
 	if err != nil {
-		return fmt.Errorf("Pod %s/%s: marking it not ready: %w", p.Namespace, p.Name, err)
+		return fmt.Errorf("marking Pod %s/%s not ready: %w", p.Namespace, p.Name, err)
 	}
 	c.events.Event(p, corev1.EventTypeWarning, "NodeNotReady", "Node is not ready")
 	return nil
@@ -72,12 +72,12 @@ func (c *Controller) evict(ctx context.Context, n *corev1.Node, p *corev1.Pod) e
 			Reason: "DeletionByTaintManager", Message: fmt.Sprintf("deleting due to a NoExecute taint of node %s", n.Name),
 		})
 		if err != nil {
-			return fmt.Errorf("Pod %s/%s: noting why it is evicted: %w", p.Namespace, p.Name, err)
+			return fmt.Errorf("noting why Pod %s/%s is evicted: %w", p.Namespace, p.Name, err)
 		}
 	}
 	err := c.client.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &p.UID}})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("Pod %s/%s: evicting it from node %s: %w", p.Namespace, p.Name, n.Name, err)
+		return fmt.Errorf("evicting Pod %s/%s from node %s: %w", p.Namespace, p.Name, n.Name, err)
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 			return reconcile.Result{}, nil // it is back; its event will come
 		}
 		if !apierrors.IsNotFound(err) {
-			return reconcile.Result{}, fmt.Errorf("Pod %s: making sure that its node %s is gone: %w", key, p.Spec.NodeName, err)
+			return reconcile.Result{}, fmt.Errorf("making sure that the node of Pod %s, %s, is gone: %w", key, p.Spec.NodeName, err)
 		}
 	}
 	if v.Delete {
@@ -199,14 +199,14 @@ func (c *Controller) remove(ctx context.Context, p *corev1.Pod, why string) erro
 		}
 		_, err = c.client.CoreV1().Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return fmt.Errorf("Pod %s/%s: noting that it is abandoned: %w", p.Namespace, p.Name, err)
+			return fmt.Errorf("noting that Pod %s/%s is abandoned: %w", p.Namespace, p.Name, err)
 		}
 	}
 	err := c.client.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: ptr.To[int64](0), Preconditions: &metav1.Preconditions{UID: &p.UID},
 	})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("Pod %s/%s: removing it because %s: %w", p.Namespace, p.Name, why, err)
+		return fmt.Errorf("removing Pod %s/%s because %s: %w", p.Namespace, p.Name, why, err)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
 	if _, err := c.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		return reconcile.Result{}, fmt.Errorf("Namespace %s: creating it: %w", key.Name, err)
+		return reconcile.Result{}, fmt.Errorf("creating Namespace %s: %w", key.Name, err)
 	}
 	return reconcile.Result{}, nil
 }
