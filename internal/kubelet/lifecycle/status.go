@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -34,18 +35,28 @@ func (p *plan) status() v1.PodStatus {
 		}
 	}
 	st.Phase = p.phase()
-	if p.Stop != nil && p.Pod.DeletionTimestamp == nil {
+	if p.Stop != nil && st.Phase == v1.PodFailed {
 		st.Reason, st.Message = p.Stop.Reason, p.Stop.Message
 	}
 	p.conditions(&st)
 	return st
 }
 
-// phase sums up the containers as the API's PodPhase defines it. A phase that ended is never taken back.
+// phase sums up the containers as the API's PodPhase defines it. A phase that ended is never taken back, and none is reported to have ended
+// while anything of the Pod runs: whoever replaces the Pod then must not find two at work.
 func (p *plan) phase() v1.PodPhase {
-	if ph := p.Pod.Status.Phase; ph == v1.PodFailed || ph == v1.PodSucceeded {
-		return ph
+	before := p.Pod.Status.Phase
+	if before == v1.PodFailed || before == v1.PodSucceeded {
+		return before
 	}
+	ph := p.sum()
+	if (ph == v1.PodFailed || ph == v1.PodSucceeded) && !p.allEnded() {
+		return cmp.Or(before, v1.PodPending)
+	}
+	return ph
+}
+
+func (p *plan) sum() v1.PodPhase {
 	if p.Stop != nil {
 		return v1.PodFailed
 	}

@@ -166,6 +166,9 @@ func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext) ([]sp
 	own("/dev/shm", s.Shm(), false)
 	if c.TerminationMessagePath != "" {
 		file := s.TerminationLog(c.Name, in.attempt)
+		if in.attempt > 0 {
+			os.Remove(s.TerminationLog(c.Name, in.attempt-1)) // read when that attempt ended
+		}
 		if err := os.WriteFile(file, nil, 0o666); err != nil {
 			return nil, fmt.Errorf("making its termination message file: %w", err)
 		}

@@ -109,33 +109,34 @@ const (
 	maxFallbackLine = 80
 )
 
-// lastWords are what a container wrote to its termination message file, or, where its policy says so and it failed, the end of its log.
-func (w *worker) lastWords(pod *v1.Pod, c *v1.Container, attempt int, end *lifecycle.End) string {
-	if c == nil {
+// lastWords are what a container wrote to its termination message file.
+func (w *worker) lastWords(c *v1.Container, attempt int) string {
+	s := step.Sandbox{Dir: w.dir}
+	file := s.TerminationLog(c.Name, attempt)
+	b, err := readStart(file, maxMessage)
+	if err != nil {
 		return ""
 	}
-	s := step.Sandbox{Pod: pod, Dir: w.dir}
-	file := s.TerminationLog(c.Name, attempt)
-	b, err := readEnd(file, maxMessage)
-	os.Remove(file)
-	if err == nil && len(b) > 0 {
-		return string(b)
-	}
+	return string(b)
+}
+
+// endOfLog is the end of a failed container's log, where its policy says that this stands for last words.
+func (w *worker) endOfLog(pod *v1.Pod, c *v1.Container, end *lifecycle.End) string {
 	if c.TerminationMessagePolicy != v1.TerminationMessageFallbackToLogsOnError || end.ExitCode == 0 {
 		return ""
 	}
 	var out bytes.Buffer
 	ended := make(chan struct{})
 	close(ended)
-	if logs.Read(context.Background(), w.node.LogPath(pod, c.Name, attempt), logs.Options{Tail: maxFallbackLine}, ended, &out) != nil {
+	if logs.Read(context.Background(), w.node.LogPath(pod, c.Name, end.Attempt), logs.Options{Tail: maxFallbackLine}, ended, &out) != nil {
 		return ""
 	}
 	text := out.Bytes()
 	return string(text[max(0, len(text)-maxFallback):])
 }
 
-// readEnd reads at most the first n bytes of a file that a container wrote; it may have made it any size.
-func readEnd(file string, n int64) ([]byte, error) {
+// readStart reads at most the first n bytes of a file that a container wrote; it may have made it any size.
+func readStart(file string, n int64) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 		}
 	}
 	for _, c := range w.containers {
-		if c.Phase == lifecycle.Running {
+		if c.Phase == lifecycle.Running && c.Busy == lifecycle.None { // not one whose end is being recorded
 			w.watch(ctx, c, true)
 		}
 	}
@@ -199,6 +199,17 @@ func (w *worker) exited(ctx context.Context, x runtime.Exit) {
 	uid := string(w.pod.UID)
 	go func() {
 		oom := w.node.Cgroups.OOMKilled(uid, x.ID)
+		end.Reason = reason(end.ExitCode, oom)
+		end.Message = w.lastWords(spc, attempt)
+		// Kept before the task is deleted, which is the only other one to know how it ended.
+		kept := make(chan struct{})
+		first := *end
+		w.tell(func() { w.keep(name, &first); close(kept) })
+		select {
+		case <-kept:
+		case <-ctx.Done():
+			return
+		}
 		err := w.node.Runtime.DeleteTask(ctx, x.ID)
 		if err == nil {
 			err = w.node.Logs.Close(ctx, x.ID)
@@ -206,13 +217,22 @@ func (w *worker) exited(ctx context.Context, x runtime.Exit) {
 		if err != nil && ctx.Err() == nil {
 			w.log.Warn("cleaning up after a container failed", "container", name, "err", err)
 		}
-		end.Reason = reason(end.ExitCode, oom)
-		end.Message = w.lastWords(pod, spc, attempt, end)
+		if end.Message == "" {
+			end.Message = w.endOfLog(pod, spc, end)
+		}
 		w.tell(func() {
 			w.end(name, end)
 			go w.remove(ctx, x.ID)
 		})
 	}()
+}
+
+// keep writes down how an attempt ended.
+func (w *worker) keep(name string, end *lifecycle.End) {
+	w.record.ended(name, end)
+	if err := w.record.save(w.dir); err != nil {
+		w.log.Error("keeping the end of a container failed; after a restart it is unknown", "container", name, "err", err)
+	}
 }
 
 func (w *worker) sandboxID() string {
@@ -239,10 +259,7 @@ func (w *worker) end(name string, end *lifecycle.End) {
 			delete(w.waiting, ch)
 		}
 	}
-	w.record.ended(name, end)
-	if err := w.record.save(w.dir); err != nil {
-		w.log.Error("keeping the end of a container failed; after a restart it is unknown", "container", name, "err", err)
-	}
+	w.keep(name, end)
 }
 
 // reason is the word for an end that kubectl users know.

@@ -57,8 +57,12 @@ func (r past) save(dir string) error {
 	return replaceFile(filepath.Join(dir, recordFile), b)
 }
 
-// ended adds the end of the newest attempt.
+// ended adds the end of the newest attempt, or says more about it.
 func (r *past) ended(name string, e *lifecycle.End) {
+	if ends := r.Ends[name]; len(ends) > 0 && ends[0].Attempt == e.Attempt && ends[0].ID == e.ID {
+		ends[0] = e
+		return
+	}
 	r.Ends[name] = append([]*lifecycle.End{e}, r.Ends[name]...)
 	r.Ends[name] = r.Ends[name][:min(len(r.Ends[name]), 2)]
 }
