@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -90,7 +91,7 @@ func Up(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if err := c.Start(Gitopsd); err != nil {
 		return nil, err
 	}
-	if err := c.ready(ctx); err != nil {
+	if err := c.APIReady(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.writeEnv(); err != nil {
@@ -281,4 +282,12 @@ func (c *Cluster) nodesReady(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// LookPath fails with the remedy when a program that a cluster needs is missing.
+func LookPath(name, debianPackage string) error {
+	if _, err := exec.LookPath(name); err != nil {
+		return fmt.Errorf("%w: install it with: apt-get install %s", err, debianPackage)
+	}
+	return nil
 }

@@ -230,8 +230,8 @@ func until(ctx context.Context, what string, check func() error) error {
 	}
 }
 
-// ready waits until the API server answers /readyz, or the process has ended.
-func (c *Cluster) ready(ctx context.Context) error {
+// APIReady waits until the API server answers /readyz.
+func (c *Cluster) APIReady(ctx context.Context) error {
 	var client *http.Client
 	return until(ctx, "the control plane to be ready (see "+c.LogFile(Gitopsd)+")", func() error {
 		if client == nil {

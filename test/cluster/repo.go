@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,9 +57,20 @@ func (c *Cluster) Git(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
+// ErrNothingToCommit says that the worktree is as the last commit left it.
+var ErrNothingToCommit = errors.New("nothing to commit")
+
 // Push commits all that changed in the worktree, pushes it, and returns the commit.
 func (c *Cluster) Push(ctx context.Context, message string) (string, error) {
-	for _, args := range [][]string{{"add", "--all"}, {"commit", "--quiet", "--message", message}, {"push", "--quiet", "--set-upstream", "origin", "main"}} {
+	if _, err := c.Git(ctx, "add", "--all"); err != nil {
+		return "", err
+	}
+	if changed, err := c.Git(ctx, "status", "--porcelain"); err != nil {
+		return "", err
+	} else if changed == "" {
+		return "", ErrNothingToCommit
+	}
+	for _, args := range [][]string{{"commit", "--quiet", "--message", message}, {"push", "--quiet", "--set-upstream", "origin", "main"}} {
 		if _, err := c.Git(ctx, args...); err != nil {
 			return "", err
 		}

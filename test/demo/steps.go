@@ -202,44 +202,18 @@ func (d *demo) cutOff(ctx context.Context) (string, error) {
 	if err := d.Node(ctx, d.lost, false); err != nil {
 		return "", err
 	}
-	if err := d.runsWithout(ctx, d.lost, 4); err != nil {
+	if err := d.RunsOutside(ctx, d.lost, 4); err != nil {
 		return "", err
 	}
+	for worker, h := range d.Workers() {
+		if h.Name == d.lost {
+			continue
+		}
+		if _, err := d.EveryReplica(ctx, worker, 4); err != nil {
+			return "", err
+		}
+	}
 	return fmt.Sprintf("%s silent for more than %s, its %d Pods run on the other worker", d.lost, gracePeriod, moved), nil
-}
-
-// runsWithout waits until n ready Pods run on other workers, and one of those answers for each of them.
-func (d *demo) runsWithout(ctx context.Context, lost string, n int) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		pods, err := d.Pods(ctx)
-		if err != nil {
-			return err
-		}
-		ready := 0
-		for i := range pods {
-			if pods[i].Spec.NodeName != lost && shop.Ready(&pods[i]) {
-				ready++
-			}
-		}
-		if ready >= n {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d ready Pods outside %s, want %d: %w", ready, lost, n, ctx.Err())
-		case <-tick.C:
-		}
-	}
-	for i, h := range d.Workers() {
-		if h.Name != lost {
-			if _, err := d.EveryReplica(ctx, i, n); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 func (d *demo) rejoin(ctx context.Context) (string, error) {

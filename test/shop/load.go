@@ -118,6 +118,13 @@ func (l *Load) count(a Answer, err error, took time.Duration) {
 	}
 }
 
+// Requests is how many were answered or failed until now.
+func (l *Load) Requests() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.report.Requests
+}
+
 // Stop ends the load and returns what came of it.
 func (l *Load) Stop() Report {
 	l.cancel()

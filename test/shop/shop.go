@@ -135,6 +135,43 @@ func (s *Shop) Pod(ctx context.Context, name, what string, check func(*corev1.Po
 	return nil
 }
 
+// RunsOutside waits until n ready Pods of the application run on other workers than the one that was lost.
+func (s *Shop) RunsOutside(ctx context.Context, lost string, n int) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		pods, err := s.Pods(ctx)
+		if err != nil {
+			return err
+		}
+		ready := 0
+		for i := range pods {
+			if pods[i].Spec.NodeName != lost && Ready(&pods[i]) {
+				ready++
+			}
+		}
+		if ready >= n {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d ready Pods outside %s, want %d: %w", ready, lost, n, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// PodGone waits, by a watch, until the API no longer has a Pod.
+func (s *Shop) PodGone(ctx context.Context, name string) error {
+	lw := cache.NewListWatchFromClient(s.API.CoreV1().RESTClient(), "pods", Namespace, fields.OneTermEqualSelector("metadata.name", name))
+	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Pod{}, func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil },
+		func(e watch.Event) (bool, error) { return e.Type == watch.Deleted, nil })
+	if err != nil {
+		return fmt.Errorf("wait for Pod %s/%s to be gone: %w", Namespace, name, err)
+	}
+	return nil
+}
+
 // Ready says whether a Pod's condition Ready is true.
 func Ready(p *corev1.Pod) bool {
 	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
