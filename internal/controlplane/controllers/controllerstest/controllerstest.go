@@ -5,6 +5,8 @@ package controllerstest
 
 import (
 	"context"
+	"io"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/server/servertest"
+	"github.com/gitopsd/gitopsd/internal/logging"
 )
 
 // Env is a cluster without controllers.
@@ -39,6 +42,10 @@ type Env struct {
 // New starts an API server for the time of the test, with the Namespaces every cluster has.
 func New(t testing.TB) *Env {
 	t.Helper()
+	if !testing.Verbose() {
+		// A client that ends in the middle of a request, as tests of restarts have it, is an error to the server's library, and told at length.
+		logging.Setup(io.Discard, slog.LevelError)
+	}
 	e := &Env{Cluster: servertest.Start(t)}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)

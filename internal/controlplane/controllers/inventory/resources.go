@@ -32,7 +32,7 @@ var ignored = map[schema.GroupResource]bool{{Resource: "events"}: true, {Group: 
 // discover lists the resources in their preferred versions. Groups whose server does not answer are in failed: nothing is known about them now,
 // which is not the same as that they are gone.
 func discover(d discovery.DiscoveryInterface) (found []Resource, failed map[string]error, err error) {
-	lists, err := discovery.ServerPreferredResources(d)
+	lists, err := d.ServerPreferredResources()
 	failed = map[string]error{}
 	if err != nil {
 		var partial *discovery.ErrGroupDiscoveryFailed
