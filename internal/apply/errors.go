@@ -3,11 +3,13 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitopsd/gitopsd/internal/source"
@@ -140,20 +142,57 @@ func fieldErrors(s *source.Object, message string) Errors {
 		add(m[1], unknown(s, m[1]))
 	}
 	for _, m := range wrongType.FindAllStringSubmatch(message, -1) {
-		add(m[1], mustBe(m[2], s, m[1], m[3]))
+		add(m[1], mustBe(m[2], s, m[1]))
 	}
 	for _, m := range goField.FindAllStringSubmatch(message, -1) {
-		add(m[2], mustBe(m[3], s, m[2], m[1]))
+		add(m[2], mustBe(m[3], s, m[2]))
 	}
 	if len(out) == 0 && quantity.MatchString(message) {
-		out = append(out, &Error{Source: s, Message: `a quantity cannot be read; write it like "500m", "1.5" or "128Mi"`})
+		const text = `a quantity cannot be read; write it like "500m", "1.5" or "128Mi"`
+		for _, f := range badQuantities(s.Content, "") {
+			add(f, text)
+		}
+		if len(out) == 0 {
+			add("", text)
+		}
+	}
+	return out
+}
+
+// holdQuantities are the fields whose values are quantities wherever they occur in the built-in kinds.
+var holdQuantities = map[string]bool{"requests": true, "limits": true, "capacity": true, "hard": true, "overhead": true}
+
+// badQuantities finds the values that the server could not read as quantities; it does not say which it was.
+func badQuantities(v any, path string) []string {
+	var out []string
+	switch v := v.(type) {
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			below := strings.TrimPrefix(path+"."+k, ".")
+			values, isMap := v[k].(map[string]any)
+			if !holdQuantities[k] || !isMap {
+				out = append(out, badQuantities(v[k], below)...)
+				continue
+			}
+			for _, name := range slices.Sorted(maps.Keys(values)) {
+				if text, ok := values[name].(string); ok {
+					if _, err := resource.ParseQuantity(text); err != nil {
+						out = append(out, below+"."+name)
+					}
+				}
+			}
+		}
+	case []any:
+		for i, item := range v {
+			out = append(out, badQuantities(item, fmt.Sprintf("%s[%d]", path, i))...)
+		}
 	}
 	return out
 }
 
 // mustBe says what type a field needs. want is a Go type's name or the schema's word for it.
-func mustBe(want string, s *source.Object, field, got string) string {
-	words := want
+func mustBe(want string, s *source.Object, field string) string {
+	words, hint := want, ""
 	switch {
 	case strings.HasPrefix(want, "int"), strings.HasPrefix(want, "uint"):
 		words = "a whole number"
@@ -164,7 +203,7 @@ func mustBe(want string, s *source.Object, field, got string) string {
 			words = "a whole number"
 		}
 	case want == "string":
-		words = "a string; put it in quotes"
+		words, hint = "a string", "; put it in quotes"
 	case want == "bool", want == "boolean":
 		words = "true or false"
 	case strings.HasPrefix(want, "[]"), want == "list":
@@ -174,10 +213,10 @@ func mustBe(want string, s *source.Object, field, got string) string {
 	}
 	if v, ok := s.Value(field); ok {
 		if text, ok := shortValue(v); ok {
-			return fmt.Sprintf("must be %s, got %s", words, text)
+			return fmt.Sprintf("must be %s, got %s%s", words, text, hint)
 		}
 	}
-	return fmt.Sprintf("must be %s, got %s", words, strings.TrimSuffix(strings.TrimPrefix(got, "&value."), "{"))
+	return fmt.Sprintf("must be %s%s", words, hint)
 }
 
 func shortValue(v any) (string, bool) {

@@ -31,19 +31,18 @@ func ParseFormat(s string) (Format, error) {
 
 // encode writes v as JSON or YAML.
 func encode(w io.Writer, f Format, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
 	if f == YAML {
-		if b, err = yaml.JSONToYAML(b); err != nil {
+		b, err := yaml.Marshal(v)
+		if err != nil {
 			return err
 		}
 		_, err = w.Write(b)
 		return err
 	}
-	_, err = w.Write(append(b, '\n'))
-	return err
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false) // authors are written as name <address>
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 var styles = map[string]Style{
