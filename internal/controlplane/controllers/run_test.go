@@ -118,6 +118,37 @@ func complete(d *appsv1.Deployment) bool {
 	return s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == n && s.Replicas == n && s.AvailableReplicas == n
 }
 
+func TestANewClusterHasWhatEveryClusterHas(t *testing.T) {
+	e := controllerstest.New(t)
+	start(t, e)
+	for _, name := range []string{"default", "kube-system", "kube-public", "kube-node-lease"} {
+		controllerstest.Eventually(t, "Namespace "+name+" with its ServiceAccount and the CA", func() bool {
+			_, err := e.Client.CoreV1().ServiceAccounts(name).Get(e.Ctx, "default", metav1.GetOptions{})
+			if err != nil {
+				return false
+			}
+			_, err = e.Client.CoreV1().ConfigMaps(name).Get(e.Ctx, "kube-root-ca.crt", metav1.GetOptions{})
+			return err == nil
+		})
+	}
+	controllerstest.Eventually(t, "the Service of the API server", func() bool {
+		svc, err := e.Client.CoreV1().Services("default").Get(e.Ctx, "kubernetes", metav1.GetOptions{})
+		return err == nil && svc.Spec.ClusterIP == "10.43.0.1" && svc.Spec.Ports[0].Name == "https" && svc.Spec.Ports[0].TargetPort.IntVal == 6443
+	})
+	controllerstest.Eventually(t, "its endpoints", func() bool {
+		s, err := e.Client.DiscoveryV1().EndpointSlices("default").Get(e.Ctx, "kubernetes", metav1.GetOptions{})
+		return err == nil && s.Endpoints[0].Addresses[0] == "192.0.2.1"
+	})
+	// What is deleted comes back.
+	if err := e.Client.DiscoveryV1().EndpointSlices("default").Delete(e.Ctx, "kubernetes", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	controllerstest.Eventually(t, "the endpoints are back", func() bool {
+		_, err := e.Client.DiscoveryV1().EndpointSlices("default").Get(e.Ctx, "kubernetes", metav1.GetOptions{})
+		return err == nil
+	})
+}
+
 func TestADeploymentIsRolledOutServedAndRemoved(t *testing.T) {
 	e := controllerstest.New(t)
 	start(t, e)

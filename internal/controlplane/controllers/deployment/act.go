@@ -2,7 +2,6 @@ package deployment
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 )
 
@@ -27,15 +25,14 @@ func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, a Actions) e
 			return err
 		}
 	}
-	if err := c.writeStatus(ctx, d, a.Status); err != nil {
+	latest, err := c.writeStatus(ctx, d, a.Status)
+	if err != nil || latest == nil {
 		return err
 	}
 	if a.Revision != "" {
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": d.UID, "annotations": map[string]string{annotationRevision: a.Revision}}})
-		if err != nil {
-			return err
-		}
-		if _, err := c.client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		next := latest.DeepCopy()
+		metav1.SetMetaDataAnnotation(&next.ObjectMeta, annotationRevision, a.Revision)
+		if _, err := c.client.AppsV1().Deployments(d.Namespace).Update(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("%s: writing its revision: %w", named(d), err)
 		}
 	}
@@ -71,7 +68,7 @@ func (c *Controller) create(ctx context.Context, d *appsv1.Deployment, a Actions
 			Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: reasonCreateError,
 			Message: fmt.Sprintf("Failed to create new replica set %q: %v", rs.Name, err),
 		})
-		if err := c.writeStatus(ctx, d, a.Status); err != nil {
+		if _, err := c.writeStatus(ctx, d, a.Status); err != nil {
 			return err
 		}
 	}
@@ -119,16 +116,21 @@ func (c *Controller) update(ctx context.Context, d *appsv1.Deployment, u Update)
 	return nil
 }
 
-func (c *Controller) writeStatus(ctx context.Context, d *appsv1.Deployment, status appsv1.DeploymentStatus) error {
+// writeStatus writes the status if it differs, and returns the Deployment as it is then; nil if it is gone.
+func (c *Controller) writeStatus(ctx context.Context, d *appsv1.Deployment, status appsv1.DeploymentStatus) (*appsv1.Deployment, error) {
 	if apiequality.Semantic.DeepEqual(d.Status, status) {
-		return nil
+		return d, nil
 	}
 	next := d.DeepCopy()
 	next.Status = status
-	if _, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("%s: writing its status: %w", named(d), err)
+	latest, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
-	return nil
+	if err != nil {
+		return nil, fmt.Errorf("%s: writing its status: %w", named(d), err)
+	}
+	return latest, nil
 }
 
 // named is how messages call a Deployment.
