@@ -27,13 +27,14 @@ func (d *daemon) podInformer() cache.SharedIndexInformer {
 	})
 }
 
-// watchOwnNode starts the Pod network when the node has been given its addresses.
+// watchOwnNode starts the Pod network when the node has been given its addresses, and has the status looked at whenever somebody wrote it.
 func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 	take := func(obj any) {
 		if n, ok := obj.(*v1.Node); ok && n.Name == d.cfg.Name {
 			if err := d.network.assigned(n); err != nil {
 				fail(err)
 			}
+			d.poke()
 		}
 	}
 	_, err := d.informers.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{

@@ -187,6 +187,13 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
 		Observe: func() (string, string) { return *d.runtimeDown.Load(), d.network.down() },
+		Stored: func() *v1.Node {
+			node, err := nodes.Lister().Get(cfg.Name)
+			if err != nil {
+				return nil
+			}
+			return node
+		},
 	}
 	wg.Go(func() {
 		reg.Run(ctx, func(n *v1.Node) { wg.Go(func() { register.RenewLease(ctx, d.client, n) }) })

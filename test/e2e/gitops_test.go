@@ -40,7 +40,7 @@ func TestStatusShowsDriftThatIsOnlyReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.SetDrift(t.Context(), "revert"); err != nil && t.Context().Err() == nil {
+		if err := s.SetDrift(afterwards(t), "revert"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -148,7 +148,7 @@ func refusal(a shop.Application) string {
 func revert(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{{"revert", "--no-edit", "HEAD"}, {"push", "--quiet"}} {
-		if _, err := theShop.Git(t.Context(), args...); err != nil && t.Context().Err() == nil {
+		if _, err := theShop.Git(afterwards(t), args...); err != nil {
 			t.Error(err)
 		}
 	}

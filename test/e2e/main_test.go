@@ -103,6 +103,14 @@ func begin(t *testing.T) (context.Context, *shop.Shop) {
 	return ctx, theShop
 }
 
+// afterwards is the context of what cleans up after a test, whose own has ended by then.
+func afterwards(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // release pushes a version unless it is the one that is wanted already, and waits until it is out.
 func release(t *testing.T, ctx context.Context, version string, replicas int32) {
 	t.Helper()
@@ -139,8 +147,7 @@ func bystanders(t *testing.T, ctx context.Context) []bystander {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-			defer cancel()
+			ctx := afterwards(t)
 			if err := pods.Delete(ctx, b.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 				t.Error(err)
 			}

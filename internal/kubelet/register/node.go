@@ -32,7 +32,9 @@ type Node struct {
 	// Containerd is its version, once known.
 	Containerd func() string
 	Images     func() []*image.Image
-	// Changed is sent to when Observe may say something new.
+	// Stored is the Node as the API has it, as far as is known here; nil when it is not.
+	Stored func() *v1.Node
+	// Changed is sent to when Observe or Stored may say something new.
 	Changed <-chan struct{}
 
 	reported []v1.NodeCondition
@@ -174,6 +176,10 @@ func images(list []*image.Image) []v1.ContainerImage {
 // report sends the status if something changed or it is time to.
 func (n *Node) report(ctx context.Context) error {
 	st := n.status(n.reported)
+	if node := n.Stored(); node != nil && n.reported != nil {
+		n.reported = asStored(node, st.Conditions)
+		st.Conditions = Conditions(n.observe(), n.reported, time.Now())
+	}
 	if !changed(n.reported, st.Conditions) && len(st.Images) == n.images && time.Since(n.sent) < reportEvery {
 		return nil
 	}
