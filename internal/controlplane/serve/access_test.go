@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,5 +65,21 @@ func TestTheKubeconfigOfTheSameServerIsLeftAlone(t *testing.T) {
 	}
 	if moved := read("https://192.0.2.2:6443"); !strings.Contains(moved, "https://192.0.2.2:6443") {
 		t.Error("the kubeconfig does not follow the server's address")
+	}
+}
+
+func TestAPortInUseIsRefusedWithTheRemedyAndNothingElseIsTouched(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dir := t.TempDir()
+	err = Run(t.Context(), Options{DataDir: dir, BindAddress: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}, nil)
+	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) || !strings.Contains(err.Error(), "--https-port") {
+		t.Errorf("got %v, want an error that names %s and --https-port", err, l.Addr())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "etcd")); !os.IsNotExist(err) {
+		t.Error("a refused start made an etcd directory")
 	}
 }
