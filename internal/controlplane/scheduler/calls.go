@@ -30,7 +30,7 @@ func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, node string) {
 	}
 	// A call of unknown outcome is sent again for the same node, and only that one: the Pod may already be there.
 	err := retry.OnError(retry.DefaultBackoff, func(err error) bool { return !ledger.Refused(err) && ctx.Err() == nil }, func() error {
-		return s.client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
+		return s.client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{FieldManager: fieldManager})
 	})
 	if err == nil {
 		s.events.Eventf(pod, corev1.EventTypeNormal, "Scheduled", "Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, node)
@@ -106,7 +106,7 @@ func (s *Scheduler) reportPending(ctx context.Context, pod *corev1.Pod, reason, 
 		slog.Error("encoding a Pod condition failed", "err", err)
 		return
 	}
-	_, err = s.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = s.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}, "status")
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
 		slog.Warn("writing why a Pod waits failed", "pod", pod.Namespace+"/"+pod.Name, "err", err)
 	}

@@ -20,6 +20,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-scheduler"
+
 // Name is what Pods call this scheduler in spec.schedulerName.
 const Name = corev1.DefaultSchedulerName
 

@@ -16,6 +16,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-apiserverendpoints"
+
 var theKey = reconcile.Key{Namespace: metav1.NamespaceDefault, Name: serviceName}
 
 // Controller is the controller of the Service default/kubernetes.
@@ -81,19 +84,19 @@ func (c *Controller) act(ctx context.Context, a Actions) error {
 		}
 	}
 	if a.CreateService != nil {
-		_, err := services.Create(ctx, a.CreateService, metav1.CreateOptions{})
+		_, err := services.Create(ctx, a.CreateService, metav1.CreateOptions{FieldManager: fieldManager})
 		note("creating Service", err)
 	}
 	if a.UpdateService != nil {
-		_, err := services.Update(ctx, a.UpdateService, metav1.UpdateOptions{})
+		_, err := services.Update(ctx, a.UpdateService, metav1.UpdateOptions{FieldManager: fieldManager})
 		note("updating Service", err)
 	}
 	if a.CreateSlice != nil {
-		_, err := slices.Create(ctx, a.CreateSlice, metav1.CreateOptions{})
+		_, err := slices.Create(ctx, a.CreateSlice, metav1.CreateOptions{FieldManager: fieldManager})
 		note("creating EndpointSlice", err)
 	}
 	if a.UpdateSlice != nil {
-		_, err := slices.Update(ctx, a.UpdateSlice, metav1.UpdateOptions{})
+		_, err := slices.Update(ctx, a.UpdateSlice, metav1.UpdateOptions{FieldManager: fieldManager})
 		note("updating EndpointSlice", err)
 	}
 	if a.DeleteSlice {

@@ -20,6 +20,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-csr"
+
 const workers = 2
 
 // Controller is the controller of CertificateSigningRequests.
@@ -119,7 +122,7 @@ func (c *Controller) act(ctx context.Context, csr *certificatesv1.CertificateSig
 		return fmt.Errorf("CertificateSigningRequest %s: %w", csr.Name, err)
 	}
 	csr.Status.Certificate = cert
-	if _, err := c.client.CertificatesV1().CertificateSigningRequests().UpdateStatus(ctx, csr, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	if _, err := c.client.CertificatesV1().CertificateSigningRequests().UpdateStatus(ctx, csr, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("CertificateSigningRequest %s: writing its certificate: %w", csr.Name, err)
 	}
 	return nil
@@ -135,9 +138,9 @@ func (c *Controller) write(ctx context.Context, csr *certificatesv1.CertificateS
 	var next *certificatesv1.CertificateSigningRequest
 	var err error
 	if v.Type == certificatesv1.CertificateFailed {
-		next, err = client.UpdateStatus(ctx, csr, metav1.UpdateOptions{})
+		next, err = client.UpdateStatus(ctx, csr, metav1.UpdateOptions{FieldManager: fieldManager})
 	} else {
-		next, err = client.UpdateApproval(ctx, csr.Name, csr, metav1.UpdateOptions{})
+		next, err = client.UpdateApproval(ctx, csr.Name, csr, metav1.UpdateOptions{FieldManager: fieldManager})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("CertificateSigningRequest %s: writing %s: %w", csr.Name, v.Type, err)

@@ -32,7 +32,7 @@ func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, a Actions) e
 	if a.Revision != "" {
 		next := latest.DeepCopy()
 		metav1.SetMetaDataAnnotation(&next.ObjectMeta, annotationRevision, a.Revision)
-		if _, err := c.client.AppsV1().Deployments(d.Namespace).Update(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if _, err := c.client.AppsV1().Deployments(d.Namespace).Update(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("%s: writing its revision: %w", named(d), err)
 		}
 	}
@@ -49,7 +49,7 @@ func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, a Actions) e
 
 func (c *Controller) create(ctx context.Context, d *appsv1.Deployment, a Actions) error {
 	rs := a.Create
-	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Create(ctx, rs, metav1.CreateOptions{})
+	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Create(ctx, rs, metav1.CreateOptions{FieldManager: fieldManager})
 	switch {
 	case err == nil:
 		if n := size(rs); n > 0 {
@@ -93,7 +93,7 @@ func (c *Controller) taken(ctx context.Context, d *appsv1.Deployment, want *apps
 	}
 	next := d.DeepCopy()
 	next.Status.CollisionCount = ptr.To(ptr.Deref(d.Status.CollisionCount, 0) + 1)
-	if _, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil {
+	if _, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
 		return fmt.Errorf("%s: writing its collision count: %w", named(d), err)
 	}
 	return fmt.Errorf("%s: the name %s is taken by a ReplicaSet of another template; another name will be tried", named(d), want.Name)
@@ -103,7 +103,7 @@ func (c *Controller) taken(ctx context.Context, d *appsv1.Deployment, want *apps
 func (c *Controller) update(ctx context.Context, d *appsv1.Deployment, u Update) error {
 	rs := u.Set.DeepCopy()
 	rs.Spec.Replicas, rs.Spec.MinReadySeconds, rs.Annotations = &u.Replicas, u.MinReadySeconds, u.Annotations
-	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Update(ctx, rs, metav1.UpdateOptions{})
+	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Update(ctx, rs, metav1.UpdateOptions{FieldManager: fieldManager})
 	if apierrors.IsNotFound(err) {
 		return nil // deleted by somebody; its event will bring the next step
 	}
@@ -123,7 +123,7 @@ func (c *Controller) writeStatus(ctx context.Context, d *appsv1.Deployment, stat
 	}
 	next := d.DeepCopy()
 	next.Status = status
-	latest, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{})
+	latest, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

@@ -23,6 +23,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-deployment"
+
 // Kind is what this controller looks after, as its ReplicaSets' owner references name it.
 var Kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
 
@@ -148,7 +151,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 			return c.client.AppsV1().Deployments(d.Namespace).Get(ctx, d.Name, metav1.GetOptions{})
 		},
 		func(ctx context.Context, name string, patch []byte) (*appsv1.ReplicaSet, error) {
-			return c.client.AppsV1().ReplicaSets(d.Namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+			return c.client.AppsV1().ReplicaSets(d.Namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 		})
 	if err != nil {
 		return reconcile.Result{}, err

@@ -88,7 +88,7 @@ func (c *Controller) patch(ctx context.Context, n *node, live *metav1.PartialObj
 	if err != nil {
 		return nil, err
 	}
-	next, err := c.client(n).Patch(ctx, n.name, types.MergePatchType, b, metav1.PatchOptions{})
+	next, err := c.client(n).Patch(ctx, n.name, types.MergePatchType, b, metav1.PatchOptions{FieldManager: fieldManager})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

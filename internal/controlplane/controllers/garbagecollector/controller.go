@@ -16,6 +16,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-garbagecollector"
+
 const (
 	workers = 16
 	// unknownAgain is when an object is looked at again whose owner's kind is not served. No event says that it is served again.

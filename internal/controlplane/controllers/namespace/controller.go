@@ -20,6 +20,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-namespace"
+
 const (
 	workers = 8
 	// lookAgain is when a Namespace is looked at although no deletion in it was announced: some resources cannot be watched, and a finalizer may
@@ -104,7 +107,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 func (c *Controller) finalize(ctx context.Context, ns *corev1.Namespace) error {
 	next := ns.DeepCopy()
 	next.Spec.Finalizers = slices.DeleteFunc(next.Spec.Finalizers, func(f corev1.FinalizerName) bool { return f == corev1.FinalizerKubernetes })
-	if _, err := c.client.CoreV1().Namespaces().Finalize(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	if _, err := c.client.CoreV1().Namespaces().Finalize(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("removing the finalizer of Namespace %s, now that it is empty: %w", ns.Name, err)
 	}
 	return nil
@@ -116,7 +119,7 @@ func (c *Controller) writeConditions(ctx context.Context, ns *corev1.Namespace, 
 	}
 	next := ns.DeepCopy()
 	next.Status.Conditions = conditions
-	if _, err := c.client.CoreV1().Namespaces().UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	if _, err := c.client.CoreV1().Namespaces().UpdateStatus(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("writing how the deletion of Namespace %s stands: %w", ns.Name, err)
 	}
 	return nil

@@ -23,6 +23,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-nodeipam"
+
 // Controller is the controller of Nodes' Pod address blocks. It has one worker: two at once could choose the same block.
 type Controller struct {
 	client kubernetes.Interface
@@ -157,7 +160,7 @@ func (c *Controller) write(ctx context.Context, n *corev1.Node, g *gift) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = c.client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 	switch {
 	case err == nil:
 		g.unsure = false

@@ -48,7 +48,7 @@ func (c *Controller) patchNode(ctx context.Context, n *corev1.Node, version stri
 	if err != nil {
 		return nil, err
 	}
-	return c.client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, sub...)
+	return c.client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}, sub...)
 }
 
 // markNotReady takes a Pod out of its Services. The node sets it right when it is back.
@@ -90,7 +90,7 @@ func (c *Controller) patchCondition(ctx context.Context, p *corev1.Pod, cond cor
 	if err != nil {
 		return err
 	}
-	_, err = c.client.CoreV1().Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	_, err = c.client.CoreV1().Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}, "status")
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil // it is gone
 	}

@@ -20,6 +20,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-nodelifecycle"
+
 // DefaultGrace is how long a Node may be silent by default. Nodes renew their Lease every ten seconds: three renewals may be lost.
 const DefaultGrace = 40 * time.Second
 

@@ -23,6 +23,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-podgc"
+
 const workers = 4
 
 // Controller is the controller of abandoned Pods.
@@ -197,7 +200,7 @@ func (c *Controller) remove(ctx context.Context, p *corev1.Pod, why string) erro
 		if err != nil {
 			return err
 		}
-		_, err = c.client.CoreV1().Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+		_, err = c.client.CoreV1().Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}, "status")
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return fmt.Errorf("noting that Pod %s/%s is abandoned: %w", p.Namespace, p.Name, err)
 		}

@@ -70,7 +70,7 @@ func (c *Controller) createAll(ctx context.Context, rs *appsv1.ReplicaSet, n int
 
 func (c *Controller) create(ctx context.Context, rs *appsv1.ReplicaSet, name string) error {
 	c.ledger.Creating(rs.UID, name)
-	pod, err := c.client.CoreV1().Pods(rs.Namespace).Create(ctx, newPod(rs, name), metav1.CreateOptions{})
+	pod, err := c.client.CoreV1().Pods(rs.Namespace).Create(ctx, newPod(rs, name), metav1.CreateOptions{FieldManager: fieldManager})
 	switch {
 	case err == nil:
 		c.ledger.Created(rs.UID, name, pod.ResourceVersion)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -26,6 +27,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
+
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-replicaset"
 
 // Kind is what this controller looks after, as its Pods' owner references name it.
 var Kind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
@@ -145,11 +149,14 @@ func (c *Controller) observe(ctx context.Context, rs *appsv1.ReplicaSet) (Observ
 	}
 	version := c.pods.LastStoreSyncResourceVersion()
 	own := index.ControlledBy[*corev1.Pod](c.pods, rs.UID)
-	byName := make(map[string]metav1.Object, len(own))
-	for _, p := range own {
-		byName[p.Name] = p
-	}
-	open := c.ledger.Look(rs.UID, version, func(name string) (metav1.Object, bool) { o, ok := byName[name]; return o, ok })
+	byName := sync.OnceValue(func() map[string]*corev1.Pod { // seldom needed: mostly nothing is open
+		m := make(map[string]*corev1.Pod, len(own))
+		for _, p := range own {
+			m[p.Name] = p
+		}
+		return m
+	})
+	open := c.ledger.Look(rs.UID, version, func(name string) (metav1.Object, bool) { p, ok := byName()[name]; return p, ok })
 
 	pods, err := claim.Settle(ctx, rs, Kind,
 		claim.Sort(rs, selector, append(own, index.Orphans[*corev1.Pod](c.pods, rs.Namespace)...)),
@@ -157,7 +164,7 @@ func (c *Controller) observe(ctx context.Context, rs *appsv1.ReplicaSet) (Observ
 			return c.client.AppsV1().ReplicaSets(rs.Namespace).Get(ctx, rs.Name, metav1.GetOptions{})
 		},
 		func(ctx context.Context, name string, patch []byte) (*corev1.Pod, error) {
-			return c.client.CoreV1().Pods(rs.Namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+			return c.client.CoreV1().Pods(rs.Namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 		})
 	if err != nil {
 		return Observed{}, err
@@ -194,7 +201,7 @@ func (c *Controller) writeStatus(ctx context.Context, o Observed, failure *Failu
 	}
 	rs := o.ReplicaSet.DeepCopy()
 	rs.Status = next
-	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).UpdateStatus(ctx, rs, metav1.UpdateOptions{})
+	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).UpdateStatus(ctx, rs, metav1.UpdateOptions{FieldManager: fieldManager})
 	if apierrors.IsNotFound(err) {
 		return 0, nil
 	}

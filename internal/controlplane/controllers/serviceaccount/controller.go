@@ -16,6 +16,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-serviceaccount"
+
 const workers = 4
 
 // Controller is the controller of default ServiceAccounts and root CA ConfigMaps.
@@ -73,15 +76,15 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	a := Decide(o)
 	var errs []error
 	if a.CreateAccount != nil {
-		_, err := c.client.CoreV1().ServiceAccounts(key.Name).Create(ctx, a.CreateAccount, metav1.CreateOptions{})
+		_, err := c.client.CoreV1().ServiceAccounts(key.Name).Create(ctx, a.CreateAccount, metav1.CreateOptions{FieldManager: fieldManager})
 		errs = append(errs, wrap("ServiceAccount", key.Name, accountName, err))
 	}
 	if a.CreateRootCA != nil {
-		_, err := c.client.CoreV1().ConfigMaps(key.Name).Create(ctx, a.CreateRootCA, metav1.CreateOptions{})
+		_, err := c.client.CoreV1().ConfigMaps(key.Name).Create(ctx, a.CreateRootCA, metav1.CreateOptions{FieldManager: fieldManager})
 		errs = append(errs, wrap("ConfigMap", key.Name, rootCAName, err))
 	}
 	if a.UpdateRootCA != nil {
-		_, err := c.client.CoreV1().ConfigMaps(key.Name).Update(ctx, a.UpdateRootCA, metav1.UpdateOptions{})
+		_, err := c.client.CoreV1().ConfigMaps(key.Name).Update(ctx, a.UpdateRootCA, metav1.UpdateOptions{FieldManager: fieldManager})
 		errs = append(errs, wrap("ConfigMap", key.Name, rootCAName, err))
 	}
 	return reconcile.Result{}, errors.Join(errs...)

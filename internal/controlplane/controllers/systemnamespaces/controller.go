@@ -15,6 +15,9 @@ import (
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
+// fieldManager is who managedFields say wrote what this package writes.
+const fieldManager = "gitopsd-systemnamespaces"
+
 // Names are the Namespaces that are kept.
 var Names = []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
 
@@ -52,7 +55,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		return reconcile.Result{}, nil
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
-	if _, err := c.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := c.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return reconcile.Result{}, fmt.Errorf("creating Namespace %s: %w", key.Name, err)
 	}
 	return reconcile.Result{}, nil
