@@ -278,7 +278,7 @@ func (d *demo) brokenYAML(ctx context.Context) (string, error) {
 	}
 	for i := range now {
 		if now[i].UID != pods[i].UID {
-			return "", fmt.Errorf("Pod %s was replaced", pods[i].Name)
+			return "", fmt.Errorf("the push replaced Pod %s", pods[i].Name)
 		}
 	}
 	for line := range strings.Lines(said) {
