@@ -19,8 +19,6 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
-const gatedMessage = "Scheduling is blocked due to non-empty scheduling gates"
-
 // bind tells the API server which node was chosen.
 func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, node string) {
 	pod := e.Pod.Object
@@ -77,26 +75,19 @@ func (s *Scheduler) undo(e *queue.Entry, again *corev1.Pod) {
 	s.signal()
 }
 
-// says tells whether the Pod's condition already gives that reason for its waiting.
-func says(pod *corev1.Pod, reason, message string) bool {
-	c := podstate.Condition(pod, corev1.PodScheduled)
-	return c != nil && c.Status == corev1.ConditionFalse && c.Reason == reason && c.Message == message
-}
-
 // reportPending writes on the Pod why it waits, and as an Event. A Pod that says so already is left alone.
-func (s *Scheduler) reportPending(ctx context.Context, pod *corev1.Pod, reason, message string) {
-	if says(pod, reason, message) {
+func (s *Scheduler) reportPending(ctx context.Context, pod *corev1.Pod, message string) {
+	c := podstate.Condition(pod, corev1.PodScheduled)
+	if c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable && c.Message == message {
 		return
 	}
-	if reason == corev1.PodReasonUnschedulable {
-		s.events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
-	}
+	s.events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": pod.UID},
 		"status": map[string]any{"conditions": []any{map[string]any{
 			"type":               corev1.PodScheduled,
 			"status":             corev1.ConditionFalse,
-			"reason":             reason,
+			"reason":             corev1.PodReasonUnschedulable,
 			"message":            message,
 			"lastTransitionTime": transition(pod),
 			"observedGeneration": pod.Generation,

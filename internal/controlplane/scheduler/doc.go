@@ -1,6 +1,6 @@
 // Package scheduler binds Pods to nodes.
 //
-// In: Pods and Nodes from the informers. Out: Bindings; the condition PodScheduled=False with the reason in words on Pods that fit nowhere, or are gated; Events
+// In: Pods and Nodes from the informers. Out: Bindings; the condition PodScheduled=False with the reason in words on Pods that fit nowhere; Events
 // Scheduled and FailedScheduling. It never moves or deletes a Pod that is bound.
 //
 // The parts: snapshot (what is known), plugins (the questions about a Pod and a node), core (the choice, pure), queue (who is next, pure), and here

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"time"
@@ -97,11 +96,7 @@ func (s *Scheduler) podPlaced(pod *corev1.Pod) {
 
 func (s *Scheduler) podWaits(pod *corev1.Pod) {
 	if len(pod.Spec.SchedulingGates) > 0 {
-		s.podGone(pod)
-		if !says(pod, corev1.PodReasonSchedulingGated, gatedMessage) {
-			// Beside the informer's goroutine, which every other listener would wait for.
-			go s.reportPending(context.Background(), pod, corev1.PodReasonSchedulingGated, gatedMessage)
-		}
+		s.podGone(pod) // the API server has said so in its condition when it was created
 		return
 	}
 	s.mu.Lock()

@@ -123,7 +123,7 @@ func (s *Scheduler) one(ctx context.Context) (next time.Time, ok bool) {
 		s.call(ctx, func() { s.bind(ctx, e, r.Node) })
 	} else {
 		message := r.Message()
-		s.call(ctx, func() { s.reportPending(ctx, pod, corev1.PodReasonUnschedulable, message) })
+		s.call(ctx, func() { s.reportPending(ctx, pod, message) })
 	}
 	return time.Time{}, true
 }
