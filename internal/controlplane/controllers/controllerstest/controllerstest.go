@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,13 +40,18 @@ type Env struct {
 	Events    record.EventRecorder
 }
 
+// Quiet leaves out log lines unless the tests are run with -v: a client that ends in the middle of a request is an error to the server's library, and
+// told at length. Only the first call counts, since the logger belongs to the process, and servers of earlier tests may still be using it.
+var Quiet = sync.OnceFunc(func() {
+	if !testing.Verbose() {
+		logging.Setup(io.Discard, slog.LevelError)
+	}
+})
+
 // New starts an API server for the time of the test, with the Namespaces every cluster has.
 func New(t testing.TB) *Env {
 	t.Helper()
-	if !testing.Verbose() {
-		// A client that ends in the middle of a request, as tests of restarts have it, is an error to the server's library, and told at length.
-		logging.Setup(io.Discard, slog.LevelError)
-	}
+	Quiet()
 	e := &Env{Cluster: servertest.Start(t)}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)

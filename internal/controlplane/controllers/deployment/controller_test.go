@@ -2,8 +2,6 @@ package deployment_test
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +20,6 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/replicaset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/server/servertest"
-	"github.com/gitopsd/gitopsd/internal/logging"
 )
 
 func web(replicas int32) *appsv1.Deployment {
@@ -99,9 +96,7 @@ func TestATemplateWhoseNameIsTakenGetsAnother(t *testing.T) {
 
 // The control plane ends at whatever it is doing, API server and all, and starts again with nothing but what is stored.
 func TestARolloutSurvivesAnyNumberOfRestarts(t *testing.T) {
-	if !testing.Verbose() {
-		logging.Setup(io.Discard, slog.LevelError)
-	}
+	controllerstest.Quiet()
 	const replicas, lives = 12, 8
 	dir := t.TempDir()
 	done := false
