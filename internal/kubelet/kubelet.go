@@ -170,6 +170,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("carrying out Services: %w", err)
 	}
+	d.node.Drained = services.Drained
 	nodes := d.informers.Core().V1().Nodes()
 	nodes.Informer()
 	d.informers.Start(ctx.Done())

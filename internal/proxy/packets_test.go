@@ -155,28 +155,30 @@ func (w *world) apply(t testing.TB, manifest string) {
 // settle returns when the proxy has written everything that the API held at the call.
 func (w *world) settle(t testing.TB) {
 	t.Helper()
-	marker := fmt.Sprintf("10.43.255.%d", 1+markers.Add(1)%250)
-	svc := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "zz", Name: "marker-" + marker},
-		Spec:       corev1.ServiceSpec{ClusterIP: marker, Ports: []corev1.ServicePort{{Port: 1, Protocol: corev1.ProtocolTCP}}},
-	}
-	// Both informers deliver in order, so once their stores hold what the API holds, so does the next write.
+	n := 1 + markers.Add(1)%250
+	marker, name := netip.MustParseAddr(fmt.Sprintf("10.42.255.%d", n)), fmt.Sprint("marker-", n)
+	// Both informers deliver in order, so once their stores hold what the API holds, the next write does.
 	eventually(t, "the informers to catch up", func() error { return w.caughtUp(t) })
-	if _, err := w.client.CoreV1().Services("zz").Create(t.Context(), svc, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	w.create(t, name, fmt.Sprintf("10.43.255.%d", n), marker)
 	defer func() {
-		if err := w.client.CoreV1().Services("zz").Delete(context.Background(), svc.Name, metav1.DeleteOptions{}); err != nil {
+		if err := w.client.CoreV1().Services("shop").Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+		if err := w.client.DiscoveryV1().EndpointSlices("shop").Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	}()
-	// Nobody answers there, which the proxy says by a refusal; before it has written that, nobody says anything.
-	eventually(t, "the proxy to write its rules", func() error {
-		if _, err := dial(t, w.nodes[0], "tcp", marker+":1", 50*time.Millisecond); !errors.Is(err, unix.ECONNREFUSED) {
-			return err
+	for {
+		used, _, changed := w.proxy.kernel.look(marker)
+		if used {
+			return
 		}
-		return nil
-	})
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the proxy has not written its rules after 10 s")
+		}
+	}
 }
 
 var markers atomic.Int64
@@ -904,5 +906,56 @@ func connects(b testing.TB, ns, addr string) {
 	})
 	if err != nil {
 		b.Fatal(err)
+	}
+}
+
+func TestAddressIsDrainedWhenTheKernelNoLongerSendsThere(t *testing.T) {
+	w := newWorld(t)
+	a, aIP := w.pod(t, 0, "a")
+	b, bIP := w.pod(t, 1, "b")
+	serve(t, a, "a", 8080)
+	serve(t, b, "b", 8080)
+	w.apply(t, webManifest+endpoint(aIP, "w1")+endpoint(bIP, "w2"))
+
+	if err := w.proxy.Drained(t.Context(), netip.MustParseAddr("10.42.1.99")); err != nil {
+		t.Errorf("an address that no Service leads to: %v", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := w.proxy.Drained(short, aIP); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a ready endpoint: %v, want to wait until the time is over", err)
+	}
+
+	drained := make(chan error, 1)
+	go func() { drained <- w.proxy.Drained(t.Context(), aIP) }()
+	list, err := w.client.DiscoveryV1().EndpointSlices("shop").Get(t.Context(), "web-0", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
+	if _, err := w.client.DiscoveryV1().EndpointSlices("shop").Update(t.Context(), list, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-drained:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("not drained 5 s after the endpoint was called terminating")
+	}
+	// At once, and without any further waiting, every connection goes elsewhere.
+	for range 50 {
+		want(t, w.outside, "tcp", w.nodeIPs[0].String()+":30080", "b", w.nodeIPs[0].String())
+	}
+
+	// The last one serves on while it terminates, as nobody else is there; that cannot be waited for.
+	list.Endpoints[1].Conditions = list.Endpoints[0].Conditions
+	if _, err := w.client.DiscoveryV1().EndpointSlices("shop").Update(t.Context(), list, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(t)
+	if err := w.proxy.Drained(t.Context(), bIP); err != nil {
+		t.Errorf("the last endpoint: %v", err)
 	}
 }

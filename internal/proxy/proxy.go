@@ -53,16 +53,20 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	dirty map[types.NamespacedName]bool
+	// since is when the first of the events came that made Services dirty.
+	since time.Time
 	// wake has room for one: any number of changes before the next write are one write.
 	wake   chan struct{}
 	synced chan struct{}
+	kernel kernel
 }
 
 type familyProgram struct {
 	*program
 	writer *iptables.Writer
-	// stale are flows to be forgotten once the kernel has the rules that no longer make them.
-	stale []flow
+	// stale are flows to be forgotten, and change how the use of addresses differs, once the kernel has the rules that say so.
+	stale  []flow
+	change uses
 }
 
 // New finds iptables and prepares the informers. No rule is written before Run.
@@ -84,14 +88,14 @@ func New(cfg Config) (*Proxy, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.families = append(p.families, &familyProgram{program: newProgram(f, cfg.ClusterCIDRs, w.HasRandomFully()), writer: w})
+		p.families = append(p.families, &familyProgram{program: newProgram(f, cfg.ClusterCIDRs, w.HasRandomFully()), writer: w, change: uses{}})
 	}
 	err := p.slices.AddIndexers(cache.Indexers{byService: func(obj any) ([]string, error) {
 		if key, ok := serviceOf(obj); ok {
 			return []string{key.String()}, nil
 		}
 		return nil, nil
-	}})
+	}, byAddress: addressesOf})
 	if err != nil {
 		return nil, fmt.Errorf("index EndpointSlices by Service: %w", err)
 	}
@@ -176,6 +180,9 @@ func (p *Proxy) handler(key func(obj any) (types.NamespacedName, bool)) cache.Re
 				obj = gone.Obj
 			}
 			if k, ok := key(obj); ok {
+				if len(p.dirty) == 0 {
+					p.since = time.Now()
+				}
 				p.dirty[k] = true
 			}
 		}
@@ -197,6 +204,7 @@ func (p *Proxy) sync(ctx context.Context) error {
 	p.mu.Lock()
 	keys := slices.Collect(maps.Keys(p.dirty))
 	p.dirty = map[types.NamespacedName]bool{}
+	since := p.since
 	p.mu.Unlock()
 
 	for i, key := range keys {
@@ -211,7 +219,10 @@ func (p *Proxy) sync(ctx context.Context) error {
 		}
 		for _, f := range p.families {
 			balancers := rules.Build(p.cfg.NodeName, f.name, svc, list)
-			f.stale = append(f.stale, staleFlows(f.program.services[key], balancers)...)
+			old := f.program.services[key]
+			f.stale = append(f.stale, staleFlows(old, balancers)...)
+			f.change.add(old, -1)
+			f.change.add(balancers, 1)
 			f.set(key, balancers)
 		}
 	}
@@ -226,6 +237,8 @@ func (p *Proxy) sync(ctx context.Context) error {
 			continue
 		}
 		f.stale = nil
+		p.kernel.wrote(f.change, since)
+		clear(f.change)
 	}
 	return errors.Join(errs...)
 }

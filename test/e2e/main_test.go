@@ -100,6 +100,16 @@ func begin(t *testing.T) (context.Context, *shop.Shop) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	release(t, ctx, "v1", 3)
+	head, err := theShop.Git(ctx, "rev-parse", "HEAD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = theShop.Applied(ctx, "be in sync with the last commit", func(a shop.Application) bool {
+		return a.Status.AppliedRevision == head && a.Status.Sync == "Synced"
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return ctx, theShop
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +59,31 @@ func TestRollingUpdateUnderLoadFailsNoRequest(t *testing.T) {
 		t.Errorf("answers by version: %v, want both", r.Versions)
 	}
 	t.Logf("%d requests, slowest %s", r.Requests, r.Slowest)
+}
+
+// A program need not know that it runs in a cluster: one that closes its port as soon as it is told to stop fails no client either, as
+// its node tells it only when nobody is sent to it any more.
+func TestRollingUpdateOfAnAbruptProgramFailsNoRequest(t *testing.T) {
+	ctx, s := begin(t)
+	err := s.Write(shop.Manifest, func(text string) string {
+		return strings.Replace(text, "        env:\n", "        env:\n        - {name: LINGER, value: 0s}\n", 1)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := s.Write(shop.Manifest, func(text string) string {
+			return strings.Replace(text, "        - {name: LINGER, value: 0s}\n", "", 1)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	release(t, ctx, "v2", 4)
+	users := s.Load(4)
+	release(t, ctx, "v1", 3)
+	everyReplica(t, ctx, 3)
+	noErrors(t, users.Stop())
 }
 
 func everyReplica(t *testing.T, ctx context.Context, n int) {

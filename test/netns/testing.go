@@ -17,13 +17,18 @@ const insideVariable = "GITOPSD_TEST_NAMESPACE"
 
 // Main is for TestMain: it runs all tests of a package in a network and a mount namespace of their own, which vanish with the process.
 // So they may change interfaces, rules and settings at will, and cannot leave anything behind. Without root the tests are skipped, loudly.
-func Main(m *testing.M) {
+// Each of after is called when all tests have ended, for what lies outside.
+func Main(m *testing.M, after ...func()) {
 	if os.Getenv(insideVariable) != "" {
 		if err := loopbackUp(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		os.Exit(m.Run())
+		code := m.Run()
+		for _, f := range after {
+			f()
+		}
+		os.Exit(code)
 	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "SKIPPED: all tests of this package: they need root to make network namespaces")

@@ -275,8 +275,14 @@ func (w *worker) stop(ctx context.Context, a lifecycle.Action) {
 	c.StopSent = time.Now()
 	w.event(a.Container, v1.EventTypeNormal, "Killing", "%s", a.Message)
 	id, spc := c.ID, c.spec
+	served := ""
+	// A Pod on the host's own network shares its address with others, which go on serving there.
+	if w.pod.DeletionTimestamp != nil && !w.pod.Spec.HostNetwork {
+		served = w.pod.Status.PodIP
+	}
 	go func() {
 		w.preStop(ctx, spc, id, a.Grace)
+		w.awaitDrained(ctx, served, a.Grace)
 		if err := w.node.Runtime.Signal(ctx, id, w.stopSignal(ctx, spc), false); err != nil && ctx.Err() == nil {
 			w.log.Warn("asking a container to stop failed; it is killed when its grace period is over", "container", a.Container, "err", err)
 		}

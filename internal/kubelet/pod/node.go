@@ -2,6 +2,7 @@ package pod
 
 import (
 	"context"
+	"net/netip"
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -40,6 +41,8 @@ type Node struct {
 	Facts func() env.Facts
 	// Services gives the Services whose addresses a Pod is told by environment variables.
 	Services func(namespace string) []*v1.Service
+	// Drained waits until no new connection is sent to an address; nil where there are no Services.
+	Drained func(ctx context.Context, addr netip.Addr) error
 	// Seccomp gives the node's default system call filter, and the profile in a file of the node's seccomp directory.
 	Seccomp func(ctx context.Context, profile *v1.SeccompProfile, s *specs.Spec) (*specs.LinuxSeccomp, error)
 }

@@ -42,6 +42,8 @@ type Endpoint struct {
 	Addr netip.AddrPort
 	// Here says that the endpoint is on this node, so a client of it may be itself.
 	Here bool
+	// Terminating says that the endpoint is being shut down, and serves only because no other does.
+	Terminating bool
 }
 
 // Kind says what sort of address a Frontend is.
@@ -108,6 +110,9 @@ func (b Balancer) String() string {
 			fmt.Fprintf(&s, " %s", e.Addr)
 			if e.Here {
 				s.WriteString("(here)")
+			}
+			if e.Terminating {
+				s.WriteString("(terminating)")
 			}
 		}
 		s.WriteByte('\n')

@@ -111,6 +111,7 @@ func endpoints(node string, family corev1.IPFamily, port *corev1.ServicePort, li
 			case ptr.Deref(c.Ready, true):
 				ready = append(ready, out)
 			case ptr.Deref(c.Serving, false) && ptr.Deref(c.Terminating, false):
+				out.Terminating = true
 				fallback = append(fallback, out)
 			}
 		}
