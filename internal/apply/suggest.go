@@ -6,8 +6,6 @@ import (
 	"regexp"
 	"strings"
 
-	"k8s.io/client-go/kubernetes/scheme"
-
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
@@ -44,7 +42,7 @@ func parts(field string) []string { return strings.Split(selector.ReplaceAllStri
 
 // typeOf returns the Go type of a field of a built-in kind, given by its path's parts; nil when the kind or the field is not known.
 func typeOf(s *source.Object, path []string) reflect.Type {
-	obj, err := scheme.Scheme.New(s.GroupVersionKind())
+	obj, err := Scheme.New(s.GroupVersionKind())
 	if err != nil {
 		return nil
 	}

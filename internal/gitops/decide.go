@@ -128,7 +128,7 @@ func shouldRollBack(spec *v1alpha1.ApplicationSpec, s *v1alpha1.ApplicationStatu
 const (
 	// freeReverts is how often an object is set back at once; revertWindow is how long that is remembered.
 	freeReverts  = 5
-	revertWindow = 2 * time.Minute
+	revertWindow = 10 * time.Minute
 	maxRevertGap = time.Minute
 )
 

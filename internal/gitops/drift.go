@@ -55,7 +55,7 @@ func (p *pass) survey(ctx context.Context, r *revision) error {
 	}
 	for _, ref := range refs {
 		o := r.byKey[diff.KeyOf(ref)]
-		p.m.put(o.Key, measure(o, live[o.Key], p.app.Spec.IgnoreDifferences, p.normalize))
+		p.m.put(o.Key, measure(o, live[o.Key], p.m.settlement(o.Key), p.app.Spec.IgnoreDifferences, p.normalize))
 	}
 	return nil
 }
@@ -109,11 +109,11 @@ func (p *pass) reverted(r *revision, w written, now time.Time) {
 	s := &p.app.Status
 	written := false
 	for _, step := range w.plan {
-		if step.Action != diff.Create && step.Action != diff.Update {
+		k := diff.KeyOf(step.Ref)
+		if !w.changed[k] {
 			continue
 		}
 		written = true
-		k := diff.KeyOf(step.Ref)
 		p.m.reverts[k] = remember(p.m.reverts[k], now)
 		drift := []v1alpha1.FieldDrift{{ObjectRef: step.Ref, Time: &metav1.Time{Time: now}}}
 		if step.Action == diff.Update {

@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -114,7 +113,7 @@ func New(c Config) (*Engine, error) {
 		git:     source.New(filepath.Join(c.DataDir, "git")),
 		clients: clients, cluster: cluster, mapper: mapper, core: core,
 		informer: clients.Informer(cache.Indexers{indexRepo: byRepo, indexDependsOn: byDependsOn}),
-		secret:   secret, normalize: diff.Typed(scheme.Scheme), events: c.Events,
+		secret:   secret, normalize: diff.Typed(apply.Scheme), events: c.Events,
 		log: slog.With("controller", "gitops"), now: time.Now,
 		memories: map[reconcile.Key]*memory{}, marks: map[string]reconcile.Key{},
 	}
@@ -230,7 +229,7 @@ func (e *Engine) memory(k reconcile.Key) *memory {
 	defer e.mu.Unlock()
 	m, ok := e.memories[k]
 	if !ok {
-		m = &memory{sightings: map[diff.Key]*sighting{}, reverts: map[diff.Key][]time.Time{}}
+		m = &memory{settled: map[diff.Key]settlement{}, sightings: map[diff.Key]*sighting{}, reverts: map[diff.Key][]time.Time{}}
 		e.memories[k] = m
 		e.marks[mark(k)] = k
 	}

@@ -298,3 +298,31 @@ func TestOriginIsThatOfTheCommitWhichChangedTheObject(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutAWebhookThePollFindsTheCommit(t *testing.T) {
+	b := start(t, func(a *v1alpha1.Application) { a.Spec.Interval = &metav1.Duration{Duration: time.Second} })
+	app := b.applied(b.repo.Push(shop("web:1")))
+	if h := app.Status.History[0]; h.Trigger != "poll" && h.Trigger != "spec" {
+		t.Errorf("trigger %s", h.Trigger)
+	}
+	app = b.applied(b.repo.Push(shop("web:2")))
+	if h := app.Status.History[0]; h.Trigger != "poll" {
+		t.Errorf("trigger %s", h.Trigger)
+	}
+}
+
+func TestATouchedFileThatChangesNoObjectWritesNone(t *testing.T) {
+	b := start(t, nil)
+	b.applied(b.push(shop("web:1")))
+	version := b.deployment().ResourceVersion
+	files := shop("web:1")
+	files["deploy/web.yaml"] = "# a comment\n" + files["deploy/web.yaml"]
+	files["README.md"] = "hello"
+	app := b.applied(b.push(files))
+	if h := app.Status.History[0]; h.Unchanged != 3 || h.Updated != 0 {
+		t.Errorf("history %+v", h)
+	}
+	if got := b.deployment().ResourceVersion; got != version {
+		t.Errorf("the Deployment was written")
+	}
+}

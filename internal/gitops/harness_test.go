@@ -286,3 +286,37 @@ func (b *bench) vanishes() {
 		}
 	}
 }
+
+// all waits until n Applications satisfy cond.
+func (b *bench) all(n int, cond func(*v1alpha1.Application) bool) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	w, err := b.apps.Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer w.Stop()
+	good := map[string]bool{}
+	for e := range w.ResultChan() {
+		if app, ok := e.Object.(*v1alpha1.Application); ok {
+			good[app.Name] = cond(app)
+			count := 0
+			for _, g := range good {
+				if g {
+					count++
+				}
+			}
+			if count == n {
+				return
+			}
+		}
+	}
+	for name, g := range good {
+		if !g {
+			app, err := b.apps.Get(b.t.Context(), name, metav1.GetOptions{})
+			b.t.Fatalf("%d Applications of %d are there; one is not as wanted after 2 minutes: %v %+v", len(good), n, err, app.Status)
+		}
+	}
+	b.t.Fatalf("%d Applications of %d are there after 2 minutes", len(good), n)
+}

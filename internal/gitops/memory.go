@@ -2,6 +2,7 @@ package gitops
 
 import (
 	"crypto/sha256"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -42,6 +43,9 @@ type memory struct {
 	look *look
 	// applied is the commit that the cluster is compared with.
 	applied *revision
+	// settled holds fields that differ from Git's text right after it was applied: the server, or admission, has its own way of writing them, and
+	// applying again would change nothing.
+	settled map[diff.Key]settlement
 	// sightings hold what was last seen of each object of the Application.
 	sightings map[diff.Key]*sighting
 }
@@ -88,7 +92,6 @@ type sighting struct {
 	// missing says that the object is not in the cluster.
 	missing bool
 	drift   []diff.Field
-	ignored []diff.Field
 	health  health.Health
 	// unmeasured is the live object while it is not known yet what Git wants of it, between a start and the first pass.
 	unmeasured *unstructured.Unstructured
@@ -99,13 +102,35 @@ func (r *sighting) clean(hash [sha256.Size]byte) bool {
 	return r != nil && !r.missing && r.unmeasured == nil && r.hash == hash && len(r.drift) == 0
 }
 
+// settlement is the live value of each settled field of an object, as text, by the field's path.
+type settlement map[string]string
+
+// settle returns the settlement that the live object after an apply stands for; nil when it is just as Git says.
+func settle(drift []diff.Field) settlement {
+	if len(drift) == 0 {
+		return nil
+	}
+	s := make(settlement, len(drift))
+	for _, f := range drift {
+		s[f.Path] = diff.Text(f.Live)
+	}
+	return s
+}
+
+// covers says whether the difference is settled.
+func (s settlement) covers(f diff.Field) bool {
+	live, ok := s[f.Path]
+	return ok && live == diff.Text(f.Live)
+}
+
 // measure compares a live object with what Git wants of it; live is nil when it is gone.
-func measure(o *apply.Object, live *unstructured.Unstructured, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) *sighting {
+func measure(o *apply.Object, live *unstructured.Unstructured, s settlement, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) *sighting {
 	if live == nil {
 		return &sighting{missing: true, hash: o.Hash, health: health.Health{Status: health.Progressing, Message: "it is not in the cluster"}}
 	}
 	r := &sighting{version: versionOf(live), hash: o.Hash, health: health.Of(live)}
-	r.drift, r.ignored = diff.Split(diff.Fields(o.Desired, live, n), o.Ref, ignore)
+	r.drift, _ = diff.Split(diff.Fields(o.Desired, live, n), o.Ref, ignore)
+	r.drift = slices.DeleteFunc(r.drift, s.covers)
 	return r
 }
 
@@ -159,7 +184,7 @@ func (m *memory) see(k diff.Key, live *unstructured.Unstructured, ignore []v1alp
 	if o == nil {
 		return false // not, or no longer, an object of the commit
 	}
-	now := measure(o, live, ignore, n)
+	now := measure(o, live, m.settled[k], ignore, n)
 	m.sightings[k] = now
 	return before == nil || before.missing != now.missing || before.health != now.health || !sameDrift(before.drift, now.drift)
 }
@@ -193,11 +218,32 @@ func (m *memory) adopt(r *revision, measured map[diff.Key]*sighting, ignore []v1
 		case o == nil:
 			delete(m.sightings, k)
 		case rec.unmeasured != nil:
-			m.sightings[k] = measure(o, rec.unmeasured, ignore, n)
+			m.sightings[k] = measure(o, rec.unmeasured, m.settled[k], ignore, n)
 		case rec.hash != o.Hash:
 			delete(m.sightings, k) // whoever needs it reads it
 		}
 	}
+}
+
+// wrote measures an object that was just applied, and settles what it differs in.
+func (m *memory) wrote(o *apply.Object, live *unstructured.Unstructured, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) *sighting {
+	r := measure(o, live, nil, ignore, n)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := settle(r.drift); s != nil {
+		m.settled[o.Key] = s
+	} else {
+		delete(m.settled, o.Key)
+	}
+	r.drift = nil
+	return r
+}
+
+// settlement returns what is settled about an object.
+func (m *memory) settlement(k diff.Key) settlement {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.settled[k]
 }
 
 // sighting returns what was seen of an object; nil for nothing.

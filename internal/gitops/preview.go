@@ -8,7 +8,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
@@ -107,7 +106,7 @@ func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 	refs := append([]v1alpha1.ObjectRef(nil), app.Status.Inventory...)
 	in := diff.Input{
 		Application: mark(key), Inventory: app.Status.Inventory, Prune: prunes(&app.Spec),
-		Ignore: app.Spec.IgnoreDifferences, Normalize: diff.Typed(scheme.Scheme),
+		Ignore: app.Spec.IgnoreDifferences, Normalize: diff.Typed(apply.Scheme),
 	}
 	for _, o := range objects {
 		p.objects[o.Key] = o

@@ -225,13 +225,15 @@ type counts struct{ created, updated, pruned, unchanged int32 }
 type written struct {
 	counts
 	measured map[diff.Key]*sighting
-	plan     diff.Plan
-	pruned   bool
+	// changed says of each object that was applied whether that changed it.
+	changed map[diff.Key]bool
+	plan    diff.Plan
+	pruned  bool
 }
 
 // write plans and carries out: todo are the objects that may need a request, read the live objects that the plan has to know.
 func (p *pass) write(ctx context.Context, rev *revision, todo []*apply.Object, read []v1alpha1.ObjectRef, changed map[diff.Key]bool, preflight bool) (written, error) {
-	w := written{measured: map[diff.Key]*sighting{}}
+	w := written{measured: map[diff.Key]*sighting{}, changed: map[diff.Key]bool{}}
 	cluster, err := p.as()
 	if err != nil {
 		return w, err
@@ -264,14 +266,15 @@ func (p *pass) write(ctx context.Context, rev *revision, todo []*apply.Object, r
 	for _, o := range todo {
 		switch res, ok := results[o.Key]; {
 		case ok:
-			w.measured[o.Key] = measure(o, res.Live, p.app.Spec.IgnoreDifferences, p.normalize)
+			w.measured[o.Key] = p.m.wrote(o, res.Live, p.app.Spec.IgnoreDifferences, p.normalize)
 			if res.Created {
 				w.created++
 			} else if res.Updated {
 				w.updated++
 			}
+			w.changed[o.Key] = res.Created || res.Updated
 		case err == nil:
-			w.measured[o.Key] = measure(o, live[o.Key], p.app.Spec.IgnoreDifferences, p.normalize)
+			w.measured[o.Key] = measure(o, live[o.Key], p.m.settlement(o.Key), p.app.Spec.IgnoreDifferences, p.normalize)
 		}
 	}
 	if err != nil {

@@ -1,0 +1,232 @@
+package gitops
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/reconcile"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(d time.Duration) *metav1.MicroTime { return &metav1.MicroTime{Time: noon.Add(d)} }
+
+func TestGitIsLookedAtWhenThereIsAReasonTo(t *testing.T) {
+	app := func(generation, observed int64, asked, handled string) *v1alpha1.Application {
+		return &v1alpha1.Application{
+			ObjectMeta: metav1.ObjectMeta{Generation: generation, Annotations: map[string]string{v1alpha1.AnnotationRequestedAt: asked}},
+			Status:     v1alpha1.ApplicationStatus{ObservedGeneration: observed, HandledRequest: handled},
+		}
+	}
+	later := noon.Add(time.Minute)
+	for name, c := range map[string]struct {
+		m     *memory
+		asked *look
+		app   *v1alpha1.Application
+		want  string
+	}{
+		"a webhook":                          {&memory{looked: true, generation: 1, nextPoll: later}, &look{trigger: triggerWebhook}, app(1, 1, "", ""), triggerWebhook},
+		"a new Application":                  {&memory{}, nil, app(1, 0, "", ""), triggerSpec},
+		"a start":                            {&memory{}, nil, app(1, 1, "", ""), triggerStart},
+		"a changed spec":                     {&memory{looked: true, generation: 1, nextPoll: later}, nil, app(2, 1, "", ""), triggerSpec},
+		"a request":                          {&memory{looked: true, generation: 1, nextPoll: later}, nil, app(1, 1, "now", ""), triggerRequest},
+		"a request from before the start":    {&memory{looked: true, generation: 1, nextPoll: later}, nil, app(1, 1, "now", "now"), ""},
+		"a request whose status is not back": {&memory{looked: true, generation: 1, request: "now", nextPoll: later}, nil, app(1, 1, "now", ""), ""},
+		"the poll":                           {&memory{looked: true, generation: 1, nextPoll: noon}, nil, app(1, 1, "", ""), triggerPoll},
+		"none":                               {&memory{looked: true, generation: 1, nextPoll: later}, nil, app(1, 1, "", ""), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := lookNow(c.m, c.asked, c.app, noon)
+			if d := cmp.Diff(c.want, l.trigger); d != "" {
+				t.Errorf("trigger (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestPollsSpreadOutAndSlowDownWhileTheHostFails(t *testing.T) {
+	minute := &metav1.Duration{Duration: time.Minute}
+	for _, c := range []struct {
+		interval *metav1.Duration
+		failures int
+		roll     float64
+		want     time.Duration
+	}{
+		{nil, 0, 0.5, time.Minute},
+		{minute, 0, 0, 54 * time.Second},
+		{minute, 0, 1, 66 * time.Second},
+		{minute, 1, 0.5, 2 * time.Minute},
+		{minute, 2, 0.5, 4 * time.Minute},
+		{minute, 3, 0.5, 5 * time.Minute},
+		{minute, 1000, 0.5, 5 * time.Minute},
+		{&metav1.Duration{Duration: time.Hour}, 9, 0.5, time.Hour},
+		{&metav1.Duration{}, 0, 0.5, time.Second},
+	} {
+		if got := pollDelay(c.interval, c.failures, c.roll); got != c.want {
+			t.Errorf("interval %v, %d failures, roll %v: %s, want %s", c.interval, c.failures, c.roll, got, c.want)
+		}
+	}
+}
+
+func TestARolledBackCommitStaysAwayUntilSomethingChanges(t *testing.T) {
+	s := &v1alpha1.ApplicationStatus{
+		ObservedGeneration: 1, HealthyRevision: "good",
+		History: []v1alpha1.HistoryEntry{{Revision: "good", Result: resultApplied}, {Revision: "bad", Result: resultRolledBack}, {Revision: "bad", Result: resultApplied}},
+	}
+	for _, c := range []struct {
+		head       string
+		generation int64
+		want       string
+	}{{"bad", 1, "good"}, {"new", 1, "new"}, {"bad", 2, "bad"}, {"good", 1, "good"}} {
+		if got := target(s, c.head, c.generation); got != c.want {
+			t.Errorf("head %s, generation %d: target %s, want %s", c.head, c.generation, got, c.want)
+		}
+	}
+}
+
+func TestARefusalHoldsAsLongAsTryingAgainWouldSayTheSame(t *testing.T) {
+	for _, c := range []struct {
+		r       *refusal
+		commit  string
+		trigger string
+		want    bool
+	}{
+		{nil, "a", triggerPoll, false},
+		{&refusal{commit: "a", generation: 1}, "a", "", true},
+		{&refusal{commit: "a", generation: 1}, "a", triggerPoll, true},
+		{&refusal{commit: "a", generation: 1}, "a", triggerWebhook, true},
+		{&refusal{commit: "a", generation: 1}, "a", triggerRequest, false},
+		{&refusal{commit: "a", generation: 1}, "b", triggerPoll, false},
+		{&refusal{commit: "a", generation: 2}, "a", triggerPoll, false},
+		{&refusal{commit: "a", generation: 1, temporary: true}, "a", triggerPoll, false},
+		{&refusal{commit: "a", generation: 1, temporary: true}, "a", "", true},
+	} {
+		if got := c.r.standing(c.commit, 1, c.trigger); got != c.want {
+			t.Errorf("%+v, commit %s, trigger %q: %t, want %t", c.r, c.commit, c.trigger, got, c.want)
+		}
+	}
+}
+
+func TestRollingBackNeedsADeadlineThatPassedAndACommitThatWasHealthy(t *testing.T) {
+	s := &v1alpha1.ApplicationStatus{UnhealthySince: at(-time.Minute), AppliedRevision: "b", HealthyRevision: "a"}
+	for _, c := range []struct {
+		timeout time.Duration
+		late    bool
+		left    time.Duration
+	}{{time.Minute, true, 0}, {2 * time.Minute, false, time.Minute}} {
+		late, left := overdue(s, &metav1.Duration{Duration: c.timeout}, noon)
+		if late != c.late || left != c.left {
+			t.Errorf("timeout %s: %t, %s left; want %t, %s", c.timeout, late, left, c.late, c.left)
+		}
+	}
+	if late, _ := overdue(&v1alpha1.ApplicationStatus{}, nil, noon); late {
+		t.Error("a healthy Application is overdue")
+	}
+	rollback := &v1alpha1.ApplicationSpec{OnFailure: v1alpha1.FailureRollback}
+	for name, c := range map[string]struct {
+		spec *v1alpha1.ApplicationSpec
+		s    v1alpha1.ApplicationStatus
+		late bool
+		want bool
+	}{
+		"asked for":             {rollback, *s, true, true},
+		"not asked for":         {&v1alpha1.ApplicationSpec{}, *s, true, false},
+		"in time":               {rollback, *s, false, false},
+		"never healthy":         {rollback, v1alpha1.ApplicationStatus{AppliedRevision: "b"}, true, false},
+		"was healthy and broke": {rollback, v1alpha1.ApplicationStatus{AppliedRevision: "b", HealthyRevision: "b"}, true, false},
+	} {
+		if got := shouldRollBack(c.spec, &c.s, c.late); got != c.want {
+			t.Errorf("%s: %t, want %t", name, got, c.want)
+		}
+	}
+}
+
+func TestAFightOverAFieldSlowsDown(t *testing.T) {
+	var past []time.Time
+	now := noon
+	var delays []string
+	for range 20 {
+		d := revertDelay(past, now)
+		delays = append(delays, d.String())
+		now = now.Add(d)
+		past = remember(past, now)
+	}
+	want := "0s 0s 0s 0s 0s 1s 2s 4s 8s 16s 32s 1m0s 1m0s 1m0s 1m0s 1m0s 1m0s 1m0s 1m0s 1m0s"
+	if got := strings.Join(delays, " "); got != want {
+		t.Errorf("delays %s, want %s", got, want)
+	}
+	if d := revertDelay(past, now.Add(time.Hour)); d != 0 {
+		t.Errorf("an hour later the next revert waits %s", d)
+	}
+}
+
+func TestDependenciesAreWaitedForWithAReason(t *testing.T) {
+	ready := func() *v1alpha1.Application {
+		return &v1alpha1.Application{
+			ObjectMeta: metav1.ObjectMeta{Generation: 1},
+			Status:     v1alpha1.ApplicationStatus{ObservedGeneration: 1, Sync: syncSynced, Health: "Healthy"},
+		}
+	}
+	for why, change := range map[string]func(*v1alpha1.Application) *v1alpha1.Application{
+		"": func(a *v1alpha1.Application) *v1alpha1.Application { return a },
+		"there is no such Application in namespace ns": func(*v1alpha1.Application) *v1alpha1.Application { return nil },
+		"it is suspended":           func(a *v1alpha1.Application) *v1alpha1.Application { a.Spec.Suspend = true; return a },
+		"its spec has just changed": func(a *v1alpha1.Application) *v1alpha1.Application { a.Generation = 2; return a },
+		"it is not synced":          func(a *v1alpha1.Application) *v1alpha1.Application { a.Status.Sync = syncFailed; return a },
+		"it is not healthy":         func(a *v1alpha1.Application) *v1alpha1.Application { a.Status.Health = "Progressing"; return a },
+	} {
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "me", Namespace: "ns"}, Spec: v1alpha1.ApplicationSpec{DependsOn: []corev1.LocalObjectReference{{Name: "infra"}}}}
+		_, got := waitingFor(app, func(string) *v1alpha1.Application { return change(ready()) })
+		if got != why {
+			t.Errorf("waits because %q, want %q", got, why)
+		}
+	}
+	self := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "me"}, Spec: v1alpha1.ApplicationSpec{DependsOn: []corev1.LocalObjectReference{{Name: "me"}}}}
+	if _, why := waitingFor(self, func(string) *v1alpha1.Application { return self }); !strings.Contains(why, "itself") {
+		t.Errorf("an Application that depends on itself waits because %q", why)
+	}
+}
+
+func TestMarksAreLabelsAndDifferForDifferentApplications(t *testing.T) {
+	long := strings.Repeat("n", 40)
+	seen := map[string]reconcile.Key{}
+	for _, k := range []reconcile.Key{{Namespace: "a", Name: "b"}, {Namespace: long, Name: long}, {Namespace: long, Name: long + "x"}, {Namespace: "a", Name: long}} {
+		m := mark(k)
+		if len(m) > 63 {
+			t.Errorf("%s: the mark %s has %d characters", k, m, len(m))
+		}
+		if other, dup := seen[m]; dup {
+			t.Errorf("%s and %s have the mark %s", k, other, m)
+		}
+		seen[m] = k
+	}
+}
+
+func TestHistoryIsBoundedAndDoesNotRepeatItself(t *testing.T) {
+	var s v1alpha1.ApplicationStatus
+	for i := range 15 {
+		addHistory(&s, v1alpha1.HistoryEntry{Revision: fmt.Sprint(i), Result: resultApplied, Trigger: triggerWebhook})
+	}
+	for i := range 5 {
+		addHistory(&s, v1alpha1.HistoryEntry{Revision: "14", Result: resultApplied, Trigger: triggerDrift, Updated: int32(i)})
+	}
+	for range 5 {
+		addHistory(&s, v1alpha1.HistoryEntry{Revision: "15", Result: resultRefused, Error: "a.yaml:1: no\na.yaml:2: no"})
+	}
+	var got []string
+	for _, h := range s.History {
+		got = append(got, h.Revision+" "+h.Result+" "+h.Trigger+" "+h.Error)
+	}
+	want := []string{"15 Refused  a.yaml:1: no", "14 Applied drift ", "14 Applied webhook ", "13 Applied webhook ", "12 Applied webhook ", "11 Applied webhook ",
+		"10 Applied webhook ", "9 Applied webhook ", "8 Applied webhook ", "7 Applied webhook "}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("history (-want +got):\n%s", d)
+	}
+}
