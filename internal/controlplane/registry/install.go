@@ -1,16 +1,22 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 )
+
+// readyPoll is the time between two looks at a watch cache that is being filled.
+const readyPoll = 5 * time.Millisecond
 
 // group is the table of one API group in one version.
 type group struct {
@@ -129,6 +135,18 @@ func (r *Registry) Store(gr schema.GroupResource) *genericregistry.Store {
 		panic(fmt.Sprintf("no resource %s in the registry", gr))
 	}
 	return s
+}
+
+// WaitReady returns when every resource can be listed and watched: before that, requests are told to try again. The library offers no
+// event for it.
+func (r *Registry) WaitReady(ctx context.Context) error {
+	for gr, s := range r.stores {
+		err := wait.PollUntilContextCancel(ctx, readyPoll, true, func(context.Context) (bool, error) { return s.ReadinessCheckFunc() == nil, nil })
+		if err != nil {
+			return fmt.Errorf("fill the watch cache of %s: %w", gr, err)
+		}
+	}
+	return nil
 }
 
 // withoutProtobuf offers no protobuf for types that have none, so that a client which accepts both gets JSON.

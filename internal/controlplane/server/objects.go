@@ -46,7 +46,7 @@ func (o objects) SystemSecret(ctx context.Context, name string) (*corev1.Secret,
 	return get[*corev1.Secret](ctx, o, "secrets", metav1.NamespaceSystem, name)
 }
 
-// Services are all Services, read past the cache.
+// Services are all Services. The caches must be ready.
 func (o objects) Services(ctx context.Context) ([]corev1.Service, error) {
 	obj, err := o.registry.Store(corev1.Resource("services")).List(genericapirequest.WithNamespace(ctx, ""), &metainternalversion.ListOptions{})
 	if err != nil {

@@ -120,6 +120,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, fmt.Errorf("install the API: %w", err)
 	}
 	// Nothing can be written before the server runs, so the claims cannot change between being read and being repaired.
+	if err := reg.WaitReady(ctx); err != nil {
+		return nil, err
+	}
 	if err := repairClaims(ctx, allocator, objects); err != nil {
 		return nil, err
 	}
