@@ -236,13 +236,35 @@ func (e *Engine) memory(k reconcile.Key) *memory {
 	return m
 }
 
-// forget drops what is remembered of an Application that is gone.
+// forget drops what is remembered of an Application that is gone, and its repository if no other uses it.
 func (e *Engine) forget(k reconcile.Key) {
 	e.tracker.follow(k, nil)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.memories, k)
 	delete(e.marks, mark(k))
+	var inUse []source.Request
+	for _, obj := range e.informer.GetIndexer().List() {
+		app, ok := obj.(*v1alpha1.Application)
+		if !ok {
+			continue
+		}
+		inUse = append(inUse, source.Request{URL: app.Spec.Source.RepoURL, Credentials: source.Credentials{Secret: secretName(app)}})
+		if s := app.Status.AppliedSource; s != nil {
+			inUse = append(inUse, source.Request{URL: s.RepoURL, Credentials: source.Credentials{Secret: secretName(app)}})
+		}
+	}
+	if err := e.git.Forget(inUse); err != nil {
+		e.log.Warn("cannot remove the Git stores that nobody uses any more", "err", err)
+	}
+}
+
+// secretName is "namespace/name" of the Secret with the repository's credentials; empty for none.
+func secretName(app *v1alpha1.Application) string {
+	if s := app.Spec.Source.SecretRef; s != nil && s.Name != "" {
+		return app.Namespace + "/" + s.Name
+	}
+	return ""
 }
 
 // seen is told by watches of each object with an Application's label.

@@ -124,10 +124,10 @@ func (p *pass) look(ctx context.Context, l look) {
 func (p *pass) request(ctx context.Context, since time.Time) (source.Request, error) {
 	s := p.app.Spec.Source
 	r := source.Request{URL: s.RepoURL, Ref: s.Ref, NotBefore: since}
-	if s.SecretRef == nil || s.SecretRef.Name == "" {
+	name := secretName(p.app)
+	if name == "" {
 		return r, nil
 	}
-	name := p.app.Namespace + "/" + s.SecretRef.Name
 	secret, err := p.core.Secrets(p.app.Namespace).Get(ctx, s.SecretRef.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,7 +26,12 @@ type Git struct {
 
 	mu    sync.Mutex
 	repos map[repoKey]*repository
+	// recent are the repositories used last, the latest first. Only theirs stay open: an open store holds its packs' indexes in memory.
+	recent []*repository
 }
+
+// openStores is how many stores stay open between uses.
+const openStores = 4
 
 // repoKey keeps Applications with different Secrets apart: what one may read is not for the other. It is the Secret's name that counts and
 // not its content, so that a token which is renewed every hour does not cost a fetch from nothing every hour.
@@ -106,6 +112,7 @@ func (g *Git) lock(r Request) (*repository, error) {
 		repo = &repository{name: Redact(r.URL), url: r.URL, dir: storeDir(g.root, key.url, key.secret)}
 		g.repos[key] = repo
 	}
+	g.use(repo)
 	g.mu.Unlock()
 
 	repo.mu.Lock()
@@ -127,6 +134,21 @@ func (g *Git) lock(r Request) (*repository, error) {
 	return repo, nil
 }
 
+// use notes that a repository is used now, and closes the store of the one used longest ago. One that is busy just then stays open until
+// it is its turn again.
+func (g *Git) use(repo *repository) {
+	g.recent = slices.DeleteFunc(g.recent, func(r *repository) bool { return r == repo })
+	g.recent = slices.Insert(g.recent, 0, repo)
+	if len(g.recent) <= openStores {
+		return
+	}
+	if last := g.recent[len(g.recent)-1]; last.mu.TryLock() {
+		last.store = nil
+		last.mu.Unlock()
+		g.recent = g.recent[:len(g.recent)-1]
+	}
+}
+
 // Forget drops what is kept for repositories that are not among those in use, on disk too.
 func (g *Git) Forget(inUse []Request) error {
 	keep := map[repoKey]bool{}
@@ -138,9 +160,10 @@ func (g *Git) Forget(inUse []Request) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for k := range g.repos {
+	for k, repo := range g.repos {
 		if !keep[k] {
 			delete(g.repos, k)
+			g.recent = slices.DeleteFunc(g.recent, func(r *repository) bool { return r == repo })
 		}
 	}
 	entries, err := os.ReadDir(g.root)
@@ -165,6 +188,7 @@ type repository struct {
 	// mu is held for a whole look: a store is not safe for concurrent use, and the second of two Applications that want the same finds it there.
 	mu       sync.Mutex
 	remote   remote
+	store    *store
 	listed   listing
 	listedAt time.Time
 	// fingerprint is that of the credentials which remote was made with.
@@ -173,7 +197,7 @@ type repository struct {
 
 func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
 	defer r.remote.close()
-	s, err := openStore(r.dir, r.url)
+	s, err := r.open()
 	if err != nil {
 		return Commit{}, err
 	}
@@ -197,6 +221,19 @@ func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
 		return Commit{}, err
 	}
 	return readCommit(s, w.commit)
+}
+
+// open returns the store, opened if it is not.
+func (r *repository) open() (*store, error) {
+	if r.store != nil {
+		return r.store, nil
+	}
+	s, err := openStore(r.dir, r.url)
+	if err != nil {
+		return nil, err
+	}
+	r.store = s
+	return s, nil
 }
 
 // look asks the remote for its refs and chooses among them.
@@ -256,7 +293,7 @@ func (r *repository) files(ctx context.Context, req Request, commit, dir string)
 		return nil, failf(InvalidSource, "%q is not a full commit hash", clip(commit))
 	}
 	h := plumbing.NewHash(commit)
-	s, err := openStore(r.dir, r.url)
+	s, err := r.open()
 	if err != nil {
 		return nil, err
 	}

@@ -384,3 +384,25 @@ func TestSymbolicLinksStayInTheTree(t *testing.T) {
 		})
 	}
 }
+
+func TestStoresThatNobodyUsesAreRemoved(t *testing.T) {
+	root := t.TempDir()
+	g := source.New(root)
+	var requests []source.Request
+	for range 6 {
+		repo := gittest.New(t)
+		repo.Push(two)
+		requests = append(requests, source.Request{URL: repo.URL()})
+		read(t, g, requests[len(requests)-1])
+	}
+	if err := g.Forget(requests[2:4]); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(root, "*.git"))
+	if err != nil || len(left) != 2 {
+		t.Errorf("stores %v, %v; want two", left, err)
+	}
+	for _, r := range requests {
+		read(t, g, r)
+	}
+}
