@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,10 +107,9 @@ func table(cfg Config) ([]runner, error) {
 	c, f, events := cfg.Client, cfg.Informers, cfg.Events
 	inv := inventory.New(cfg.Metadata, cfg.Discovery, f, watched...)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cfg.CACertificate.Raw})
-	return []runner{
+	all := []runner{
 		systemnamespaces.New(c, f),
 		serviceaccount.New(c, f, ca),
-		apiserverendpoints.New(c, f, apiserverendpoints.Desired{ClusterIP: cfg.KubernetesIP, Addresses: cfg.Advertise, Port: cfg.AdvertisePort}),
 		bootstraptokens.New(c, f),
 		csr.New(c, f, csr.CA{Certificate: cfg.CACertificate, Key: cfg.CAKey}),
 		nodeipam.New(c, f, events, pool),
@@ -120,7 +121,14 @@ func table(cfg Config) ([]runner, error) {
 		namespace.New(c, f, cfg.Metadata, inv),
 		garbagecollector.New(cfg.Metadata, inv),
 		inv,
-	}, nil
+	}
+	if reachable := slices.DeleteFunc(slices.Clone(cfg.Advertise), netip.Addr.IsLoopback); len(reachable) > 0 {
+		d := apiserverendpoints.Desired{ClusterIP: cfg.KubernetesIP, Addresses: reachable, Port: cfg.AdvertisePort}
+		all = append(all, apiserverendpoints.New(c, f, d))
+	} else {
+		slog.Warn("the API server is advertised on loopback only: Pods cannot reach it, and the Service default/kubernetes is not made; set --advertise-address")
+	}
+	return all, nil
 }
 
 // watched are the resources that some controller watches with their full objects, so that the inventory need not watch them a second time.

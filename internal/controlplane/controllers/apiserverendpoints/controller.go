@@ -23,18 +23,19 @@ var theKey = reconcile.Key{Namespace: metav1.NamespaceDefault, Name: serviceName
 
 // Controller is the controller of the Service default/kubernetes.
 type Controller struct {
-	client   kubernetes.Interface
-	desired  Desired
-	services corelisters.ServiceLister
-	slices   discoverylisters.EndpointSliceLister
-	synced   []cache.InformerSynced
-	loop     *reconcile.Loop
+	client     kubernetes.Interface
+	desired    Desired
+	namespaces corelisters.NamespaceLister
+	services   corelisters.ServiceLister
+	slices     discoverylisters.EndpointSliceLister
+	synced     []cache.InformerSynced
+	loop       *reconcile.Loop
 }
 
 // New makes the controller and registers what it wants to hear from f.
 func New(client kubernetes.Interface, f informers.SharedInformerFactory, d Desired) *Controller {
-	svcInf, sliceInf := f.Core().V1().Services(), f.Discovery().V1().EndpointSlices()
-	c := &Controller{client: client, desired: d, services: svcInf.Lister(), slices: sliceInf.Lister()}
+	nsInf, svcInf, sliceInf := f.Core().V1().Namespaces(), f.Core().V1().Services(), f.Discovery().V1().EndpointSlices()
+	c := &Controller{client: client, desired: d, namespaces: nsInf.Lister(), services: svcInf.Lister(), slices: sliceInf.Lister()}
 	c.loop = reconcile.New("apiserverendpoints", c.reconcile)
 	mine := func(obj any) []reconcile.Key {
 		if m, ok := obj.(metav1.Object); ok && m.GetNamespace() == theKey.Namespace && m.GetName() == theKey.Name {
@@ -42,7 +43,14 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, d Desir
 		}
 		return nil
 	}
+	home := func(obj any) []reconcile.Key {
+		if m, ok := obj.(metav1.Object); ok && m.GetName() == theKey.Namespace {
+			return []reconcile.Key{theKey}
+		}
+		return nil
+	}
 	c.synced = []cache.InformerSynced{
+		reconcile.Listen(nsInf.Informer(), c.loop.HandlerFor(home)),
 		reconcile.Listen(svcInf.Informer(), c.loop.HandlerFor(mine)),
 		reconcile.Listen(sliceInf.Informer(), c.loop.HandlerFor(mine)),
 	}
@@ -59,7 +67,14 @@ func (c *Controller) Run(ctx context.Context) {
 
 func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
 	var o Observed
-	var err error
+	// On a new cluster the namespace is made at the same time; its appearance is an event that leads here again.
+	_, err := c.namespaces.Get(key.Namespace)
+	if apierrors.IsNotFound(err) {
+		return reconcile.Result{}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	if o.Service, err = c.services.Services(key.Namespace).Get(key.Name); err != nil {
 		if !apierrors.IsNotFound(err) {
 			return reconcile.Result{}, err
