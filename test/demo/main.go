@@ -35,6 +35,9 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := cluster.LookPath("kubectl", "kubernetes-client"); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "gitopsd-demo-")
 	if err != nil {
 		return err
@@ -42,8 +45,8 @@ func run(ctx context.Context) (err error) {
 	d := &demo{bin: filepath.Dir(exe), out: os.Stdout, begin: time.Now()}
 	defer func() {
 		if d.Shop != nil {
-			// The logs are what explains a failure; everything else goes.
-			if err != nil {
+			// The logs are what explains a failure, unless somebody just had enough; everything else goes.
+			if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 				err = errors.Join(err, d.keepLogs(dir))
 			}
 			start := time.Now()
@@ -54,7 +57,7 @@ func run(ctx context.Context) (err error) {
 	}()
 	start := time.Now()
 	c, err := cluster.Up(ctx, cluster.Options{
-		Dir: filepath.Join(dir, "c"), Workers: 2, Bin: d.bin, Owned: true, Serve: []string{"--node-monitor-grace-period", gracePeriod},
+		Dir: dir, Workers: 2, Bin: d.bin, Owned: true, Serve: []string{"--node-monitor-grace-period", gracePeriod},
 	})
 	if err != nil {
 		return fmt.Errorf("start the cluster: %w", err)

@@ -29,6 +29,9 @@ var (
 // gracePeriod is how long a worker may be silent: workers speak every 10 seconds.
 const gracePeriod = "15s"
 
+// mirrorPort is where nodes look for images that they do not have; only one test answers there.
+const mirrorPort = 5050
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	for _, missing := range []error{needRoot(), cluster.LookPath("containerd", "containerd"), cluster.LookPath("runc", "runc"),
@@ -75,7 +78,7 @@ func run(m *testing.M) (code int, err error) {
 	c, err := cluster.Up(ctx, cluster.Options{
 		Dir: filepath.Join(dir, "cluster"), Workers: 2, Bin: bin, Owned: true,
 		Repo:  filepath.Join("..", "..", "example-repo"),
-		Serve: []string{"--node-monitor-grace-period", gracePeriod},
+		Serve: []string{"--node-monitor-grace-period", gracePeriod}, MirrorPort: mirrorPort,
 	})
 	if err != nil {
 		return 1, errors.Join(err, os.RemoveAll(bin))

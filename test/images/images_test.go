@@ -2,8 +2,10 @@ package images
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,5 +115,38 @@ func TestMissingProgramIsNamedWithTheRemedy(t *testing.T) {
 	_, err := New("/nowhere/web", "v1")
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/web") || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("error %v, want one that names the file and the remedy", err)
+	}
+}
+
+func TestRegistryServesTheImagesManifestAndBlobs(t *testing.T) {
+	img, err := New(program(t), "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := Registry(map[string]v1.Image{"registry.example/shop/web:v1": img})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := img.RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string][]byte{
+		"/v2/shop/web/manifests/v1":             manifest,
+		"/v2/shop/web/blobs/" + digest.String(): config,
+	} {
+		w := httptest.NewRecorder()
+		registry.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != 200 || !bytes.Equal(w.Body.Bytes(), want) {
+			t.Errorf("GET %s: status %d, %d bytes, want %d", path, w.Code, w.Body.Len(), len(want))
+		}
 	}
 }
