@@ -98,8 +98,8 @@ func (w *worker) adopt(ctx context.Context, s runtime.State, alive bool) {
 	case !s.ExitedAt.IsZero():
 		c.Phase, c.StartedAt = lifecycle.Running, s.CreatedAt
 		w.exited(ctx, runtime.Exit{ID: s.ID, Status: s.ExitStatus, At: s.ExitedAt})
-	case !s.Running && !s.Created && reported(w.pod, s.Name) == nil:
-		// A record without a task, never reported: its creation was interrupted. It is made again.
+	case !s.Running && !w.wasReported(s):
+		// A container of which nobody was told, without a process: its creation was interrupted. It is made again.
 		c.Phase = lifecycle.Absent
 		go w.remove(ctx, s.ID)
 	default:
@@ -107,6 +107,12 @@ func (w *worker) adopt(ctx context.Context, s runtime.State, alive bool) {
 		c.Phase, c.StartedAt = lifecycle.Running, s.CreatedAt
 		w.exited(ctx, runtime.Exit{ID: s.ID, Status: unknownExit, At: time.Now()})
 	}
+}
+
+// wasReported says whether the Pod's status has shown this very container; that of one that is still being made shows none.
+func (w *worker) wasReported(s runtime.State) bool {
+	c := reported(w.pod, s.Name)
+	return c != nil && c.ContainerID == "containerd://"+s.ID
 }
 
 // unknownExit is reported for a container whose end nobody saw: 255, as containerd does.
