@@ -101,7 +101,10 @@ func (w *worker) adopt(ctx context.Context, s runtime.State, alive bool) {
 	case !s.Running && !w.wasReported(s):
 		// A container of which nobody was told, without a process: its creation was interrupted. It is made again.
 		c.Phase = lifecycle.Absent
-		go w.remove(ctx, s.ID)
+		if !alive {
+			// In other namespaces the attempt has another ID; with these, making it again begins with the removal of what is there.
+			go w.remove(ctx, s.ID)
+		}
 	default:
 		// The machine went down, or the shim was killed, or the namespaces are gone: nobody knows how it ended.
 		c.Phase, c.StartedAt = lifecycle.Running, s.CreatedAt
