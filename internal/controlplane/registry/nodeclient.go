@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -196,7 +197,13 @@ func (c logResponse) Check(resp *http.Response) error {
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("log of container %s in pod %s: %w", c.container, c.pod, err))
 	}
-	return apierrors.NewGenericServerResponse(resp.StatusCode, "GET", corev1.Resource("pods/log"), c.pod, string(text), 0, true)
+	switch resp.StatusCode {
+	case http.StatusBadRequest:
+		return apierrors.NewBadRequest(string(text))
+	case http.StatusInternalServerError:
+		return apierrors.NewInternalError(errors.New(string(text)))
+	}
+	return apierrors.NewGenericServerResponse(resp.StatusCode, "GET", corev1.Resource("pods/log"), c.pod, string(text), 0, false)
 }
 
 // streamREST connects a client with a container's process or port through the node.
