@@ -29,13 +29,14 @@ func BenchmarkOneMoreService(b *testing.B) {
 				last = add(i)
 			}
 			connects(b, client, last)
-			b.ReportMetric(time.Since(start).Seconds()*1e3, "ms-for-all")
+			all := time.Since(start)
 			w.settle(b)
 			w.settle(b)
 			b.ResetTimer()
 			for i := range b.N {
 				connects(b, client, add(n+i))
 			}
+			b.ReportMetric(all.Seconds()*1e3, "ms-for-the-first-ones")
 		})
 	}
 }
