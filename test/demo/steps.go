@@ -213,7 +213,7 @@ func (d *demo) cutOff(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("%s silent for more than %s, its %d Pods run on the other worker", d.lost, gracePeriod, moved), nil
+	return fmt.Sprintf("%s silent for more than %s, %d of its Pods run on the other worker", d.lost, gracePeriod, moved), nil
 }
 
 func (d *demo) rejoin(ctx context.Context) (string, error) {
