@@ -21,6 +21,11 @@ func runLogger(ctx context.Context, args []string) error {
 		return errors.New("logger: is started by node itself")
 	}
 	logging.Setup(os.Stderr, slog.LevelInfo)
+	locked, err := logs.Lock(args[0])
+	if err != nil {
+		return err
+	}
+	defer locked.Close()
 	c, err := logs.NewCollector(args[0])
 	if err != nil {
 		return err

@@ -101,6 +101,19 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Containerd == "" {
+		if err := runtime.Installed(); err != nil {
+			return err
+		}
+	}
+	id, err := identity.Join(ctx, identity.Options{
+		Server: cfg.Server, Token: cfg.Token, Dir: filepath.Join(cfg.DataDir, "pki"), Node: cfg.Name,
+		IPs: []net.IP{net.ParseIP(cfg.IP)}, Names: []string{cfg.Name}, Patience: cfg.JoinTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	// Only now: a node that may not join leaves no process behind.
 	collector := logs.NewClient(filepath.Join(cfg.DataDir, "streams"), cfg.Release, cfg.Self, "logger")
 	must(func() error { return collector.Ensure(ctx) })
 	pool := namespaces.NewPool(netnsReady)
@@ -118,13 +131,6 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	starting := "containerd at " + address + " does not answer yet"
 	d.runtimeDown.Store(&starting)
 
-	id, err := identity.Join(ctx, identity.Options{
-		Server: cfg.Server, Token: cfg.Token, Dir: filepath.Join(cfg.DataDir, "pki"), Node: cfg.Name,
-		IPs: []net.IP{net.ParseIP(cfg.IP)}, Names: []string{cfg.Name}, Patience: cfg.JoinTimeout,
-	})
-	if err != nil {
-		return errors.Join(context.Cause(ctx), err)
-	}
 	if d.client, err = kubernetes.NewForConfig(id.Config()); err != nil {
 		return fmt.Errorf("client of the API server: %w", err)
 	}

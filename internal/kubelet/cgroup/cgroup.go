@@ -20,6 +20,7 @@ type Tree struct {
 	root    string // below each hierarchy's mount point, such as /gitopsd
 	unified string // mount point of the v2 hierarchy, if that is the one in use
 	legacy  map[string]string
+	mounts  []string // of all hierarchies: runc makes groups in each, also those that have no controller
 }
 
 // Open finds the hierarchies and makes root in them. root is absolute and as runc sees it: relative to the mount points.
@@ -41,7 +42,9 @@ func Open(root string) (*Tree, error) {
 		switch tail[0] {
 		case "cgroup2":
 			unified = fields[4]
+			t.mounts = append(t.mounts, unified)
 		case "cgroup":
+			t.mounts = append(t.mounts, fields[4])
 			for o := range strings.SplitSeq(tail[2], ",") {
 				if slices.Contains(controllers, o) {
 					t.legacy[o] = fields[4]
@@ -198,16 +201,11 @@ func (t *Tree) dir(controller, path string) (string, bool) {
 	return m + path, ok
 }
 
-// dirs gives path in every hierarchy, each once: controllers may be mounted together.
+// dirs gives path in every hierarchy.
 func (t *Tree) dirs(path string) []string {
-	if t.Unified() {
-		return []string{t.unified + path}
-	}
-	var out []string
-	for _, m := range t.legacy {
-		if d := m + path; !slices.Contains(out, d) {
-			out = append(out, d)
-		}
+	out := make([]string, 0, len(t.mounts))
+	for _, m := range t.mounts {
+		out = append(out, m+path)
 	}
 	return out
 }

@@ -109,6 +109,7 @@ func (a *Archives) one(ctx context.Context, file string) error {
 		return err
 	}
 	slog.Info("image archive imported", "archive", file, "images", names, "took", time.Since(began).Round(time.Millisecond))
+	a.store.arrived()
 	a.seen[file] = stamp{info.Size(), info.ModTime(), names}
 	b, err := json.Marshal(a.seen)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -21,14 +22,25 @@ type Registry struct {
 	Mirror *url.URL // tried first for every image, over the scheme it names; nil for none
 }
 
-// Pull tries each credential in turn, and anonymously if there is none.
+// Pull tries the mirror, then the registry itself with each credential in turn, or anonymously if there is none.
 func (r Registry) Pull(ctx context.Context, ref string, creds []Credential) (images.Image, error) {
+	if r.Mirror != nil {
+		img, err := r.pull(ctx, ref, r.mirrorHost)
+		if err == nil {
+			return img, nil
+		}
+		slog.Debug("the mirror does not have an image", "mirror", r.Mirror.String(), "image", ref, "err", err)
+	}
 	if len(creds) == 0 {
 		creds = []Credential{{}}
 	}
 	var all error
 	for _, c := range creds {
-		img, err := r.pull(ctx, ref, c)
+		auth := docker.NewDockerAuthorizer(docker.WithAuthClient(httpClient), docker.WithAuthCreds(func(string) (string, string, error) {
+			return c.User, c.Password, nil
+		}))
+		// Registries on this machine may speak plain HTTP.
+		img, err := r.pull(ctx, ref, docker.ConfigureDefaultRegistries(docker.WithAuthorizer(auth), docker.WithClient(httpClient), docker.WithPlainHTTP(docker.MatchLocalhost)))
 		if err == nil {
 			return img, nil
 		}
@@ -37,33 +49,22 @@ func (r Registry) Pull(ctx context.Context, ref string, creds []Credential) (ima
 	return images.Image{}, all
 }
 
-func (r Registry) pull(ctx context.Context, ref string, c Credential) (images.Image, error) {
+func (r Registry) pull(ctx context.Context, ref string, hosts docker.RegistryHosts) (images.Image, error) {
 	img, err := r.Client.Pull(ctx, ref,
 		client.WithPullUnpack, client.WithPullSnapshotter(Snapshotter), client.WithPullLabel(pulledLabel, "true"),
-		client.WithResolver(docker.NewResolver(docker.ResolverOptions{Hosts: r.hosts(c)})))
+		client.WithResolver(docker.NewResolver(docker.ResolverOptions{Hosts: hosts})))
 	if err != nil {
 		return images.Image{}, err
 	}
 	return img.Metadata(), nil
 }
 
-// hosts says where to ask for images of a registry: the mirror, then the registry itself. Registries on this machine may speak plain HTTP.
-func (r Registry) hosts(c Credential) docker.RegistryHosts {
-	auth := docker.NewDockerAuthorizer(docker.WithAuthClient(httpClient), docker.WithAuthCreds(func(string) (string, string, error) {
-		return c.User, c.Password, nil
-	}))
-	own := docker.ConfigureDefaultRegistries(docker.WithAuthorizer(auth), docker.WithClient(httpClient), docker.WithPlainHTTP(docker.MatchLocalhost))
-	if r.Mirror == nil {
-		return own
-	}
-	mirror := docker.RegistryHost{
+// mirrorHost is asked for the images of every registry. The registry's own credentials are not for it.
+func (r Registry) mirrorHost(string) ([]docker.RegistryHost, error) {
+	return []docker.RegistryHost{{
 		Client: httpClient, Host: r.Mirror.Host, Scheme: r.Mirror.Scheme, Path: strings.TrimSuffix(r.Mirror.Path, "/") + "/v2",
 		Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve,
-	}
-	return func(host string) ([]docker.RegistryHost, error) {
-		hosts, err := own(host)
-		return append([]docker.RegistryHost{mirror}, hosts...), err
-	}
+	}}, nil
 }
 
 // httpClient bounds each phase of talking to a registry but not the transfer itself: layers may be large.

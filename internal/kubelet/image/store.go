@@ -44,6 +44,7 @@ type Store struct {
 	byRef    map[string]*Image
 	flight   singleflight.Group
 	imported chan struct{} // closed when the archives found at start are in
+	arrived  func()
 }
 
 // Puller fetches an image into the content store and unpacks it.
@@ -53,8 +54,11 @@ type Puller interface {
 
 // New makes a Store; dir is only named in messages.
 func New(c *client.Client, p Puller, dir string) *Store {
-	return &Store{client: c, pull: p, dir: dir, byRef: map[string]*Image{}, imported: make(chan struct{})}
+	return &Store{client: c, pull: p, dir: dir, byRef: map[string]*Image{}, imported: make(chan struct{}), arrived: func() {}}
 }
+
+// OnArrival has f called whenever an archive brought images; whoever waits for one need not wait longer.
+func (s *Store) OnArrival(f func()) { s.arrived = f }
 
 // Result says how Ensure got an image.
 type Result struct {

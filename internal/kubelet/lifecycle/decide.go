@@ -175,7 +175,7 @@ func (p *plan) advance(c *v1.Container, o *Container, init bool) {
 	case Running:
 		p.keepRunning(c, o)
 	case Absent:
-		p.create(c, o, 0)
+		p.create(c, o, o.Attempt) // 0, but for an init container that runs again in a new sandbox
 	case Exited:
 		if !restarts(&p.Pod.Spec, c, o.End, init) {
 			return

@@ -17,7 +17,7 @@ import (
 // TestDecide plays the scripts in testdata. "pod" gives a Pod's spec as YAML and starts a new one; "then" lists what happened, one fact per
 // line, and prints what is decided after all of it:
 //
-//	prepared, networked, torn-down, runtime-down, runtime-up
+//	prepared, networked, torn-down, rebooted, runtime-down, runtime-up
 //	setup-busy, setup-failed REASON TEXT       of the steps around the Pod
 //	image C, pulling C                         its image is there, is being fetched
 //	failed C REASON TEXT                       it could not be brought further
@@ -94,6 +94,20 @@ func (s *script) fact(d *datadriven.TestData, f []string) {
 		in.SetupFailure = failure(in.SetupFailure, f[1], rest, in.Now)
 	case "torn-down":
 		in.TornDown, in.Prepared, in.Networked = true, false, false
+	case "rebooted": // as a worker finds it: no sandbox, app containers ended unseen, init containers to run again
+		in.Prepared, in.Networked = false, false
+		for _, m := range all(&in.Pod.Spec) {
+			c := in.Containers[m.Name]
+			switch {
+			case c == nil:
+			case m.init && c.Phase == Exited:
+				*c = Container{Phase: Absent, Attempt: c.Attempt + 1, Last: c.End}
+			case c.Phase == Running:
+				*c = Container{Phase: Exited, ID: c.ID, Attempt: c.Attempt, Last: c.Last, End: &End{
+					ID: c.ID, Attempt: c.Attempt, Reason: "Unknown", ExitCode: 255, StartedAt: c.StartedAt, FinishedAt: in.Now, Crashes: Crashes(c.Last, c.StartedAt, in.Now),
+				}}
+			}
+		}
 	case "runtime-down", "runtime-up":
 		in.RuntimeUp = f[0] == "runtime-up"
 	case "pulling":

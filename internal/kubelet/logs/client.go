@@ -67,7 +67,7 @@ func (c *Client) Ensure(ctx context.Context) error {
 	return c.connect(ctx)
 }
 
-// Attach copies what a container writes from now on, until it ends or ctx does. A nil writer discards its stream.
+// Attach copies what a container writes from the moment that it calls attached, until it ends or ctx does. A nil writer discards its stream.
 func (c *Client) Attach(ctx context.Context, id string, stdout, stderr io.Writer, attached func()) error {
 	conn, err := dial(ctx, c.dir)
 	if err != nil {
@@ -79,9 +79,7 @@ func (c *Client) Attach(ctx context.Context, id string, stdout, stderr io.Writer
 	if err := ask(conn, in, "attach "+id); err != nil {
 		return err
 	}
-	if attached != nil {
-		attached()
-	}
+	attached()
 	for {
 		var head [5]byte
 		if _, err := io.ReadFull(in, head[:]); err != nil {
@@ -152,15 +150,44 @@ func (c *Client) connect(ctx context.Context) error {
 		c.conn.Close()
 		c.conn = nil
 	}
-	if conn, err := dial(ctx, c.dir); err == nil {
-		in := bufio.NewReader(conn)
-		if err := ask(conn, in, "hello "+c.version); err == nil {
-			c.conn, c.in = conn, in
+	for end := time.Now().Add(startTimeout); ; {
+		err := c.hello(ctx)
+		if err == nil {
 			return nil
 		}
-		io.Copy(io.Discard, in) // an older one ends; wait until it has, or it would read what the new one is to
-		conn.Close()
+		if !lockHeld(c.dir) {
+			return c.start(ctx)
+		}
+		// One is on its way up, started by a daemon that was killed meanwhile, or on its way down.
+		if time.Now().After(end) {
+			return fmt.Errorf("the log collector of %s runs but does not answer (%w); kill it (`fuser %s` shows it), another one takes over", c.dir, err, filepath.Join(c.dir, lockName))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
+}
+
+// hello connects to a running collector. One of another version ends because of it; this waits until its connection has ended too.
+func (c *Client) hello(ctx context.Context) error {
+	conn, err := dial(ctx, c.dir)
+	if err != nil {
+		return err
+	}
+	in := bufio.NewReader(conn)
+	if err := ask(conn, in, "hello "+c.version); err != nil {
+		conn.SetReadDeadline(time.Now().Add(startTimeout))
+		io.Copy(io.Discard, in)
+		conn.Close()
+		return err
+	}
+	c.conn, c.in = conn, in
+	return nil
+}
+
+func (c *Client) start(ctx context.Context) error {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return fmt.Errorf("starting the log collector: %w", err)
 	}
@@ -188,12 +215,10 @@ func (c *Client) connect(ctx context.Context) error {
 	if b, _ := io.ReadAll(ready); string(b) != "up\n" {
 		return fmt.Errorf("starting the log collector: it did not come up; see %s", out.Name())
 	}
-	conn, err := dial(ctx, c.dir)
-	if err != nil {
+	if err := c.hello(ctx); err != nil {
 		return fmt.Errorf("starting the log collector: %w", err)
 	}
-	c.conn, c.in = conn, bufio.NewReader(conn)
-	return ask(c.conn, c.in, "hello "+c.version)
+	return nil
 }
 
 // dial connects to the socket in dir by way of an open directory, whatever the length of its path.

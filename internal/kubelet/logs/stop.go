@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
+	"path/filepath"
 	"time"
 )
 
@@ -12,16 +12,16 @@ import (
 func Stop(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	conn, err := dial(ctx, dir)
-	if err != nil {
-		return nil // there is none
+	for lockHeld(dir) {
+		if conn, err := dial(ctx, dir); err == nil {
+			ask(conn, bufio.NewReader(conn), "hello (none)") // it says that it ends
+			conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the log collector of %s did not end; kill it (`fuser %s` shows it)", dir, filepath.Join(dir, lockName))
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
-	defer conn.Close()
-	in := bufio.NewReader(conn)
-	if err := ask(conn, in, "hello (none)"); err == nil {
-		return fmt.Errorf("the log collector of %s did not end", dir)
-	}
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	io.Copy(io.Discard, in) // until its end of the connection closes
 	return nil
 }

@@ -119,6 +119,17 @@ func (s *Set) Exit(x runtime.Exit) {
 	s.each(func(w *worker) { w.exit(s.ctx, x) })
 }
 
+// ImagesArrived tells that images were loaded: containers that wait to try again for one do so now.
+func (s *Set) ImagesArrived() {
+	s.each(func(w *worker) {
+		for _, c := range w.containers {
+			if !c.ImageReady && c.Busy == lifecycle.None {
+				c.Failure = nil
+			}
+		}
+	})
+}
+
 // RuntimeDown tells that containerd does not answer.
 func (s *Set) RuntimeDown() {
 	s.mu.Lock()

@@ -163,19 +163,20 @@ func (r *Runtime) Signal(ctx context.Context, id string, sig unix.Signal, all bo
 // DeleteTask removes a container's task, killing what still runs in it. Once it returns, everything the container wrote is in its pipes.
 // It leaves the record: see Delete.
 func (r *Runtime) DeleteTask(ctx context.Context, id string) error {
-	_, err := r.Client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
-	err = errgrpc.ToNative(err)
-	if errdefs.IsFailedPrecondition(err) { // it still runs
-		if err := r.Signal(ctx, id, unix.SIGKILL, true); err != nil {
-			return err
-		}
-		if _, err := r.Client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id}); err != nil && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
-			return fmt.Errorf("waiting for container %s to end: %w", id, errgrpc.ToNative(err))
-		}
-		_, err = r.Client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
-		err = errgrpc.ToNative(err)
+	svc := r.Client.TaskService()
+	_, err := svc.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) {
+		return nil
 	}
-	if err != nil && !errdefs.IsNotFound(err) {
+	// Most likely it still runs; daemons of different versions say so in different ways.
+	if err := r.Signal(ctx, id, unix.SIGKILL, true); err != nil {
+		return err
+	}
+	if _, err := svc.Wait(ctx, &tasks.WaitRequest{ContainerID: id}); err != nil && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		return fmt.Errorf("waiting for container %s to end: %w", id, errgrpc.ToNative(err))
+	}
+	_, err = svc.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("deleting the task of container %s: %w", id, err)
 	}
 	return nil

@@ -71,14 +71,24 @@ disabled_plugins = [
 // ErrNoContainerd says that there is no containerd to start.
 var ErrNoContainerd = errors.New("containerd is not installed")
 
+// Installed says what is missing of the programs that a daemon of the node's own needs.
+func Installed() error {
+	for _, program := range []string{"containerd", "runc"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%w: no program %s in PATH (%s); install it (Debian: apt-get install containerd runc) or name a running containerd with --containerd-address", ErrNoContainerd, program, os.Getenv("PATH"))
+		}
+	}
+	return nil
+}
+
 // Run keeps the daemon running until ctx ends, and leaves it running then. up is called each time it has been started or found.
 func (d *Daemon) Run(ctx context.Context, up func()) error {
+	if err := Installed(); err != nil {
+		return err
+	}
 	binary, err := exec.LookPath("containerd")
 	if err != nil {
-		return fmt.Errorf("%w: no containerd in PATH (%s); install it (Debian: apt-get install containerd runc) or name a running one with --containerd-address", ErrNoContainerd, os.Getenv("PATH"))
-	}
-	if _, err := exec.LookPath("runc"); err != nil {
-		return fmt.Errorf("%w: no runc in PATH (%s), which containerd runs containers with; install it (Debian: apt-get install runc)", ErrNoContainerd, os.Getenv("PATH"))
+		return err
 	}
 	delay := time.Duration(0)
 	for ctx.Err() == nil {
@@ -171,8 +181,10 @@ func (d *Daemon) start(binary string) (pid, fd int, err error) {
 	return cmd.Process.Pid, fd, nil
 }
 
-// Stop ends the daemon and waits until it has; it is for taking a node off a machine, not for ending the node daemon.
+// Stop ends the daemon and waits until it has, then the shims that are left of containers which it no longer knew; it is for taking a node
+// off a machine, not for ending the node daemon.
 func (d *Daemon) Stop(ctx context.Context) error {
+	defer d.killShims()
 	pid, fd := d.running()
 	if fd < 0 {
 		return nil
@@ -194,6 +206,20 @@ func (d *Daemon) Stop(ctx context.Context) error {
 		return os.RemoveAll(filepath.Dir(d.sock))
 	}
 	return nil
+}
+
+// killShims kills the shims that were started for this daemon; the socket in their arguments says whose they are.
+func (d *Daemon) killShims() {
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		args, err := os.ReadFile(p)
+		if err != nil || !strings.Contains(string(args), "\x00-address\x00"+d.sock+"\x00") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p))); err == nil {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
 }
 
 // waitDead waits until the process of a pidfd has ended, and says false if ctx ended before.

@@ -89,6 +89,9 @@ func (r *Runtime) Exec(ctx context.Context, id string, e Exec) (status uint32, e
 		return 0, fmt.Errorf("container %s: running %q: %w", id, e.Command, errgrpc.ToNative(err))
 	}
 	pipes.start(e, func() { // the client closed its end: pass that on, or a command that reads to the end never ends
+		if e.TTY {
+			return // that would hang up, and end a command whose user only has nothing more to type
+		}
 		svc.CloseIO(background, &tasks.CloseIORequest{ContainerID: id, ExecID: execID, Stdin: true})
 	})
 	for {

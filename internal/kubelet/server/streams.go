@@ -79,10 +79,21 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, id string, cmd []st
 		x.Stderr = errOut
 	}
 	status, err := e.runtime.Exec(ctx, id, x)
+	finish(out, errOut)
 	if err == nil && status != 0 {
 		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", status), Code: int(status)}
 	}
 	return err
+}
+
+// finish closes the output streams, so that the other end sees all that was written before it sees the connection end: one that ends with
+// data still under way may lose it, since the SPDY library reads its streams and their end in no order.
+func finish(streams ...io.WriteCloser) {
+	for _, s := range streams {
+		if s != nil {
+			s.Close()
+		}
+	}
 }
 
 // sizes passes terminal sizes on in this project's own type.
@@ -146,6 +157,7 @@ var _ remotecommand.Attacher = attacher{}
 func (a attacher) AttachContainer(ctx context.Context, _, _, id string, in io.Reader, out, errOut io.WriteCloser, _ bool, resize <-chan remotecommand.TerminalSize) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	attached := func() {}
 	if in != nil {
 		streams, err := a.s.Logs.Streams(id)
 		if err != nil {
@@ -157,15 +169,18 @@ func (a attacher) AttachContainer(ctx context.Context, _, _, id string, in io.Re
 			return fmt.Errorf("opening the container's standard input: %w", err)
 		}
 		defer f.Close()
-		go func() {
-			_, err := io.Copy(f, in)
-			if a.spec.StdinOnce && err == nil {
-				a.s.Runtime.CloseStdin(context.WithoutCancel(ctx), id)
-			}
-			if out == nil && errOut == nil {
-				cancel()
-			}
-		}()
+		attached = func() { // and not before: what the container answers must not be missed
+			go func() {
+				_, err := io.Copy(f, in)
+				f.Close()
+				if a.spec.StdinOnce && !a.spec.TTY && err == nil { // the end of a terminal would be a hang-up
+					a.s.Runtime.CloseStdin(context.WithoutCancel(ctx), id)
+				}
+				if out == nil && errOut == nil {
+					cancel()
+				}
+			}()
+		}
 	}
 	go func() {
 		for size := range sizes(ctx, resize) {
@@ -179,7 +194,9 @@ func (a attacher) AttachContainer(ctx context.Context, _, _, id string, in io.Re
 	if errOut != nil {
 		stderr = errOut
 	}
-	return a.s.Logs.Attach(ctx, id, stdout, stderr, nil)
+	err := a.s.Logs.Attach(ctx, id, stdout, stderr, attached)
+	finish(out, errOut)
+	return err
 }
 
 // portForward connects the client with ports of a Pod.

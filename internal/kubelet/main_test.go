@@ -1,0 +1,43 @@
+package kubelet_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/gitopsd/gitopsd/test/netns"
+)
+
+// These tests run a whole control plane and a node daemon, with a containerd of its own and real containers, in a network and a mount namespace of
+// the test's own. The daemon is a process of its own, so that it can be killed.
+
+const insideVariable = "GITOPSD_TEST_NAMESPACE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(insideVariable) == "" {
+		for _, program := range []string{"containerd", "runc", "iptables-restore", "busybox"} {
+			if _, err := exec.LookPath(program); err != nil {
+				fmt.Fprintf(os.Stderr, "SKIPPED: all tests of this package: %v; install containerd, runc, iptables and busybox-static\n", err)
+				os.Exit(0)
+			}
+		}
+		// Short, because the path of a Unix socket may have 107 bytes.
+		dir, err := os.MkdirTemp("/tmp", "kt")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		cmd := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace", "-o", filepath.Join(dir, "node"), "github.com/gitopsd/gitopsd/cmd/node")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building the node daemon: %v\n%s", err, out)
+			os.Exit(1)
+		}
+		os.Setenv(dirVariable, dir)
+	}
+	netns.Main(m, func() { os.RemoveAll(os.Getenv(dirVariable)) })
+}
+
+const dirVariable = "GITOPSD_TEST_DIR"
