@@ -17,6 +17,9 @@ import (
 // defaultDataDir is where a control plane keeps its state unless told otherwise.
 const defaultDataDir = "/var/lib/gitopsd"
 
+// leaseRenewal is how often a node says that it lives.
+const leaseRenewal = 10 * time.Second
+
 type serveFlags struct {
 	serve.Options
 	clusterCIDR, serviceCIDR string
@@ -52,6 +55,9 @@ func (f *serveFlags) complete() error {
 	}
 	if f.ClusterCIDR.Overlaps(f.ServiceCIDR) {
 		return fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap", f.ClusterCIDR, f.ServiceCIDR)
+	}
+	if f.NodeMonitorGracePeriod <= leaseRenewal {
+		return fmt.Errorf("--node-monitor-grace-period: %s is too short: nodes renew their Leases every %s, and would count as lost between two renewals", f.NodeMonitorGracePeriod, leaseRenewal)
 	}
 	if f.Port < 0 || f.Port > 65535 {
 		return fmt.Errorf("--https-port: %d is not a port", f.Port)

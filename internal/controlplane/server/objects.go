@@ -55,10 +55,11 @@ func (o objects) Services(ctx context.Context) ([]corev1.Service, error) {
 	return obj.(*corev1.ServiceList).Items, nil
 }
 
-// PodOnNode implements auth.NodeGraph.
+// PodOnNode implements auth.NodeGraph. For a Pod that is gone, or cannot be read, it says yes: the request then fails with that answer, and a node
+// that reports on a deleted Pod learns that there is nobody to tell.
 func (o objects) PodOnNode(ctx context.Context, node, namespace, name string) bool {
 	p, err := o.Pod(ctx, namespace, name)
-	return err == nil && p.Spec.NodeName == node
+	return err != nil || p.Spec.NodeName == node
 }
 
 // Uses implements auth.NodeGraph. It reads the watch cache: a node learns of its Pods from that same cache, never earlier.

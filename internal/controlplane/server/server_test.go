@@ -279,7 +279,10 @@ func TestANodeTouchesItsOwnNodeLeaseAndPodsOnly(t *testing.T) {
 	pod("other", "n2", "s2")
 	n1 := client(t, c.User(t, "system:node:n1", "system:nodes"))
 	ctx := t.Context()
-	get := func(f func(context.Context) error) error { return f(ctx) }
+	_, err := n1.CoreV1().Pods("shop").Patch(ctx, "deleted", types.StrategicMergePatchType, []byte(`{"status":{"phase":"Failed"}}`), metav1.PatchOptions{}, "status")
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("reporting on a Pod that is gone gave %v, want NotFound: a node would go on trying", err)
+	}
 	for name, test := range map[string]struct {
 		try     func(context.Context) error
 		allowed bool
@@ -316,6 +319,10 @@ func TestANodeTouchesItsOwnNodeLeaseAndPodsOnly(t *testing.T) {
 			_, err := n1.CoreV1().Pods("shop").Patch(ctx, "other", types.StrategicMergePatchType, []byte(`{"status":{"phase":"Running"}}`), metav1.PatchOptions{}, "status")
 			return err
 		}, false},
+		"list nothing of what it must not": {func(ctx context.Context) error {
+			_, err := n1.CoreV1().Secrets("shop").List(ctx, metav1.ListOptions{})
+			return err
+		}, false},
 		"change its Pod's spec": {func(ctx context.Context) error {
 			_, err := n1.CoreV1().Pods("shop").Patch(ctx, "mine", types.StrategicMergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{})
 			return err
@@ -330,7 +337,7 @@ func TestANodeTouchesItsOwnNodeLeaseAndPodsOnly(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := get(test.try)
+			err := test.try(ctx)
 			if test.allowed && err != nil || !test.allowed && !apierrors.IsForbidden(err) {
 				t.Errorf("got %v, want allowed=%v", err, test.allowed)
 			}

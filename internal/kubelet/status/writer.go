@@ -173,8 +173,10 @@ func (w *Writer) patch(ctx context.Context, ref Ref, st *v1.PodStatus) (version 
 	return version, nil
 }
 
-// gone says whether the API has no such Pod any more; there is nobody to tell then.
-func gone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
+// gone says whether the API has no such Pod any more; there is nobody to tell then. It is forbidden to report on a Pod of that name which runs elsewhere.
+func gone(err error) bool {
+	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsForbidden(err)
+}
 
 // Flush waits until the API has the newest status of a Pod.
 func (w *Writer) Flush(ctx context.Context, uid types.UID) error {
