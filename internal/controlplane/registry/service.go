@@ -272,7 +272,7 @@ func (w *serviceWrite) fill(ctx context.Context, svc *corev1.Service) field.Erro
 	}
 	if needsClusterIP(svc) {
 		if err := w.fillIP(ctx, svc); err != nil {
-			errs = append(errs, field.Invalid(spec.Child("clusterIPs"), svc.Spec.ClusterIPs, "failed to allocate IP "+svc.Spec.ClusterIP+": "+err.Error()))
+			errs = append(errs, field.Invalid(spec.Child("clusterIPs"), []string{svc.Spec.ClusterIP}, "failed to allocate IP "+svc.Spec.ClusterIP+": "+err.Error()))
 		}
 	}
 	if needsNodePorts(svc) {

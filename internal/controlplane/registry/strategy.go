@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"time"
 
@@ -80,9 +81,7 @@ func (s strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obje
 			o.SetGeneration(oldO.GetGeneration() + 1)
 		}
 	}
-	if changed {
-		noteChangedBy(ctx, o)
-	}
+	noteChangedBy(ctx, o, oldO, changed)
 }
 
 func (s strategy[T]) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
@@ -210,9 +209,9 @@ type changedBy struct {
 	Time time.Time `json:"time"`
 }
 
-// noteChangedBy records, in the same write, who changes the spec of an object that came from Git. Field managers tell which
-// program wrote a field; only here is it known on whose behalf.
-func noteChangedBy(ctx context.Context, obj metav1.Object) {
+// noteChangedBy records, in the same write, who changes an object that came from Git. Field managers tell which program wrote a field; only
+// here is it known on whose behalf. gitopsd's own components write metadata of their own all the time: only what they do to the spec ends a note.
+func noteChangedBy(ctx context.Context, obj, old metav1.Object, spec bool) {
 	if obj.GetLabels()[v1alpha1.LabelApplication] == "" {
 		return
 	}
@@ -220,11 +219,13 @@ func noteChangedBy(ctx context.Context, obj metav1.Object) {
 	if !ok {
 		return
 	}
-	annotations := make(map[string]string, len(obj.GetAnnotations())+1)
-	for k, v := range obj.GetAnnotations() {
-		annotations[k] = v
+	own := user.GetName() == SystemUser
+	if !spec && (own || sameMetadata(obj, old)) {
+		return
 	}
-	if user.GetName() == SystemUser {
+	annotations := make(map[string]string, len(obj.GetAnnotations())+1)
+	maps.Copy(annotations, obj.GetAnnotations())
+	if own {
 		delete(annotations, v1alpha1.AnnotationChangedBy)
 	} else {
 		text, err := json.Marshal(changedBy{User: user.GetName(), Time: time.Now().UTC().Truncate(time.Second)})
@@ -234,4 +235,9 @@ func noteChangedBy(ctx context.Context, obj metav1.Object) {
 		annotations[v1alpha1.AnnotationChangedBy] = string(text)
 	}
 	obj.SetAnnotations(annotations)
+}
+
+// sameMetadata tells whether labels and annotations, which Git may set, are the same.
+func sameMetadata(obj, old metav1.Object) bool {
+	return maps.Equal(obj.GetLabels(), old.GetLabels()) && maps.Equal(obj.GetAnnotations(), old.GetAnnotations())
 }

@@ -107,6 +107,15 @@ func TestWhoChangesAnObjectThatCameFromGitIsNotedOnIt(t *testing.T) {
 	if err := json.Unmarshal([]byte(d.Annotations[v1alpha1.AnnotationChangedBy]), &by); err != nil || by.User != "alice" {
 		t.Errorf("the annotation %s is %q, want the user alice", v1alpha1.AnnotationChangedBy, d.Annotations[v1alpha1.AnnotationChangedBy])
 	}
+	bob := client(t, c.User(t, "bob", "system:masters"))
+	d = must[*appsv1.Deployment](t)(bob.AppsV1().Deployments("shop").Patch(t.Context(), "web", types.MergePatchType, []byte(`{"metadata":{"labels":{"team":"b"}}}`), metav1.PatchOptions{}))
+	if err := json.Unmarshal([]byte(d.Annotations[v1alpha1.AnnotationChangedBy]), &by); err != nil || by.User != "bob" {
+		t.Errorf("after a change of a label the annotation is %q, want the user bob", d.Annotations[v1alpha1.AnnotationChangedBy])
+	}
+	d = must[*appsv1.Deployment](t)(k.AppsV1().Deployments("shop").Patch(t.Context(), "web", types.MergePatchType, []byte(`{"metadata":{"annotations":{"deployment.kubernetes.io/revision":"2"}}}`), metav1.PatchOptions{}))
+	if d.Annotations[v1alpha1.AnnotationChangedBy] == "" {
+		t.Error("a controller's own annotation took the note away")
+	}
 }
 
 func TestAWatchSeesEveryChangeInOrderAndBookmarks(t *testing.T) {
