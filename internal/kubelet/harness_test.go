@@ -197,6 +197,9 @@ func (h *host) clean() {
 		h.node.Process.Kill()
 		h.node.Wait()
 	}
+	if log, _ := os.ReadFile(filepath.Join(h.dir, "node.log")); bytes.Contains(log, []byte("DATA RACE")) || bytes.Contains(log, []byte("panic: ")) {
+		h.t.Errorf("the daemon raced or panicked")
+	}
 	if h.t.Failed() {
 		log, _ := os.ReadFile(filepath.Join(h.dir, "node.log"))
 		h.t.Logf("what the node logged:\n%s", log[max(0, len(log)-20000):])

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	goruntime "runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
+	"github.com/gitopsd/gitopsd/internal/kubelet/resident"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/server"
 	"github.com/gitopsd/gitopsd/internal/kubelet/stats"
@@ -73,6 +75,9 @@ type daemon struct {
 	changed     chan struct{} // something that the Node's conditions depend on did
 	facts       env.Facts
 }
+
+// settled is when starting is over, and with it the need for most of the program's text that starting touched.
+const settled = 20 * time.Second
 
 // netnsReady is how many network namespaces are kept ready for the next Pods.
 const netnsReady = 8
@@ -150,7 +155,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	d.node = &pod.Node{
 		Client: d.client, Recorder: events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name}),
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Cgroups: tree, Host: hostFacts,
-		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir,
+		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
 		Services: d.services(ctx),
 		Seccomp:  seccompProfiles(filepath.Join(cfg.DataDir, "seccomp")),
@@ -212,6 +217,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
 		return srv.Serve(ctx, listener, id)
 	})
+	release := time.AfterFunc(settled, resident.ReleaseProgram)
+	defer release.Stop()
 	if err := d.follow(ctx, must, podInformer); err != nil && ctx.Err() == nil {
 		return err
 	}

@@ -29,8 +29,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		cmd := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace", "-o", filepath.Join(dir, "node"), "github.com/gitopsd/gitopsd/cmd/node")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		args := append([]string{"build", "-trimpath", "-tags", "grpcnotrace", "-o", filepath.Join(dir, "node")}, buildFlags...)
+		cmd := exec.Command("go", append(args, "github.com/gitopsd/gitopsd/cmd/node")...)
+		if len(buildFlags) == 0 {
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is built for users
+		}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "building the node daemon: %v\n%s", err, out)
 			os.Exit(1)
@@ -39,5 +42,8 @@ func TestMain(m *testing.M) {
 	}
 	netns.Main(m, func() { os.RemoveAll(os.Getenv(dirVariable)) })
 }
+
+// buildFlags make the daemon as these tests themselves were made: under the race detector, it is looked for in the daemon too.
+var buildFlags []string
 
 const dirVariable = "GITOPSD_TEST_DIR"

@@ -50,6 +50,12 @@ func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, reaso
 	if err != nil {
 		return m, createError, err
 	}
+	select {
+	case w.node.Creating <- struct{}{}:
+		defer func() { <-w.node.Creating }()
+	case <-ctx.Done():
+		return m, createError, ctx.Err()
+	}
 	o.Stdin, o.Stdout, o.Stderr, o.TTY = streams.Stdin(), streams.Stdout(), streams.Stderr(), in.container.TTY
 	if err := w.node.Runtime.Create(ctx, o); err != nil {
 		if runtime.IsDown(err) || ctx.Err() != nil {

@@ -37,6 +37,10 @@ type Node struct {
 	Dir    string // of the Pods' directories
 	LogDir string // of the Pods' logs
 
+	// Creating bounds how many containers are created at once: each is a good 40 ms of processor time in the shim and runc, and a hundred of
+	// them at the same time make every one of them late, and none sooner.
+	Creating chan struct{}
+
 	// Facts are what the node itself tells Pods; the Pods' own addresses are added.
 	Facts func() env.Facts
 	// Services gives the Services whose addresses a Pod is told by environment variables.

@@ -22,7 +22,9 @@ func (w *worker) report(ctx context.Context, st v1.PodStatus) {
 	next := *w.pod
 	next.Status = st
 	w.pod = &next
-	w.save()
+	if urgent {
+		w.save() // the rest is worked out again from what is found
+	}
 	if w.gone {
 		return
 	}
