@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,7 +113,10 @@ func inNamespace(ns string) string {
 
 // explainAPI says what to do about the API's most common refusals.
 func explainAPI(err error) error {
+	var network net.Error
 	switch {
+	case errors.As(err, &network):
+		return fmt.Errorf("the control plane does not answer; is gitopsd serve running, and is this its kubeconfig? (%w)", err)
 	case apierrors.IsUnauthorized(err):
 		return errors.New("the control plane does not accept this kubeconfig's credentials; use the admin.kubeconfig of its data directory")
 	case apierrors.IsNotFound(err):

@@ -103,9 +103,8 @@ func (p *pass) gone(r *revision) []v1alpha1.ObjectRef {
 
 // reverted notes in status, history and Events what was set back, and who had changed it.
 func (p *pass) reverted(r *revision, w written, now time.Time) {
-	if p.trigger == "" {
-		p.trigger = triggerDrift
-	}
+	// Whatever began the pass, such as a webhook for the commit that is applied already: what was written was written because of drift.
+	p.trigger = triggerDrift
 	s := &p.app.Status
 	written := false
 	for _, step := range w.plan {

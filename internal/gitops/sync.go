@@ -7,12 +7,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
@@ -70,63 +68,6 @@ func (p *pass) sync(ctx context.Context) error {
 // sibling returns an Application of the same namespace.
 func (p *pass) sibling(name string) *v1alpha1.Application {
 	return p.application(keyIn(p.key.Namespace, name))
-}
-
-// recall loads, after a start, the commit that was applied last: it is what drift is measured against until another one is applied.
-func (p *pass) recall(ctx context.Context) error {
-	s := &p.app.Status
-	if p.m.applied != nil || s.AppliedRevision == "" || s.AppliedSource == nil {
-		return nil
-	}
-	from := shape{s.AppliedSource.RepoURL, s.AppliedSource.Path, s.AppliedSource.TargetNamespace}
-	r, err := p.load(ctx, p.commitFromHistory(s.AppliedRevision), from)
-	if err != nil {
-		// The store is lost and the host away, or the kinds are not served any more. What is at the ref now decides.
-		p.log.Warn("cannot load the commit that was applied last", "application", p.key.String(), "commit", s.AppliedRevision, "err", err)
-		return ctx.Err()
-	}
-	if err := p.watch(ctx, r, true); err != nil {
-		return err
-	}
-	p.m.adopt(r, nil, p.app.Spec.IgnoreDifferences, p.normalize)
-	p.m.measuredFor = p.app.Generation
-	return nil
-}
-
-// load reads, parses and resolves a commit's objects.
-func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision, error) {
-	req, err := p.request(ctx, time.Time{})
-	if err != nil {
-		return nil, err
-	}
-	if source.Redact(req.URL) != from.url {
-		req.URL = from.url
-	}
-	files, err := p.git.Files(ctx, req, c.Hash, from.path)
-	if err != nil {
-		return nil, err
-	}
-	namespace := from.namespace
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
-	}
-	objects, err := source.Parse(files, source.From{Repo: from.url, Commit: c.Hash, DefaultNamespace: namespace})
-	if err != nil {
-		return nil, err
-	}
-	cluster, err := p.as()
-	if err != nil {
-		return nil, err
-	}
-	resolved, err := cluster.Resolve(ctx, objects, apply.Target{Application: mark(p.key), Namespace: namespace})
-	if err != nil {
-		return nil, err
-	}
-	r := &revision{commit: c, shape: from, objects: resolved, byKey: make(map[diff.Key]*apply.Object, len(resolved))}
-	for _, o := range resolved {
-		r.byKey[o.Key] = o
-	}
-	return r, nil
 }
 
 // mayEmpty refuses a commit without objects when there are some to lose: a wrong path or a generator that failed looks just like it.
@@ -309,21 +250,6 @@ func conflicts(rev *revision, plan diff.Plan) error {
 	return errs
 }
 
-// leftover is the part of the inventory that a plan over todo has to decide about: those objects themselves, and what the revision no longer has.
-func (p *pass) leftover(rev *revision, todo []*apply.Object) []v1alpha1.ObjectRef {
-	planned := make(map[diff.Key]bool, len(todo))
-	for _, o := range todo {
-		planned[o.Key] = true
-	}
-	var out []v1alpha1.ObjectRef
-	for _, r := range p.app.Status.Inventory {
-		if _, wanted := rev.byKey[diff.KeyOf(r)]; !wanted || planned[diff.KeyOf(r)] {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
 // steps turns a plan into requests, and into what the inventory must hold before the first of them.
 func (p *pass) steps(rev *revision, plan diff.Plan, live map[diff.Key]*unstructured.Unstructured) (changes []apply.Change, removals []apply.Removal, inventory []v1alpha1.ObjectRef) {
 	for _, s := range plan {
@@ -351,57 +277,6 @@ func (p *pass) steps(rev *revision, plan diff.Plan, live map[diff.Key]*unstructu
 	return changes, removals, inventory
 }
 
-// extendInventory writes down every object that is about to be written, before it is: if the process dies in between, the next one knows what
-// there may be to prune.
-func (p *pass) extendInventory(ctx context.Context, refs []v1alpha1.ObjectRef) error {
-	before := p.app.Status.DeepCopy()
-	s := &p.app.Status
-	at := make(map[diff.Key]int, len(s.Inventory))
-	for i, r := range s.Inventory {
-		at[diff.KeyOf(r)] = i
-	}
-	for _, r := range refs {
-		if i, ok := at[diff.KeyOf(r)]; ok {
-			s.Inventory[i] = r
-		} else {
-			s.Inventory = append(s.Inventory, r)
-		}
-	}
-	slices.SortFunc(s.Inventory, compareRefs)
-	if slices.Equal(before.Inventory, s.Inventory) {
-		return nil
-	}
-	return p.writeStatus(ctx, before)
-}
-
-// shrinkInventory takes out what was pruned, released or found gone.
-func (p *pass) shrinkInventory(rev *revision, plan diff.Plan, done []v1alpha1.ObjectRef) {
-	gone := map[diff.Key]bool{}
-	for _, r := range done {
-		gone[diff.KeyOf(r)] = true
-	}
-	for _, s := range plan {
-		if s.Action == diff.Forget {
-			gone[diff.KeyOf(s.Ref)] = true
-		}
-	}
-	p.app.Status.Inventory = slices.DeleteFunc(p.app.Status.Inventory, func(r v1alpha1.ObjectRef) bool {
-		_, wanted := rev.byKey[diff.KeyOf(r)]
-		return gone[diff.KeyOf(r)] && !wanted
-	})
-}
-
-func compareRefs(a, b v1alpha1.ObjectRef) int {
-	for _, c := range []int{
-		strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Group, b.Group), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name),
-	} {
-		if c != 0 {
-			return c
-		}
-	}
-	return 0
-}
-
 // history adds an entry about a commit.
 func (p *pass) history(c source.Commit, result string, err error, n counts) {
 	if c.Subject == "" && c.Hash == p.m.head.Hash {
@@ -417,37 +292,7 @@ func (p *pass) history(c source.Commit, result string, err error, n counts) {
 	addHistory(&p.app.Status, e)
 }
 
-// watch has the kinds of a revision's objects watched; wait waits until each has been seen once.
-func (p *pass) watch(ctx context.Context, r *revision, wait bool) error {
-	kinds := map[schema.GroupVersionResource]schema.GroupKind{}
-	for _, o := range r.objects {
-		kinds[o.Resource] = schema.GroupKind{Group: o.Ref.Group, Kind: o.Ref.Kind}
-	}
-	synced := p.tracker.follow(p.key, kinds)
-	if !wait {
-		return nil
-	}
-	for _, c := range synced {
-		select {
-		case <-c:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
 // keysOf returns a revision's keys, sorted.
 func keysOf(r *revision) []diff.Key {
 	return slices.SortedFunc(maps.Keys(r.byKey), func(a, b diff.Key) int { return strings.Compare(a.String(), b.String()) })
-}
-
-// commitFromHistory finds what is known of a commit that was applied before.
-func (p *pass) commitFromHistory(hash string) source.Commit {
-	for _, h := range p.app.Status.History {
-		if h.Revision == hash {
-			return source.Commit{Hash: hash, Subject: h.Message, Author: h.Author}
-		}
-	}
-	return source.Commit{Hash: hash}
 }
