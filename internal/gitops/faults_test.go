@@ -326,3 +326,32 @@ func TestATouchedFileThatChangesNoObjectWritesNone(t *testing.T) {
 		t.Errorf("the Deployment was written")
 	}
 }
+
+// The Engine is stopped at moments all over a sync that creates, changes and prunes. Whatever it had done by then, the next one finishes.
+func TestASyncThatIsCutOffAnywhereIsFinishedAfterARestart(t *testing.T) {
+	b := start(t, nil)
+	b.applied(b.push(shop("web:0")))
+	config := func(i int) map[string]string {
+		files := shop(fmt.Sprintf("web:%d", i))
+		files["deploy/cm.yaml"] = fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm%d, namespace: shop}\n", i)
+		return files
+	}
+	for i := 1; i <= 12; i++ {
+		commit := b.push(config(i))
+		cut := time.NewTimer(time.Duration(i) * 4 * time.Millisecond)
+		<-cut.C
+		b.halt()
+		b.run()
+		app := b.applied(commit)
+		if n := len(app.Status.Inventory); n != 4 {
+			t.Fatalf("round %d: inventory %v, want 4 objects", i, app.Status.Inventory)
+		}
+		list, err := b.kube.CoreV1().ConfigMaps("shop").List(t.Context(), metav1.ListOptions{LabelSelector: v1alpha1.LabelApplication})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) != 1 || list.Items[0].Name != fmt.Sprintf("cm%d", i) {
+			t.Fatalf("round %d: %d ConfigMaps of the Application, the first %s", i, len(list.Items), list.Items[0].Name)
+		}
+	}
+}
