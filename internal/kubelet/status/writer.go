@@ -124,8 +124,8 @@ func (w *Writer) run(ctx context.Context, e *entry) {
 	delay := 50 * time.Millisecond
 	for {
 		w.mu.Lock()
-		st := e.want
-		if w.pods[e.ref.UID] != e || e.sent != nil && equality.Semantic.DeepEqual(e.sent, st) || ctx.Err() != nil {
+		ref, st := e.ref, e.want
+		if w.pods[ref.UID] != e || e.sent != nil && equality.Semantic.DeepEqual(e.sent, st) || ctx.Err() != nil {
 			e.sending = false
 			for _, c := range e.idle {
 				close(c)
@@ -135,7 +135,7 @@ func (w *Writer) run(ctx context.Context, e *entry) {
 			return
 		}
 		w.mu.Unlock()
-		version, err := w.patch(ctx, e.ref, st)
+		version, err := w.patch(ctx, ref, st)
 		switch {
 		case err == nil, gone(err):
 			w.mu.Lock()
@@ -144,7 +144,7 @@ func (w *Writer) run(ctx context.Context, e *entry) {
 			delay = 50 * time.Millisecond
 			continue
 		case ctx.Err() == nil:
-			slog.Warn("reporting a Pod's status failed; it is tried again", "pod", e.ref.Namespace+"/"+e.ref.Name, "in", delay, "err", err)
+			slog.Warn("reporting a Pod's status failed; it is tried again", "pod", ref.Namespace+"/"+ref.Name, "in", delay, "err", err)
 		}
 		select {
 		case <-ctx.Done():
