@@ -48,7 +48,7 @@ func identity(p *v1.Pod) []string {
 const counter = `{containers: [{name: c, command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done']}]}`
 
 // checkCounter checks that a log holds every number from 1 on, once.
-func checkCounter(t *testing.T, log string) int {
+func checkCounter(t testing.TB, log string) int {
 	t.Helper()
 	n := 0
 	for line := range strings.Lines(log) {
@@ -128,7 +128,7 @@ func (h *host) watchUnready(names ...string) func() string {
 	return func() string { w.Stop(); return <-found }
 }
 
-func kill(t *testing.T, pid int) {
+func kill(t testing.TB, pid int) {
 	t.Helper()
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ const (
 
 // host is a control plane and a node on it.
 type host struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	client *kubernetes.Clientset
 	config *rest.Config
@@ -60,7 +60,7 @@ type host struct {
 var number int
 
 // start runs a control plane and a node until the test ends. What the node logged is shown if the test failed.
-func start(t *testing.T, flags ...string) *host {
+func start(t testing.TB, flags ...string) *host {
 	t.Helper()
 	h := prepare(t)
 	h.flags = append(h.flags, flags...)
@@ -81,7 +81,7 @@ func start(t *testing.T, flags ...string) *host {
 }
 
 // prepare runs a control plane only.
-func prepare(t *testing.T) *host {
+func prepare(t testing.TB) *host {
 	t.Helper()
 	number++
 	h := &host{t: t, dir: filepath.Join(os.Getenv(dirVariable), fmt.Sprint(number))}
@@ -243,7 +243,7 @@ func (h *host) left() string {
 // run runs a part of a test; what fails in it is its failure.
 func (h *host) run(what string, f func(t *testing.T)) {
 	whole := h.t
-	whole.Run(what, func(t *testing.T) {
+	whole.(*testing.T).Run(what, func(t *testing.T) {
 		h.t = t
 		f(t)
 	})
@@ -389,7 +389,7 @@ func (h *host) event(podName, reason string) v1.Event {
 }
 
 // link gives this test's namespace an address, as a host has.
-func link(t *testing.T) {
+func link(t testing.TB) {
 	t.Helper()
 	if _, err := netlink.LinkByName("host0"); err == nil {
 		return
@@ -419,7 +419,7 @@ func link(t *testing.T) {
 }
 
 // busyboxImage is made of the machine's own static busybox.
-func busyboxImage(t *testing.T) registryv1.Image {
+func busyboxImage(t testing.TB) registryv1.Image {
 	t.Helper()
 	path, err := exec.LookPath("busybox")
 	if err != nil {
@@ -475,7 +475,7 @@ func busyboxImage(t *testing.T) registryv1.Image {
 	return img
 }
 
-func writeImage(t *testing.T, file string) {
+func writeImage(t testing.TB, file string) {
 	t.Helper()
 	tag, err := name.NewTag(testImage)
 	if err != nil {

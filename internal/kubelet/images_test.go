@@ -26,14 +26,14 @@ import (
 
 // testRegistry is a registry in this process, on loopback.
 type testRegistry struct {
-	t              *testing.T
+	t              testing.TB
 	addr           string
 	user, password string
 	manifests      atomic.Int32
 }
 
 // serveRegistry serves one that wants a user and a password, if given.
-func serveRegistry(t *testing.T, user, password string) *testRegistry {
+func serveRegistry(t testing.TB, user, password string) *testRegistry {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
