@@ -57,7 +57,7 @@ func Clean(ctx context.Context, cfg Config) error {
 	if address == "" {
 		address = own.Address()
 	}
-	note(removeAllContainers(ctx, address, podDirs))
+	note(removeAllContainers(ctx, address, dir, podDirs))
 	if cfg.Containerd == "" {
 		note(own.Stop(ctx))
 	}
@@ -96,11 +96,11 @@ func Clean(ctx context.Context, cfg Config) error {
 	return all
 }
 
-func removeAllContainers(ctx context.Context, address string, podDirs []string) error {
+func removeAllContainers(ctx context.Context, address, dir string, podDirs []string) error {
 	if len(podDirs) == 0 {
 		return nil
 	}
-	r, err := runtime.Connect(address)
+	r, err := runtime.Connect(address, filepath.Join(dir, "exec"))
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		address = own.Address()
 		must(func() error { return own.Run(ctx, func() {}) })
 	}
-	if d.runtime, err = runtime.Connect(address); err != nil {
+	if d.runtime, err = runtime.Connect(address, filepath.Join(cfg.DataDir, "exec")); err != nil {
 		return err
 	}
 	starting := "containerd at " + address + " does not answer yet"

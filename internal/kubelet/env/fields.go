@@ -105,7 +105,7 @@ func Resource(pod *v1.Pod, f Facts, self *v1.Container, sel *v1.ResourceFieldSel
 	case "requests":
 		q = c.Resources.Requests[res]
 	default:
-		return "", fmt.Errorf("resourceFieldRef %q: must start with limits. or requests.", sel.Resource)
+		return "", fmt.Errorf("resourceFieldRef %q: must start with \"limits.\" or \"requests.\"", sel.Resource)
 	}
 	div := sel.Divisor
 	if div.IsZero() {

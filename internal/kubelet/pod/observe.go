@@ -22,7 +22,7 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 	if err != nil {
 		w.log.Error("what is known of the Pod's past is lost; it goes on from what runs", "err", err)
 	}
-	w.record, w.tornDown = r, r.TornDown
+	w.record, w.tornDown = r, w.tornDown || r.TornDown
 	w.node.Status.Known(w.pod.UID, w.pod.Status.DeepCopy())
 
 	id, _ := os.ReadFile(filepath.Join(w.dir, sandboxFile))

@@ -54,7 +54,6 @@ type container struct {
 	spec      *v1.Container
 	exit      *runtime.Exit      // came while something else was being done for the container
 	stopProbe context.CancelFunc // ends its probes and hooks
-	pulling   string             // its image, once the registry has been asked
 }
 
 func newWorker(n *Node, pod *v1.Pod, done func()) *worker {

@@ -57,8 +57,8 @@ func (r *Runtime) Exec(ctx context.Context, id string, e Exec) (status uint32, e
 		return 0, fmt.Errorf("container %s: %w", id, err)
 	}
 	execID := "exec-" + rand.Text()
-	dir, err := os.MkdirTemp("", "gitopsd-exec-")
-	if err != nil {
+	dir := filepath.Join(r.pipes, execID)
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)

@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -21,13 +23,18 @@ const Namespace = "gitopsd"
 // Runtime talks to one containerd.
 type Runtime struct {
 	Client *client.Client
+	pipes  string // where the pipes of executed commands are
 
 	mu      sync.Mutex
 	version string
 }
 
-// Connect prepares to talk to the containerd at address; it need not be there yet.
-func Connect(address string) (*Runtime, error) {
+// Connect prepares to talk to the containerd at address; it need not be there yet. pipes is a directory for the pipes of executed commands;
+// what a killed process left there is removed.
+func Connect(address, pipes string) (*Runtime, error) {
+	if err := errors.Join(os.RemoveAll(pipes), os.MkdirAll(pipes, 0o700)); err != nil {
+		return nil, fmt.Errorf("the directory for pipes: %w", err)
+	}
 	conn, err := grpc.NewClient("unix://"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -48,7 +55,7 @@ func Connect(address string) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("containerd at %s: %w", address, err)
 	}
-	return &Runtime{Client: c}, nil
+	return &Runtime{Client: c, pipes: pipes}, nil
 }
 
 func inNamespace(ctx context.Context) context.Context {
