@@ -35,7 +35,7 @@ func (o *objects) Secret(name string) (*v1.Secret, error) {
 // TestOf plays the scripts in testdata: "configmap", "secret" and "service" make objects from YAML, "pod" computes the environment and the
 // command of the first container of a Pod.
 func TestOf(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		src := &objects{map[string]*v1.ConfigMap{}, map[string]*v1.Secret{}}
 		var services []*v1.Service
 		facts := Facts{PodIPs: []string{"10.42.0.7", "fd00::7"}, HostIPs: []string{"192.0.2.1"}, Allocatable: v1.ResourceList{

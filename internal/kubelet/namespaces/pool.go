@@ -10,6 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The first thread of the process is kept for the main goroutine. Were it used to make namespaces, /proc/self and /proc/net, which show what the
+// first thread has, would show the wrong ones ever after, because the runtime cannot end that thread as it ends others.
+func init() { runtime.LockOSThread() }
+
 // Set is a network, an IPC and a UTS namespace, held open.
 type Set struct{ net, ipc, uts *os.File }
 

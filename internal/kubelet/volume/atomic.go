@@ -152,8 +152,8 @@ func exists(path string) bool {
 
 // checkPath refuses what would lead out of the volume or collide with this package's own names. The API validates it too; a node does not rely on that.
 func checkPath(name string) error {
-	if !filepath.IsLocal(name) || name != filepath.Clean(name) || strings.HasPrefix(name, "..") || len(name) > 4096 {
-		return fmt.Errorf("%q cannot be a path in a volume: it must be relative, without \"..\", and not start with \"..\"", name)
+	if !filepath.IsLocal(name) || name != filepath.Clean(name) || strings.HasPrefix(name, "..") || name == "." || len(name) > 4096 {
+		return fmt.Errorf("%q cannot be a path in a volume: it must name a file below it, without \"..\", and not start with \"..\"", name)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func jwt(issued time.Time, seconds int64) string {
 
 // TestContent plays the scripts in testdata: "configmap" and "secret" make objects, "volume" prints the files of a volume of a Pod.
 func TestContent(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		src := &source{maps: map[string]*v1.ConfigMap{}, secrets: map[string]*v1.Secret{}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			load := func(to any) {
