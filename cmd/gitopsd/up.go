@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -44,18 +43,18 @@ Containers keep running when it stops; the next start takes them over.`,
 			}
 			base := f.DataDir
 			f.DataDir = filepath.Join(base, "control-plane")
-			ctx, cancel := context.WithCancelCause(cmd.Context())
-			defer cancel(nil)
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
 			stopped := make(chan struct{})
 			started := false
 			err = serve.Run(ctx, f.Options, func() {
 				started = true
 				go func() {
 					defer close(stopped)
-					cancel(superviseNode(ctx, binary, append(nodeFlags(&f, base, nodeName), nodeArgs...), filepath.Join(f.DataDir, "node-token")))
+					superviseNode(ctx, binary, append(nodeFlags(&f, base, nodeName), nodeArgs...))
 				}()
 			})
-			cancel(nil)
+			cancel()
 			if started {
 				<-stopped
 			}
@@ -96,7 +95,10 @@ func nodeFlags(f *serveFlags, base, name string) []string {
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	args := []string{"--server=https://" + net.JoinHostPort(host, strconv.Itoa(f.Port)), "--data-dir=" + filepath.Join(base, "node")}
+	args := []string{
+		"--server=https://" + net.JoinHostPort(host, strconv.Itoa(f.Port)), "--data-dir=" + filepath.Join(base, "node"),
+		"--token-file=" + filepath.Join(f.DataDir, "node-token"), "--cluster-cidr=" + f.ClusterCIDR.String(),
+	}
 	if name != "" {
 		args = append(args, "--name="+name)
 	}
@@ -110,24 +112,20 @@ const (
 )
 
 // superviseNode keeps the node daemon running until ctx ends.
-func superviseNode(ctx context.Context, binary string, args []string, tokenFile string) error {
+func superviseNode(ctx context.Context, binary string, args []string) {
 	// The kernel ends the child when the thread that made it goes (prctl(2), PR_SET_PDEATHSIG): this goroutine must keep it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	token, err := waitForFile(ctx, tokenFile)
-	if err != nil {
-		return err
-	}
 	for wait := minRestart; ; wait = min(2*wait, maxRestart) {
 		begin := time.Now()
-		cmd := exec.CommandContext(ctx, binary, append(args, "--token="+token)...)
+		cmd := exec.CommandContext(ctx, binary, args...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 		cmd.WaitDelay = 10 * time.Second
 		err := cmd.Run()
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if time.Since(begin) > workedAfter {
 			wait = minRestart
@@ -136,27 +134,7 @@ func superviseNode(ctx context.Context, binary string, args []string, tokenFile 
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// waitForFile reads a file that another part of this process is about to write.
-func waitForFile(ctx context.Context, file string) (string, error) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		text, err := os.ReadFile(file)
-		if err == nil {
-			return strings.TrimSpace(string(text)), nil
-		}
-		if !errors.Is(err, os.ErrNotExist) {
-			return "", err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return "", nil
+			return
 		}
 	}
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/component-base/version"
@@ -13,7 +15,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/logging"
 )
 
-const runUsage = `Usage: node --server https://CONTROL-PLANE:6443 [--token TOKEN] [flags]
+const runUsage = `Usage: node --server https://CONTROL-PLANE:6443 [--token TOKEN | --token-file FILE] [flags]
        node clean [flags]
        node version
 
@@ -30,6 +32,7 @@ func run(ctx context.Context, args []string) error {
 	f := pflag.NewFlagSet("node", pflag.ContinueOnError)
 	f.StringVar(&cfg.Server, "server", "", "URL of the API server, https://host:port")
 	f.StringVar(&cfg.Token, "token", "", "join token; needed for the first start only")
+	tokenFile := f.String("token-file", "", "file that holds the join token, which other users of this host then cannot see among its processes")
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "where the node keeps its state")
 	f.StringVar(&cfg.Name, "name", cfg.Name, "name of the node in the cluster")
 	f.StringVar(&cfg.IP, "node-ip", "", "address that other nodes reach this one at (default: the one that leads to the API server)")
@@ -47,6 +50,16 @@ func run(ctx context.Context, args []string) error {
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {
 		return err
+	}
+	if *tokenFile != "" {
+		if cfg.Token != "" {
+			return errors.New("--token and --token-file: give one of them")
+		}
+		text, err := os.ReadFile(*tokenFile)
+		if err != nil {
+			return fmt.Errorf("--token-file: %w; `gitopsd token create` prints a token to put there", err)
+		}
+		cfg.Token = strings.TrimSpace(string(text))
 	}
 	level := slog.LevelInfo
 	if *verbose {

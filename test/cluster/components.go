@@ -63,11 +63,7 @@ func (c *Cluster) command(component string) (ns string, args []string, err error
 		if err != nil {
 			return "", nil, err
 		}
-		token, err := os.ReadFile(filepath.Join(data, "node-token"))
-		if err != nil {
-			return "", nil, err
-		}
-		args := []string{bin("node"), "--server", c.Server(), "--token", strings.TrimSpace(string(token)), "--name", name, "--node-ip", h.IP,
+		args := []string{bin("node"), "--server", c.Server(), "--token-file", filepath.Join(data, "node-token"), "--name", name, "--node-ip", h.IP,
 			"--data-dir", filepath.Join(c.rec.short(), name), "--pod-log-dir", filepath.Join(c.rec.short(), name, "pods"), "--cgroup-root", c.rec.cgroup(name)}
 		if o.MirrorPort != 0 {
 			args = append(args, "--mirror", fmt.Sprintf("http://%s:%d", outerIP, o.MirrorPort))

@@ -13,6 +13,7 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
+	storeerr "k8s.io/apiserver/pkg/storage/errors"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/columns"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
@@ -129,7 +130,7 @@ func (r *namespaceREST) Delete(ctx context.Context, name string, validate rest.V
 		return ns, nil
 	}), len(options.DryRun) > 0, nil)
 	if err != nil {
-		return nil, false, storageError(err, r.DefaultQualifiedResource, name)
+		return nil, false, storeerr.InterpretUpdateError(err, r.DefaultQualifiedResource, name)
 	}
 	marked := out.(*corev1.Namespace)
 	if len(marked.Spec.Finalizers) > 0 || len(marked.Finalizers) > 0 {

@@ -165,7 +165,7 @@ func (r *bindingREST) Create(ctx context.Context, name string, obj runtime.Objec
 		return p, nil
 	}), dryrun.IsDryRun(options.DryRun), nil)
 	if err != nil {
-		if apierrors.IsNotFound(storageError(err, r.store.DefaultQualifiedResource, name)) {
+		if storage.IsNotFound(err) {
 			return nil, apierrors.NewNotFound(r.store.DefaultQualifiedResource, name)
 		}
 		return nil, apierrors.NewConflict(corev1.Resource("pods/binding"), name, err)

@@ -1,11 +1,14 @@
 package serve
 
 import (
+	"context"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 )
@@ -81,5 +84,14 @@ func TestAPortInUseIsRefusedWithTheRemedyAndNothingElseIsTouched(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "etcd")); !os.IsNotExist(err) {
 		t.Error("a refused start made an etcd directory")
+	}
+}
+
+func TestAControlPlaneWhoseControllersCannotStartEndsAndSaysWhy(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := Run(ctx, Options{DataDir: t.TempDir(), BindAddress: "127.0.0.1", ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16")}, nil)
+	if err == nil || !strings.Contains(err.Error(), "start the controllers") {
+		t.Errorf("without a cluster CIDR: %v, want that the controllers cannot start", err)
 	}
 }

@@ -54,7 +54,7 @@ type Options struct {
 // nodeCIDRBits is the size of a node's block of Pod addresses: a /24.
 const nodeCIDRBits = 24
 
-// Run runs the control plane until ctx ends. Started is called when the API answers.
+// Run runs the control plane until ctx ends. Started, unless nil, is called when the API answers and nodes can join: the token is in its file.
 func Run(ctx context.Context, o Options, started func()) error {
 	begin := time.Now()
 	unlock, err := lock(o.DataDir)
@@ -75,6 +75,10 @@ func Run(ctx context.Context, o Options, started func()) error {
 	if err != nil {
 		return err
 	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	if err := writeKubeconfig(filepath.Join(o.DataDir, "admin.kubeconfig"), keys, fmt.Sprintf("https://%s", netip.AddrPortFrom(advertise, uint16(port)))); err != nil {
+		return err
+	}
 	webhooks := &lateHandler{}
 	api, err := server.New(ctx, server.Config{
 		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
@@ -83,11 +87,6 @@ func Run(ctx context.Context, o Options, started func()) error {
 	if err != nil {
 		return err
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	if err := writeKubeconfig(filepath.Join(o.DataDir, "admin.kubeconfig"), keys, fmt.Sprintf("https://%s", netip.AddrPortFrom(advertise, uint16(port)))); err != nil {
-		return err
-	}
-
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var components sync.WaitGroup
@@ -95,28 +94,25 @@ func Run(ctx context.Context, o Options, started func()) error {
 		select {
 		case <-api.Ready():
 			slog.Info("the API is ready", "address", listener.Addr().String(), "after", time.Since(begin).Round(time.Millisecond))
-			if started != nil {
-				started()
-			}
 		case <-ctx.Done():
 		}
 	})
 	components.Go(func() {
-		if err := runComponents(ctx, api, webhooks, keys, o, netip.AddrPortFrom(advertise, uint16(port))); err != nil && ctx.Err() == nil {
+		if err := runComponents(ctx, api, webhooks, keys, o, netip.AddrPortFrom(advertise, uint16(port)), started); err != nil && ctx.Err() == nil {
 			cancel(err)
 		}
 	})
 	err = api.Run(ctx)
 	cancel(nil)
 	components.Wait()
-	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
-		err = cause
+	if err == nil {
+		err = failure(ctx)
 	}
 	return err
 }
 
 // runComponents runs everything that is a client of the API, and returns when ctx has ended and all have stopped, or when one cannot start.
-func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandler, keys *pki.PKI, o Options, endpoint netip.AddrPort) error {
+func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandler, keys *pki.PKI, o Options, endpoint netip.AddrPort, started func()) error {
 	config := rest.CopyConfig(api.ClientConfig())
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.UserAgent = "gitopsd-controllers"
@@ -162,10 +158,13 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	select {
 	case <-api.Ready():
 	case <-ctx.Done():
-		return nil
+		return failure(ctx)
 	}
 	if err := ensureNodeToken(ctx, client, keys, filepath.Join(o.DataDir, "node-token")); err != nil {
 		return err
+	}
+	if started != nil {
+		started()
 	}
 	if o.Repo != "" {
 		if err := gitops.EnsureRoot(ctx, api.ClientConfig(), o.root()); err != nil {
@@ -173,6 +172,11 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 		}
 	}
 	<-ctx.Done()
+	return failure(ctx)
+}
+
+// failure is why ctx ended, if not because somebody asked for it.
+func failure(ctx context.Context) error {
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
