@@ -87,6 +87,10 @@ func (k *kernel) tell() {
 	}
 }
 
+// othersLag is how long another node's kernel may take at the least to have the same rules. Its own lag bounds nobody else's: on busy hosts one
+// node was seen to be tens of milliseconds behind another, and in that time to send clients to a program that had closed its port.
+const othersLag = 250 * time.Millisecond
+
 // look says whether an address gets new connections, by when other nodes should know what this one does, and returns a channel that is
 // closed at the next write.
 func (k *kernel) look(a netip.Addr) (used bool, settled time.Time, changed <-chan struct{}) {
@@ -95,11 +99,11 @@ func (k *kernel) look(a netip.Addr) (used bool, settled time.Time, changed <-cha
 	if k.changed == nil {
 		k.changed = make(chan struct{})
 	}
-	return k.uses[a] > 0, k.writtenAt.Add(k.lag), k.changed
+	return k.uses[a] > 0, k.writtenAt.Add(max(k.lag, othersLag)), k.changed
 }
 
 // Drained returns when no new connection is sent to a Pod's address any more: when no EndpointSlice calls it ready, this node's kernel has
-// the rules that say so, and the other nodes, which were told at the same time, have had as long again to get there. It returns ctx's error
+// the rules that say so, and the other nodes, which were told at the same time, have had time to get there: as long again, and at least othersLag. It returns ctx's error
 // when ctx ends before.
 //
 // A Pod that is told to stop only after that may close its port at once, and no client notices. For an address that no Service leads to it

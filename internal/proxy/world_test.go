@@ -157,10 +157,11 @@ func (w *world) apply(t testing.TB, manifest string) {
 func (w *world) settle(t testing.TB) {
 	t.Helper()
 	n := 1 + markers.Add(1)%250
-	marker, name := netip.MustParseAddr(fmt.Sprintf("10.42.255.%d", n)), fmt.Sprint("marker-", n)
+	// IPv6 rules are written after those for IPv4.
+	marker, name := netip.MustParseAddr(fmt.Sprintf("fd42:0:0:ff::%x", n)), fmt.Sprint("marker-", n)
 	// Both informers deliver in order, so once their stores hold what the API holds, the next write does.
 	eventually(t, "the informers to catch up", func() error { return w.caughtUp(t) })
-	w.create(t, name, fmt.Sprintf("10.43.255.%d", n), marker)
+	w.create(t, name, fmt.Sprintf("fd43::ff:%x", n), marker)
 	defer func() {
 		if err := w.client.CoreV1().Services("shop").Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
@@ -346,9 +347,13 @@ func endpoint(ip netip.Addr, node string) string {
 }
 
 func (w *world) create(b testing.TB, name, ip string, server netip.Addr) {
+	family := discoveryv1.AddressTypeIPv4
+	if server.Is6() {
+		family = discoveryv1.AddressTypeIPv6
+	}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name}},
-		AddressType: discoveryv1.AddressTypeIPv4,
+		AddressType: family,
 		Ports:       []discoveryv1.EndpointPort{{Port: ptr.To(int32(8080)), Protocol: ptr.To(corev1.ProtocolTCP)}},
 		Endpoints: []discoveryv1.Endpoint{
 			{Addresses: []string{server.String()}, NodeName: ptr.To("w2")},
