@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 go tool deepcopy-gen --output-file zz_generated.deepcopy.go --go-header-file hack/boilerplate.go.txt ./api/v1alpha1
 groups=(
-  k8s.io/api/{core,apps,discovery,coordination,certificates,authentication,authorization,autoscaling,policy,events}/v1
+  k8s.io/api/{admissionregistration,apps,authentication,authorization,autoscaling,batch,certificates,coordination,core,discovery,events,flowcontrol,networking,node,policy,rbac,resource,scheduling,storage,storagemigration}/v1
+  k8s.io/api/autoscaling/v2
   k8s.io/apimachinery/pkg/{api/resource,apis/meta/v1,runtime,util/intstr,version}
   github.com/gitopsd/gitopsd/api/v1alpha1
 )
