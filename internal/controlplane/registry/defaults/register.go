@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -24,6 +25,8 @@ func Register(s *runtime.Scheme) error {
 		register(SetDeployment, func(l *appsv1.DeploymentList) []appsv1.Deployment { return l.Items }),
 		register(SetReplicaSet, func(l *appsv1.ReplicaSetList) []appsv1.ReplicaSet { return l.Items }),
 		register(SetEndpointSlice, func(l *discoveryv1.EndpointSliceList) []discoveryv1.EndpointSlice { return l.Items }),
+		register(SetRoleBinding, func(l *rbacv1.RoleBindingList) []rbacv1.RoleBinding { return l.Items }),
+		register(SetClusterRoleBinding, func(l *rbacv1.ClusterRoleBindingList) []rbacv1.ClusterRoleBinding { return l.Items }),
 		register(SetApplication, func(l *v1alpha1.ApplicationList) []v1alpha1.Application { return l.Items }),
 		registerOne(SetTokenRequest),
 	} {
