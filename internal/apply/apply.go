@@ -56,7 +56,11 @@ func (c *Cluster) applyClass(ctx context.Context, group []Change, done map[diff.
 	g.SetLimit(parallel)
 	for _, ch := range group {
 		g.Go(func() error {
-			live, err := c.patch(gctx, ch.Object, ch.desired(), false)
+			var live *unstructured.Unstructured
+			err := c.makeWay(gctx, ch)
+			if err == nil {
+				live, err = c.patch(gctx, ch.Object, ch.desired(), false)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -77,6 +81,16 @@ func (c *Cluster) applyClass(ctx context.Context, group []Change, done map[diff.
 	}
 	if len(errs) > 0 {
 		return errs
+	}
+	return nil
+}
+
+// makeWay removes the Services whose numbers a Service takes over.
+func (c *Cluster) makeWay(ctx context.Context, ch Change) error {
+	for _, r := range ch.successorOf {
+		if _, err := c.remove(ctx, r); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -28,9 +28,9 @@ func (c *Cluster) Preflight(ctx context.Context, changes []Change, standIn strin
 			continue
 		}
 		g.Go(func() error {
-			_, err := c.patch(gctx, ch.Object, ch.desired(), true)
+			_, err := c.patch(gctx, ch.Object, ch.trial(), true)
 			if isMissingNamespace(err) && createsNamespace(changes, ch.Object.Ref.Namespace) {
-				err = c.tryElsewhere(gctx, ch.Object, standIn)
+				err = c.tryElsewhere(gctx, ch, standIn)
 			}
 			if err == nil || comesWithCommit(ch.Object, err, changes) {
 				return nil
@@ -70,10 +70,10 @@ func comesWithCommit(o *Object, err error, changes []Change) bool {
 	})
 }
 
-func (c *Cluster) tryElsewhere(ctx context.Context, o *Object, namespace string) error {
-	u := o.Desired.DeepCopy()
+func (c *Cluster) tryElsewhere(ctx context.Context, ch Change, namespace string) error {
+	u := ch.trial().DeepCopy()
 	u.SetNamespace(namespace)
-	_, err := c.of(o.Resource, namespace).Create(ctx, u, metav1.CreateOptions{
+	_, err := c.of(ch.Object.Resource, namespace).Create(ctx, u, metav1.CreateOptions{
 		DryRun: []string{metav1.DryRunAll}, FieldManager: v1alpha1.FieldManager, FieldValidation: metav1.FieldValidationStrict,
 	})
 	if apierrors.IsAlreadyExists(err) {
@@ -89,6 +89,10 @@ type Change struct {
 	Without *unstructured.Unstructured
 	// LiveVersion is the resourceVersion of the live object, empty when there is none.
 	LiveVersion string
+
+	// successorOf are the Services that have to go before this one can have what it asks for, and inherited is what that is; see HandOver.
+	successorOf []Removal
+	inherited   []claim
 }
 
 func (c Change) desired() *unstructured.Unstructured {

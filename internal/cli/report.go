@@ -127,7 +127,13 @@ func next(app *v1alpha1.Application, r *ApplicationReport) string {
 	case r.Reason == "RolledBack":
 		return "push a fix, or run: gitopsd sync " + app.Name + " -n " + app.Namespace
 	case r.Reason == "Refused" || r.Reason == "InvalidManifest":
-		return "fix the files named above and push; the commit before stays applied"
+		fix := "fix what the message says and push"
+		if r.Revision == "" {
+			return fix
+		}
+		return fix + "; commit " + short(r.Revision) + " stays applied"
+	case r.Reason == "PathNotFound":
+		return "set spec.source.path to a folder of the repository, or push a commit that has it"
 	case r.Sync == "Failed":
 		return "the message says what is in the way; gitopsd tries again by itself"
 	case len(r.Drift) > 0 && app.Spec.Drift == v1alpha1.DriftReport:

@@ -84,7 +84,7 @@ func WriteStatus(w io.Writer, r Report, f Format, now time.Time, colour bool) er
 }
 
 func writeDetails(p *printer, a ApplicationReport, now time.Time) {
-	if a.Message == "" && len(a.Drift) == 0 && len(a.Unhealthy) == 0 && len(a.Reverted) == 0 && a.Next == "" {
+	if a.Message == "" && len(a.Drift) == 0 && len(a.Unhealthy) == 0 && len(recent(a.Reverted, now)) == 0 && a.Next == "" {
 		return
 	}
 	p.print("\n")
@@ -113,10 +113,30 @@ func writeDetails(p *printer, a ApplicationReport, now time.Time) {
 		}
 		t.write(p)
 	}
-	writeDrift(p, "Set back to Git", a.Reverted, now)
+	late := recent(a.Reverted, now)
+	writeDrift(p, "Set back to Git", late, now)
+	if n := len(a.Reverted) - len(late); n > 0 && len(late) > 0 {
+		p.print(fmt.Sprintf("    %d earlier: gitopsd status -o yaml\n", n))
+	}
 	if a.Next != "" {
 		p.print("  Next: " + a.Next + "\n")
 	}
+}
+
+// A table shows what was set back lately; older entries would only be in the way of what is wrong now.
+const (
+	recentTime  = 15 * time.Minute
+	recentCount = 10
+)
+
+// recent returns the newest of the entries, which are sorted so that these come first.
+func recent(reverted []DriftReport, now time.Time) []DriftReport {
+	for i, d := range reverted {
+		if i == recentCount || d.Since != nil && now.Sub(*d.Since) > recentTime {
+			return reverted[:i]
+		}
+	}
+	return reverted
 }
 
 func writeDrift(p *printer, title string, drift []DriftReport, now time.Time) {

@@ -114,9 +114,13 @@ func (p *pass) reverted(r *revision, w written, now time.Time) {
 		}
 		written = true
 		p.m.reverts[k] = remember(p.m.reverts[k], now)
-		drift := []v1alpha1.FieldDrift{{ObjectRef: step.Ref, Time: &metav1.Time{Time: now}}}
-		if step.Action == diff.Update {
-			drift = diff.Describe(step.Ref, step.Fields)
+		drift := diff.Describe(step.Ref, step.Fields)
+		if step.Action != diff.Update {
+			gone := p.absent(r.byKey[k])
+			if gone.Time == nil {
+				gone.Time = &metav1.Time{Time: now}
+			}
+			drift = []v1alpha1.FieldDrift{gone}
 		}
 		for _, d := range locate(r.byKey[k], drift) {
 			s.Reverted = slices.Insert(s.Reverted, 0, d)
@@ -129,6 +133,19 @@ func (p *pass) reverted(r *revision, w written, now time.Time) {
 		c.unchanged = int32(len(r.objects)) - c.created - c.updated
 		p.history(r.commit, resultApplied, nil, c)
 	}
+}
+
+// absent describes an object that is not in the cluster, and says who deleted it where that is known.
+func (p *pass) absent(o *apply.Object) v1alpha1.FieldDrift {
+	d := v1alpha1.FieldDrift{ObjectRef: o.Ref}
+	if p.deletedBy == nil {
+		return d
+	}
+	if user, at, ok := p.deletedBy(o.Resource.GroupResource(), o.Ref.Namespace, o.Ref.Name); ok {
+		// Whole seconds, so that what is written down reads back the same.
+		d.User, d.Time = user, &metav1.Time{Time: at.Truncate(time.Second)}
+	}
+	return d
 }
 
 // locate adds to each drifted field where Git sets it.
@@ -156,7 +173,7 @@ func (p *pass) observe() {
 			p.out.measured = false
 			continue
 		case rec.missing:
-			p.out.drift = append(p.out.drift, locate(o, []v1alpha1.FieldDrift{{ObjectRef: o.Ref}})...)
+			p.out.drift = append(p.out.drift, locate(o, []v1alpha1.FieldDrift{p.absent(o)})...)
 		default:
 			p.out.drift = append(p.out.drift, locate(o, diff.Describe(o.Ref, rec.drift))...)
 		}

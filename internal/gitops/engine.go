@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -42,6 +43,8 @@ type Config struct {
 	WebhookSecret []byte
 	// Events is where Events about Applications go; left nil, the Engine records them itself.
 	Events record.EventRecorder
+	// DeletedBy says who deleted an object, and when, if that is known; left nil, it never is.
+	DeletedBy func(resource schema.GroupResource, namespace, name string) (user string, at time.Time, ok bool)
 }
 
 // workers is how many Applications have a pass at once. Most of a pass is waiting for a Git host or the API.
@@ -60,6 +63,7 @@ type Engine struct {
 	secret    []byte
 	normalize diff.Normalize
 	events    record.EventRecorder
+	deletedBy func(resource schema.GroupResource, namespace, name string) (user string, at time.Time, ok bool)
 	log       *slog.Logger
 	now       func() time.Time
 
@@ -113,7 +117,7 @@ func New(c Config) (*Engine, error) {
 		git:     source.New(filepath.Join(c.DataDir, "git")),
 		clients: clients, cluster: cluster, mapper: mapper, core: core,
 		informer: clients.Informer(cache.Indexers{indexRepo: byRepo, indexDependsOn: byDependsOn}),
-		secret:   secret, normalize: diff.Typed(apply.Scheme), events: c.Events,
+		secret:   secret, normalize: diff.Typed(apply.Scheme), events: c.Events, deletedBy: c.DeletedBy,
 		log: slog.With("controller", "gitops"), now: time.Now,
 		memories: map[reconcile.Key]*memory{}, marks: map[string]reconcile.Key{},
 	}

@@ -1,6 +1,7 @@
 package gitops_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestABadCommitIsRefusedWithFileAndLineAndNothingOfItIsApplied(t *testing.T)
 		file, content string
 		want          []string
 	}{
-		"unparsable":             {"deploy/web.yaml", "apiVersion: v1\nkind: [\n", []string{"deploy/web.yaml:3:"}},
+		"unparsable":             {"deploy/web.yaml", "apiVersion: v1\nkind: [\n", []string{"deploy/web.yaml:2:"}},
 		"unknown kind":           {"deploy/x.yaml", "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x}\n", []string{"deploy/x.yaml:2: Widget x: kind: ", "Widget"}},
 		"unknown version":        {"deploy/x.yaml", "apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: {name: x}\n", []string{"deploy/x.yaml:1: Deployment x: apiVersion: ", "use apps/v1"}},
 		"unknown field":          {"deploy/web.yaml", strings.Replace(web("web:2"), "replicas:", "replica:", 1), []string{"deploy/web.yaml:7: Deployment shop/web: spec.replica: ", "did you mean replicas?"}},
@@ -140,15 +141,50 @@ func TestADeletedObjectComesBack(t *testing.T) {
 	b := start(t, nil)
 	commit := b.push(shop("web:1"))
 	b.applied(commit)
-	if err := b.kube.CoreV1().Services("shop").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+	if err := b.as("alice").CoreV1().Services("shop").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	b.until("the Service is back", func(a *v1alpha1.Application) bool {
 		return len(a.Status.Reverted) > 0 && a.Status.Reverted[0].Kind == "Service" && a.Status.Sync == "Synced"
 	})
+	b.eventually("Reverted", "Service shop/web: is not in the cluster, deleted by alice (deploy/service.yaml:1)")
 	if _, err := b.kube.CoreV1().Services("shop").Get(t.Context(), "web", metav1.GetOptions{}); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestARenamedServiceKeepsItsNodePortAndClusterIP(t *testing.T) {
+	b := start(t, nil)
+	const spec = "kind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {type: NodePort, clusterIP: 10.43.0.77, ports: [{port: 80, nodePort: 30077}]}\n"
+	files := shop("web:1")
+	files["deploy/service.yaml"] = "apiVersion: v1\n" + fmt.Sprintf(spec, "old")
+	b.applied(b.push(files))
+	files["deploy/service.yaml"] = "apiVersion: v1\n" + strings.Replace(fmt.Sprintf(spec, "new"), "port: 80,", "port: 0,", 1)
+	b.refused(b.push(files)) // the rest of the Service is judged while the old one still has its numbers
+	if _, err := b.kube.CoreV1().Services("shop").Get(t.Context(), "old", metav1.GetOptions{}); err != nil {
+		t.Errorf("after a refused commit: %v", err)
+	}
+	files["deploy/service.yaml"] = "apiVersion: v1\n" + fmt.Sprintf(spec, "new")
+	b.applied(b.push(files))
+	svc, err := b.kube.CoreV1().Services("shop").Get(t.Context(), "new", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if svc.Spec.ClusterIP != "10.43.0.77" || svc.Spec.Ports[0].NodePort != 30077 {
+		t.Errorf("cluster IP %s, node port %d", svc.Spec.ClusterIP, svc.Spec.Ports[0].NodePort)
+	}
+	_, err = b.kube.CoreV1().Services("shop").Get(t.Context(), "old", metav1.GetOptions{})
+	b.absent(err, "the Service under its old name")
+}
+
+func TestANodePortOfAServiceThatStaysIsRefused(t *testing.T) {
+	b := start(t, nil)
+	const spec = "---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {type: NodePort, ports: [{port: 80, nodePort: 30077}]}\n"
+	files := shop("web:1")
+	files["deploy/service.yaml"] = fmt.Sprintf(spec, "old")
+	b.applied(b.push(files))
+	files["deploy/service.yaml"] += fmt.Sprintf(spec, "new")
+	b.refused(b.push(files))
 }
 
 func TestWhatGitDidNotCreateIsNeverDeleted(t *testing.T) {

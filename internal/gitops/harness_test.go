@@ -115,7 +115,7 @@ func start(t testing.TB, edit func(*v1alpha1.Application)) *bench {
 // run starts an Engine on the bench's data directory.
 func (b *bench) run() {
 	b.t.Helper()
-	e, err := gitops.New(gitops.Config{RESTConfig: b.cluster.System, DataDir: b.dir, WebhookSecret: secret})
+	e, err := gitops.New(gitops.Config{RESTConfig: b.cluster.System, DataDir: b.dir, WebhookSecret: secret, DeletedBy: b.cluster.Server.Deletions().Who})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -185,8 +185,27 @@ func (m *memory) see(k diff.Key, live *unstructured.Unstructured, ignore []v1alp
 		return false // not, or no longer, an object of the commit
 	}
 	now := measure(o, live, m.settled[k], ignore, n)
+	if before != nil {
+		stillRemoved(before.drift, now.drift)
+	}
 	m.sightings[k] = now
 	return before == nil || before.missing != now.missing || before.health != now.health || !sameDrift(before.drift, now.drift)
+}
+
+// stillRemoved keeps who removed a field: nobody holds it, so only the note about the object's last change can say, and by now that may be
+// about another change.
+func stillRemoved(before, now []diff.Field) {
+	for i := range now {
+		f := &now[i]
+		if f.HasLive || f.Manager != "" {
+			continue
+		}
+		for _, old := range before {
+			if old.Path == f.Path && !old.HasLive && old.User != "" {
+				f.User, f.Time = old.User, old.Time
+			}
+		}
+	}
 }
 
 func sameDrift(a, b []diff.Field) bool {

@@ -118,11 +118,16 @@ func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 	}
 	p.plan = diff.Make(in)
 	var changes []apply.Change
+	var removals []apply.Removal
 	for _, s := range p.plan {
-		if s.Action == diff.Create || s.Action == diff.Update {
+		switch s.Action {
+		case diff.Create, diff.Update:
 			changes = append(changes, apply.Change{Object: p.objects[diff.KeyOf(s.Ref)]})
+		case diff.Prune:
+			removals = append(removals, apply.Removal{Ref: s.Ref, Live: in.Live[diff.KeyOf(s.Ref)]})
 		}
 	}
+	apply.HandOver(changes, removals)
 	return p, cluster.Preflight(ctx, changes, app.Namespace)
 }
 

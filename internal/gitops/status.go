@@ -209,7 +209,11 @@ func describeDrift(d v1alpha1.FieldDrift) string {
 		fmt.Fprintf(&b, ": %s: is %s, Git says %s", d.Field, d.Live, d.Want)
 	}
 	if who := whoChanged(d); who != "" {
-		b.WriteString(", changed by " + who)
+		did := "changed"
+		if d.Field == "" {
+			did = "deleted"
+		}
+		fmt.Fprintf(&b, ", %s by %s", did, who)
 	}
 	if d.File != "" {
 		fmt.Fprintf(&b, " (%s:%d)", d.File, d.Line)

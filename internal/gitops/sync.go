@@ -195,6 +195,7 @@ func (p *pass) write(ctx context.Context, rev *revision, todo []*apply.Object, r
 		return w, err
 	}
 	changes, removals, inventory := p.steps(rev, w.plan, live)
+	apply.HandOver(changes, removals)
 	if preflight {
 		if err := cluster.Preflight(ctx, changes, p.app.Namespace); err != nil {
 			return w, err

@@ -74,7 +74,12 @@ func syntaxError(file string, data []byte, err error) *ParseError {
 			e.Message += fmt.Sprintf(" that begins at line %d", le.ContextMark.Line)
 		}
 	}
-	for i, text := range bytes.Split(data, []byte("\n")) {
+	lines := bytes.Split(bytes.TrimRight(data, "\n"), []byte("\n"))
+	if e.Line > len(lines) {
+		// What is missing at the end is missed after the end, where no editor goes.
+		e.Line, e.Column = len(lines), len(lines[len(lines)-1])+1
+	}
+	for i, text := range lines {
 		switch {
 		case bytes.HasPrefix(text, []byte("<<<<<<< ")):
 			return &ParseError{File: file, Line: i + 1, Column: 1, Message: "a merge conflict was committed; resolve it"}

@@ -130,7 +130,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
 	recorder := events.NewRecorder(registry.ExternalScheme, corev1.EventSource{Component: "gitopsd"})
 
-	engine, err := gitops.New(gitops.Config{RESTConfig: api.ClientConfig(), DataDir: o.DataDir, Events: recorder})
+	engine, err := gitops.New(gitops.Config{RESTConfig: api.ClientConfig(), DataDir: o.DataDir, Events: recorder, DeletedBy: api.Deletions().Who})
 	if err != nil {
 		return fmt.Errorf("start the GitOps engine: %w", err)
 	}

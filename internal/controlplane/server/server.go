@@ -27,6 +27,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/admission"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
+	"github.com/gitopsd/gitopsd/internal/controlplane/deletions"
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
 	"github.com/gitopsd/gitopsd/internal/controlplane/openapi"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
@@ -57,6 +58,7 @@ type Server struct {
 	member    *etcd.Member
 	storage   *registry.Storage
 	transport *inProcess
+	deletions *deletions.Memory
 	token     string
 	ready     chan struct{}
 }
@@ -69,7 +71,7 @@ const (
 
 // New starts the storage and assembles the server. Nothing is served before Run.
 func New(ctx context.Context, cfg Config) (_ *Server, err error) {
-	s := &Server{transport: newInProcess(), ready: make(chan struct{})}
+	s := &Server{transport: newInProcess(), deletions: deletions.New(), ready: make(chan struct{})}
 	if s.member, err = etcd.Start(ctx, cfg.EtcdDir); err != nil {
 		return nil, err
 	}
@@ -143,7 +145,7 @@ func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
 	c.StorageObjectCountTracker = nil
 	build := c.BuildHandlerChainFunc
 	c.BuildHandlerChainFunc = func(h http.Handler, gc *genericapiserver.Config) http.Handler {
-		return unauthenticated(cfg.Handlers, build(h, gc))
+		return unauthenticated(cfg.Handlers, build(s.deletions.Record(h), gc))
 	}
 
 	namer := openapinamer.NewDefinitionNamer(registry.ExternalScheme)
@@ -200,6 +202,9 @@ func (s *Server) clientConfig(token string) *rest.Config {
 	return &rest.Config{Host: "http://in-process", BearerToken: token, Transport: s.transport, QPS: -1,
 		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON}}
 }
+
+// Deletions says who deleted what lately.
+func (s *Server) Deletions() *deletions.Memory { return s.deletions }
 
 // Ready is closed when the API answers.
 func (s *Server) Ready() <-chan struct{} { return s.ready }

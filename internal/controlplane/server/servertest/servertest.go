@@ -22,6 +22,8 @@ type Cluster struct {
 	URL string
 	// PKI can issue certificates for other users.
 	PKI *pki.PKI
+	// Server is the API server itself.
+	Server *server.Server
 	// Dir is the data directory.
 	Dir string
 }
@@ -67,7 +69,7 @@ func StartIn(t testing.TB, dir string) (c *Cluster, stop func()) {
 		cancel()
 		t.Fatal("the API server is not ready after 30 s")
 	}
-	return &Cluster{System: s.ClientConfig(), URL: "https://" + l.Addr().String(), PKI: keys, Dir: dir}, func() {
+	return &Cluster{Server: s, System: s.ClientConfig(), URL: "https://" + l.Addr().String(), PKI: keys, Dir: dir}, func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("the API server stopped with: %v", err)
