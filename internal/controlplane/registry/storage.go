@@ -73,30 +73,39 @@ func (s *Storage) Healthy(ctx context.Context) error {
 
 // GetRESTOptions implements generic.RESTOptionsGetter.
 func (s *Storage) GetRESTOptions(gr schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
-	cfg := storagebackend.NewDefaultConfig(Prefix, nil)
-	if example != nil {
-		gvks, _, err := Scheme.ObjectKinds(example)
-		if err != nil {
-			return generic.RESTOptions{}, err
-		}
-		version := schema.GroupVersion{Group: gr.Group, Version: gvks[0].Version}
-		for _, gvk := range gvks {
-			if gvk.Version != runtime.APIVersionInternal {
-				version = gvk.GroupVersion()
-			}
-		}
-		codec, versioner, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
-			StorageMediaType:  mediaType(gr.Group),
-			StorageSerializer: Codecs,
-			StorageVersion:    version,
-			MemoryVersion:     schema.GroupVersion{Group: version.Group, Version: runtime.APIVersionInternal},
-			Config:            *cfg,
-		})
-		if err != nil {
-			return generic.RESTOptions{}, fmt.Errorf("storage codec of %s: %w", gr, err)
-		}
-		cfg.Codec, cfg.EncodeVersioner = codec, versioner
+	if example == nil {
+		return s.restOptions(gr, nil, nil), nil
 	}
+	gvks, _, err := Scheme.ObjectKinds(example)
+	if err != nil {
+		return generic.RESTOptions{}, err
+	}
+	version := schema.GroupVersion{Group: gr.Group, Version: gvks[0].Version}
+	for _, gvk := range gvks {
+		if gvk.Version != runtime.APIVersionInternal {
+			version = gvk.GroupVersion()
+		}
+	}
+	return s.storedAs(gr, version, Codecs, mediaType(gr.Group))
+}
+
+// storedAs are the options of a resource whose objects codecs knows and whose stored form is version in that media type.
+func (s *Storage) storedAs(gr schema.GroupResource, version schema.GroupVersion, codecs runtime.StorageSerializer, mediaType string) (generic.RESTOptions, error) {
+	codec, versioner, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
+		StorageMediaType:  mediaType,
+		StorageSerializer: codecs,
+		StorageVersion:    version,
+		MemoryVersion:     schema.GroupVersion{Group: version.Group, Version: runtime.APIVersionInternal},
+	})
+	if err != nil {
+		return generic.RESTOptions{}, fmt.Errorf("storage codec of %s: %w", gr, err)
+	}
+	return s.restOptions(gr, codec, versioner), nil
+}
+
+func (s *Storage) restOptions(gr schema.GroupResource, codec runtime.Codec, versioner runtime.GroupVersioner) generic.RESTOptions {
+	cfg := storagebackend.NewDefaultConfig(Prefix, codec)
+	cfg.EncodeVersioner = versioner
 	prefix := gr.Resource
 	if gr.Group != "" {
 		prefix = gr.Group + "/" + gr.Resource
@@ -107,7 +116,7 @@ func (s *Storage) GetRESTOptions(gr schema.GroupResource, example runtime.Object
 		EnableGarbageCollection: true,
 		DeleteCollectionWorkers: deleteCollectionWorkers,
 		ResourcePrefix:          prefix,
-	}, nil
+	}
 }
 
 // mediaType is protobuf where the types have it; gitopsd's own have not.

@@ -10,26 +10,22 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strconv"
-	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/user"
-	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
-	"k8s.io/apiserver/pkg/util/compatibility"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/admission"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
 	"github.com/gitopsd/gitopsd/internal/controlplane/deletions"
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
-	"github.com/gitopsd/gitopsd/internal/controlplane/openapi"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 )
@@ -54,7 +50,8 @@ type Config struct {
 
 // Server is an API server with its storage.
 type Server struct {
-	generic   *genericapiserver.GenericAPIServer
+	front     *aggregatorapiserver.APIAggregator
+	informers informers.SharedInformerFactory
 	member    *etcd.Member
 	storage   *registry.Storage
 	transport *inProcess
@@ -62,12 +59,6 @@ type Server struct {
 	token     string
 	ready     chan struct{}
 }
-
-const (
-	// Requests of clients are bounded together; Kubernetes' own defaults.
-	maxReads, maxWrites = 400, 200
-	shutdownTimeout     = 5 * time.Second
-)
 
 // New starts the storage and assembles the server. Nothing is served before Run.
 func New(ctx context.Context, cfg Config) (_ *Server, err error) {
@@ -92,6 +83,11 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	client, err := s.client()
+	if err != nil {
+		return nil, err
+	}
+	s.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(withoutManagedFields))
 	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDR)
 	reg, err := registry.New(registry.Deps{
 		Storage: s.storage, Nodes: registry.NewNodeClient(nodeCert, cfg.PKI.Pool()), Services: allocator, Tokens: tokens,
@@ -106,6 +102,15 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	generic.RESTOptionsGetter = s.storage
+	generic.AddReadyzChecks(healthz.NamedCheck("etcd", func(r *http.Request) error { return s.storage.Healthy(r.Context()) }))
+	webhooks, err := newWebhooks(s.informers, &rest.Config{
+		Host: "https://" + generic.ExternalAddress, BearerToken: generic.LoopbackClientConfig.BearerToken,
+		TLSClientConfig: rest.TLSClientConfig{CAData: cfg.PKI.CAPEM()},
+	}, generic.TracerProvider)
+	if err != nil {
+		return nil, err
+	}
 	generic.Authentication.Authenticator = auth.Authenticators{
 		ClientCA: cfg.PKI.Pool(), InProcess: s.token,
 		User:    &user.DefaultInfo{Name: registry.SystemUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}},
@@ -113,13 +118,8 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}.Request()
 	generic.Authorization.Authorizer = (&auth.Authorizer{Nodes: objects}).Authorizer()
 	generic.AdmissionControl = admission.Chain(objects)
-	generic.RESTOptionsGetter = s.storage
-	generic.AddReadyzChecks(healthz.NamedCheck("etcd", func(r *http.Request) error { return s.storage.Healthy(r.Context()) }))
-	if s.generic, err = generic.Complete(nil).New("gitopsd", genericapiserver.NewEmptyDelegate()); err != nil {
-		return nil, fmt.Errorf("assemble the API server: %w", err)
-	}
-	if err := reg.Install(s.generic); err != nil {
-		return nil, fmt.Errorf("install the API: %w", err)
+	if s.front, err = s.chain(cfg, generic, reg, webhooks); err != nil {
+		return nil, err
 	}
 	// Nothing can be written before the server runs, so the claims cannot change between being read and being repaired.
 	if err := reg.WaitReady(ctx); err != nil {
@@ -131,76 +131,30 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	return s, nil
 }
 
-// config is the library's configuration apart from who may do what.
-func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
-	c := genericapiserver.NewConfig(registry.Codecs)
-	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
-	c.LegacyAPIGroupPrefixes = sets.NewString(genericapiserver.DefaultLegacyAPIPrefix)
-	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"),
-		sets.NewString("attach", "exec", "log", "portforward", "proxy"))
-	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = maxReads, maxWrites
-	c.EnableProfiling = false
-	c.ShutdownDelayDuration = 0
-	c.RequestTimeout = time.Minute
-	c.StorageObjectCountTracker = nil
-	build := c.BuildHandlerChainFunc
-	c.BuildHandlerChainFunc = func(h http.Handler, gc *genericapiserver.Config) http.Handler {
-		return unauthenticated(cfg.Handlers, build(s.deletions.Record(h), gc))
-	}
-
-	namer := openapinamer.NewDefinitionNamer(registry.ExternalScheme)
-	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(openapi.GetOpenAPIDefinitions, namer)
-	c.OpenAPIConfig.Info.Title = "gitopsd"
-	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions, namer)
-	c.OpenAPIV3Config.Info.Title = "gitopsd"
-
-	names := append([]string{"localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		"kubernetes.default.svc.cluster.local", cfg.ServiceCIDR.Masked().Addr().Next().String()}, cfg.Names...)
-	if host, err := os.Hostname(); err == nil {
-		names = append(names, host)
-	}
-	for _, a := range cfg.Advertise {
-		names = append(names, a.String())
-	}
-	cert, key, err := cfg.PKI.Server(names)
-	if err != nil {
-		return nil, err
-	}
-	// The authority's certificate is sent along: a joining node knows only the hash of its key.
-	serving, err := dynamiccertificates.NewStaticCertKeyContent("serving", append(cert, cfg.PKI.CAPEM()...), key)
-	if err != nil {
-		return nil, err
-	}
-	clients, err := dynamiccertificates.NewStaticCAContent("client-ca", cfg.PKI.CAPEM())
-	if err != nil {
-		return nil, err
-	}
-	c.SecureServing = &genericapiserver.SecureServingInfo{Listener: cfg.Listener, Cert: serving, ClientCA: clients, HTTP2MaxStreamsPerConnection: 1000}
-	_, port, err := net.SplitHostPort(cfg.Listener.Addr().String())
-	if err != nil {
-		return nil, err
-	}
-	host := "localhost"
-	if len(cfg.Advertise) > 0 {
-		host = cfg.Advertise[0].String()
-		c.PublicAddress = net.IP(cfg.Advertise[0].AsSlice())
-	}
-	c.ExternalAddress = net.JoinHostPort(host, port)
-	// The library insists on a loopback client; its token is one that nobody knows.
-	unused, err := randomToken()
-	if err != nil {
-		return nil, err
-	}
-	c.LoopbackClientConfig = s.clientConfig(unused)
-	return c, nil
-}
-
 // ClientConfig is for components of this process: they are the system user, and their requests take no network.
 func (s *Server) ClientConfig() *rest.Config { return s.clientConfig(s.token) }
 
 func (s *Server) clientConfig(token string) *rest.Config {
 	return &rest.Config{Host: "http://in-process", BearerToken: token, Transport: s.transport, QPS: -1,
 		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeJSON}}
+}
+
+// Informers are shared by everything in this process. The server starts them when it runs; who adds one later starts it again.
+func (s *Server) Informers() informers.SharedInformerFactory { return s.informers }
+
+// client is the typed client of the server's own informers.
+func (s *Server) client() (kubernetes.Interface, error) {
+	config := s.ClientConfig()
+	config.ContentType, config.UserAgent = runtime.ContentTypeProtobuf, "gitopsd"
+	return kubernetes.NewForConfig(config)
+}
+
+// withoutManagedFields keeps out of the informers' memory what no controller looks at.
+func withoutManagedFields(obj any) (any, error) {
+	if m, ok := obj.(metav1.Object); ok {
+		m.SetManagedFields(nil)
+	}
+	return obj, nil
 }
 
 // Deletions says who deleted what lately.
@@ -222,31 +176,29 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	s.generic.AddPostStartHookOrDie("ready", func(genericapiserver.PostStartHookContext) error {
+	s.front.GenericAPIServer.AddPostStartHookOrDie("ready", func(hook genericapiserver.PostStartHookContext) error {
+		// Until then, requests for custom resources are told to try again.
+		for _, complete := range s.front.GenericAPIServer.MuxAndDiscoveryCompleteSignals() {
+			select {
+			case <-complete:
+			case <-hook.Done():
+				return nil
+			}
+		}
 		close(s.ready)
 		return nil
 	})
-	s.generic.ShutdownTimeout = shutdownTimeout
-	prepared := s.generic.PrepareRun()
-	s.transport.serve(s.generic.Handler)
-	err := prepared.RunWithContext(ctx)
+	s.front.GenericAPIServer.ShutdownTimeout = shutdownTimeout
+	prepared, err := s.front.PrepareRun()
+	if err != nil {
+		return fmt.Errorf("prepare the API server: %w", err)
+	}
+	s.transport.serve(s.front.GenericAPIServer.Handler)
+	err = prepared.Run(ctx)
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return err
-}
-
-// unauthenticated serves handlers that check their requests themselves, such as webhooks, before the chain that asks for a user.
-func unauthenticated(handlers map[string]http.Handler, next http.Handler) http.Handler {
-	if len(handlers) == 0 {
-		return next
-	}
-	mux := http.NewServeMux()
-	for prefix, h := range handlers {
-		mux.Handle(prefix, h)
-	}
-	mux.Handle("/", next)
-	return mux
 }
 
 func randomToken() (string, error) {
