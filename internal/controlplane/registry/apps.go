@@ -14,7 +14,7 @@ import (
 )
 
 func appsGroup() group {
-	return group{gv: appsv1.SchemeGroupVersion, entries: []entry{deployments, replicaSets}}
+	return group{gv: appsv1.SchemeGroupVersion, entries: []entry{deployments, replicaSets, daemonSets, statefulSets, controllerRevisions}}
 }
 
 var deployments = Kind[*appsv1.Deployment]{
@@ -69,4 +69,33 @@ func selector(s *metav1.LabelSelector) string {
 		return ""
 	}
 	return parsed.String()
+}
+
+var daemonSets = Kind[*appsv1.DaemonSet]{
+	Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
+	New: func() *appsv1.DaemonSet { return &appsv1.DaemonSet{} }, NewList: func() runtime.Object { return &appsv1.DaemonSetList{} },
+	Columns:   columns.DaemonSet,
+	HasStatus: true, HasGeneration: true,
+	Validate: validation.DaemonSet, ValidateUpdate: validation.DaemonSetUpdate, ValidateStatus: validation.DaemonSetStatusUpdate,
+}
+
+var statefulSets = Kind[*appsv1.StatefulSet]{
+	Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
+	New: func() *appsv1.StatefulSet { return &appsv1.StatefulSet{} }, NewList: func() runtime.Object { return &appsv1.StatefulSetList{} },
+	Columns:   columns.StatefulSet,
+	HasStatus: true, HasGeneration: true,
+	Validate: validation.StatefulSet, ValidateUpdate: validation.StatefulSetUpdate, ValidateStatus: validation.StatefulSetStatusUpdate,
+	Scale: &Scale[*appsv1.StatefulSet]{
+		Get: func(s *appsv1.StatefulSet) (int32, int32, string) {
+			return replicas(s.Spec.Replicas), s.Status.Replicas, selector(s.Spec.Selector)
+		},
+		Set: func(s *appsv1.StatefulSet, n int32) { s.Spec.Replicas = &n },
+	},
+}
+
+var controllerRevisions = Kind[*appsv1.ControllerRevision]{
+	Resource: "controllerrevisions", Singular: "controllerrevision",
+	New: func() *appsv1.ControllerRevision { return &appsv1.ControllerRevision{} }, NewList: func() runtime.Object { return &appsv1.ControllerRevisionList{} },
+	Columns:  columns.ControllerRevision,
+	Validate: validation.ControllerRevision, ValidateUpdate: validation.ControllerRevisionUpdate,
 }

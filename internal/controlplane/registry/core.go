@@ -14,9 +14,6 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
 )
 
-// eventTTLSeconds is how long an Event is kept: an hour, as clients know it.
-const eventTTLSeconds = 3600
-
 func coreGroup(d Deps, r *Registry) group {
 	return group{
 		gv: corev1.SchemeGroupVersion,
@@ -29,7 +26,15 @@ func coreGroup(d Deps, r *Registry) group {
 			secrets,
 			serviceAccounts(d, r),
 			events,
+			endpoints,
+			replicationControllers,
+			podTemplates,
+			limitRanges,
+			resourceQuotas,
+			persistentVolumes,
+			persistentVolumeClaims,
 		},
+		more: map[string]rest.Storage{"componentstatuses": newComponentStatuses(d.Storage)},
 	}
 }
 
@@ -91,25 +96,4 @@ func serviceAccounts(d Deps, r *Registry) entry {
 			return map[string]rest.Storage{"token": &tokenREST{accounts: s, registry: r, issuer: d.Tokens}}
 		},
 	}
-}
-
-var events = Kind[*corev1.Event]{
-	Resource: "events", Singular: "event", ShortNames: []string{"ev"},
-	New: func() *corev1.Event { return &corev1.Event{} }, NewList: func() runtime.Object { return &corev1.EventList{} },
-	Columns:  columns.Event,
-	Validate: validation.Event, ValidateUpdate: validation.EventUpdate,
-	TTLSeconds: eventTTLSeconds, CreateOnUpdate: true,
-	Fields: func(e *corev1.Event) fields.Set {
-		source := e.Source.Component
-		if source == "" {
-			source = e.ReportingController
-		}
-		return fields.Set{
-			"involvedObject.kind": e.InvolvedObject.Kind, "involvedObject.namespace": e.InvolvedObject.Namespace,
-			"involvedObject.name": e.InvolvedObject.Name, "involvedObject.uid": string(e.InvolvedObject.UID),
-			"involvedObject.apiVersion": e.InvolvedObject.APIVersion, "involvedObject.resourceVersion": e.InvolvedObject.ResourceVersion,
-			"involvedObject.fieldPath": e.InvolvedObject.FieldPath,
-			"reason":                   e.Reason, "reportingComponent": e.ReportingController, "source": source, "type": e.Type,
-		}
-	},
 }

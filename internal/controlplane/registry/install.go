@@ -30,6 +30,8 @@ type group struct {
 type Registry struct {
 	groups []*genericapiserver.APIGroupInfo
 	stores map[schema.GroupResource]*genericregistry.Store
+	// served is what each stored resource is served as, with its subresources, by name.
+	served map[schema.GroupResource]map[string]rest.Storage
 }
 
 // Deps is what some resources need beyond storage.
@@ -45,15 +47,13 @@ type Deps struct {
 
 // New builds the storage of all groups.
 func New(d Deps) (*Registry, error) {
-	r := &Registry{stores: map[schema.GroupResource]*genericregistry.Store{}}
-	for _, g := range []group{
-		coreGroup(d, r), appsGroup(), discoveryGroup(), coordinationGroup(), certificatesGroup(), gitopsdGroup(),
-	} {
+	r := &Registry{stores: map[schema.GroupResource]*genericregistry.Store{}, served: map[schema.GroupResource]map[string]rest.Storage{}}
+	for _, g := range groups(d, r) {
 		if err := r.add(g, d.Storage); err != nil {
 			return nil, err
 		}
 	}
-	return r, nil
+	return r, r.addViews(views)
 }
 
 // addFieldLabels lets requests select by labels, and tells a client that asks for another which ones there are.
@@ -78,7 +78,8 @@ func (r *Registry) add(g group, storage *Storage) error {
 		if err != nil {
 			return err
 		}
-		r.stores[g.gv.WithResource(e.resource()).GroupResource()] = store
+		gr := g.gv.WithResource(e.resource()).GroupResource()
+		r.stores[gr], r.served[gr] = store, resources
 		gvk, err := kindOf(g.gv, e.example())
 		if err != nil {
 			return err

@@ -49,6 +49,8 @@ type Kind[T Object] struct {
 	// PrepareCreate and PrepareUpdate normalize an object before it is validated. They run after the split of spec and status.
 	PrepareCreate func(ctx context.Context, obj T)
 	PrepareUpdate func(ctx context.Context, obj, old T)
+	// PrepareStatus normalizes a new status before it is validated.
+	PrepareStatus func(obj, old T)
 	// Validate judges a new object; ValidateUpdate one that is to replace old (it includes Validate's rules); ValidateStatus a new status.
 	Validate       func(obj T) field.ErrorList
 	ValidateUpdate func(obj, old T) field.ErrorList
@@ -65,6 +67,8 @@ type Kind[T Object] struct {
 	Grace func(obj T, asked *int64) (seconds int64, graceful bool)
 	// CreateOnUpdate lets a PUT create the object.
 	CreateOnUpdate bool
+	// Conditional kinds can be replaced only by who names the version that he read.
+	Conditional bool
 	// Scale gives the kind a scale subresource.
 	Scale *Scale[T]
 	// Customize adapts the finished store, for what only this kind does.

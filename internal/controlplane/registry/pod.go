@@ -53,7 +53,7 @@ func pods(d Deps, r *Registry) entry {
 			s.ReturnDeletedObject = true
 		},
 		More: func(s *genericregistry.Store) map[string]rest.Storage {
-			return map[string]rest.Storage{
+			more := map[string]rest.Storage{
 				"binding":     &bindingREST{store: s},
 				"eviction":    &evictionREST{store: s},
 				"log":         &logREST{store: s, nodes: d.Nodes, registry: r},
@@ -61,6 +61,12 @@ func pods(d Deps, r *Registry) entry {
 				"attach":      &streamREST{store: s, nodes: d.Nodes, registry: r, verb: "attach", options: func() runtime.Object { return &corev1.PodAttachOptions{} }},
 				"portforward": &streamREST{store: s, nodes: d.Nodes, registry: r, verb: "portForward", options: func() runtime.Object { return &corev1.PodPortForwardOptions{} }},
 			}
+			for name, rules := range podParts(s.UpdateStrategy) {
+				part := *s
+				part.UpdateStrategy = rules
+				more[name] = &subresource{store: &part}
+			}
+			return more
 		},
 	}
 }

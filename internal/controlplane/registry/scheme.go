@@ -30,6 +30,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry/conversion"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/defaults"
 )
 
@@ -53,12 +54,15 @@ func init() {
 		discoveryv1.AddToScheme, eventsv1.AddToScheme, flowcontrolv1.AddToScheme, networkingv1.AddToScheme, nodev1.AddToScheme,
 		policyv1.AddToScheme, rbacv1.AddToScheme, resourcev1.AddToScheme, schedulingv1.AddToScheme, storagev1.AddToScheme,
 		storagemigrationv1.AddToScheme, v1alpha1.AddToScheme,
-		metav1.AddMetaToScheme, metainternalversion.AddToScheme, defaults.Register, addQueryConversions,
+		metav1.AddMetaToScheme, metainternalversion.AddToScheme, defaults.Register, conversion.Register, addQueryConversions,
 	} {
 		utilruntime.Must(add(Scheme))
 		utilruntime.Must(add(ExternalScheme))
 	}
 	metav1.AddToGroupVersion(Scheme, schema.GroupVersion{Version: "v1"})
+	// Events of events.k8s.io are those of core/v1 by other names: behind both groups stand the same objects.
+	internalEvents := schema.GroupVersion{Group: eventsv1.GroupName, Version: runtime.APIVersionInternal}
+	Scheme.AddKnownTypes(internalEvents, &corev1.Event{}, &corev1.EventList{})
 	for _, gv := range Scheme.PrioritizedVersionsAllGroups() {
 		addInternal(gv)
 	}

@@ -49,7 +49,7 @@ func (s strategy[T]) NamespaceScoped() bool { return !s.kind.ClusterScoped }
 
 func (s strategy[T]) AllowCreateOnUpdate(context.Context) bool { return s.kind.CreateOnUpdate }
 
-func (strategy[T]) AllowUnconditionalUpdate(context.Context) bool { return true }
+func (s strategy[T]) AllowUnconditionalUpdate(context.Context) bool { return !s.kind.Conditional }
 
 func (strategy[T]) Canonicalize(runtime.Object) {}
 
@@ -154,6 +154,9 @@ func (s statusStrategy[T]) PrepareForUpdate(_ context.Context, obj, old runtime.
 	if !s.kind.MetadataWithStatus {
 		o.SetLabels(oldO.GetLabels())
 		o.SetAnnotations(oldO.GetAnnotations())
+	}
+	if s.kind.PrepareStatus != nil {
+		s.kind.PrepareStatus(o, oldO)
 	}
 }
 

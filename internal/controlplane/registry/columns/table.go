@@ -43,6 +43,10 @@ func integer(name, description string) metav1.TableColumnDefinition {
 	return metav1.TableColumnDefinition{Name: name, Type: "integer", Description: description}
 }
 
+func boolean(name, description string) metav1.TableColumnDefinition {
+	return metav1.TableColumnDefinition{Name: name, Type: "boolean", Description: description}
+}
+
 func wideText(name, description string) metav1.TableColumnDefinition {
 	return metav1.TableColumnDefinition{Name: name, Type: "string", Priority: wide, Description: description}
 }
@@ -65,6 +69,14 @@ func orNone(value string) string {
 		return none
 	}
 	return value
+}
+
+// kindName names a kind as people type it: in lower case, with its group after a point.
+func kindName(group, kind string) string {
+	if group == "" {
+		return strings.ToLower(kind)
+	}
+	return strings.ToLower(kind) + "." + group
 }
 
 func joinOrNone(values []string) string {

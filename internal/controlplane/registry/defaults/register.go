@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -23,6 +24,17 @@ func Register(s *runtime.Scheme) error {
 		register(SetSecret, func(l *corev1.SecretList) []corev1.Secret { return l.Items }),
 		register(SetService, func(l *corev1.ServiceList) []corev1.Service { return l.Items }),
 		register(SetDeployment, func(l *appsv1.DeploymentList) []appsv1.Deployment { return l.Items }),
+		register(SetPersistentVolume, func(l *corev1.PersistentVolumeList) []corev1.PersistentVolume { return l.Items }),
+		register(SetPersistentVolumeClaim, func(l *corev1.PersistentVolumeClaimList) []corev1.PersistentVolumeClaim { return l.Items }),
+		register(SetEndpoints, func(l *corev1.EndpointsList) []corev1.Endpoints { return l.Items }),
+		register(SetLimitRange, func(l *corev1.LimitRangeList) []corev1.LimitRange { return l.Items }),
+		register(SetResourceQuota, func(l *corev1.ResourceQuotaList) []corev1.ResourceQuota { return l.Items }),
+		register(SetReplicationController, func(l *corev1.ReplicationControllerList) []corev1.ReplicationController { return l.Items }),
+		register(SetPodTemplate, func(l *corev1.PodTemplateList) []corev1.PodTemplate { return l.Items }),
+		register(SetDaemonSet, func(l *appsv1.DaemonSetList) []appsv1.DaemonSet { return l.Items }),
+		register(SetStatefulSet, func(l *appsv1.StatefulSetList) []appsv1.StatefulSet { return l.Items }),
+		register(SetJob, func(l *batchv1.JobList) []batchv1.Job { return l.Items }),
+		register(SetCronJob, func(l *batchv1.CronJobList) []batchv1.CronJob { return l.Items }),
 		register(SetReplicaSet, func(l *appsv1.ReplicaSetList) []appsv1.ReplicaSet { return l.Items }),
 		register(SetEndpointSlice, func(l *discoveryv1.EndpointSliceList) []discoveryv1.EndpointSlice { return l.Items }),
 		register(SetRoleBinding, func(l *rbacv1.RoleBindingList) []rbacv1.RoleBinding { return l.Items }),

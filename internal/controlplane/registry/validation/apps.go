@@ -21,7 +21,7 @@ func Deployment(obj *appsv1.Deployment) field.ErrorList {
 
 func deploymentSpec(spec *appsv1.DeploymentSpec) field.ErrorList {
 	errs := optionalNonNegative(specPath.Child("replicas"), spec.Replicas)
-	errs = append(errs, workload(spec.Selector, &spec.Template)...)
+	errs = append(errs, workload("deployment", spec.Selector, &spec.Template)...)
 	errs = append(errs, deploymentStrategy(specPath.Child("strategy"), &spec.Strategy)...)
 	errs = append(errs, nonNegative(specPath.Child("minReadySeconds"), spec.MinReadySeconds)...)
 	errs = append(errs, optionalNonNegative(specPath.Child("revisionHistoryLimit"), spec.RevisionHistoryLimit)...)
@@ -36,8 +36,11 @@ func deploymentSpec(spec *appsv1.DeploymentSpec) field.ErrorList {
 	return errs
 }
 
-// workload checks a selector, and the template of the Pods that it selects.
-func workload(selector *metav1.LabelSelector, template *corev1.PodTemplateSpec) field.ErrorList {
+// templateOwner is how messages about a template name its kind; for a Deployment, the ReplicaSet that it makes.
+var templateOwner = map[string]string{"deployment": "ReplicaSet", "daemonset": "DaemonSet", "statefulset": "StatefulSet"}
+
+// workload checks a selector, and the template of the Pods that it selects, of a kind named in one word.
+func workload(kind string, selector *metav1.LabelSelector, template *corev1.PodTemplateSpec) field.ErrorList {
 	var errs field.ErrorList
 	at := specPath.Child("selector")
 	if selector == nil {
@@ -45,7 +48,7 @@ func workload(selector *metav1.LabelSelector, template *corev1.PodTemplateSpec) 
 	} else {
 		errs = append(errs, metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, at)...)
 		if len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
-			errs = append(errs, field.Invalid(at, selector, "empty selector is invalid for deployment"))
+			errs = append(errs, field.Invalid(at, selector, "empty selector is invalid for "+kind))
 		}
 	}
 	at = specPath.Child("template")
@@ -55,14 +58,7 @@ func workload(selector *metav1.LabelSelector, template *corev1.PodTemplateSpec) 
 		// Its Pods would not count, so it would make more of them without end.
 		errs = append(errs, field.Invalid(at.Child("metadata", "labels"), template.Labels, "`selector` does not match template `labels`"))
 	}
-	errs = append(errs, PodTemplateSpec(at, template)...)
-	if template.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-		errs = append(errs, oneOf(at.Child("spec", "restartPolicy"), template.Spec.RestartPolicy, corev1.RestartPolicyAlways)...)
-	}
-	if template.Spec.ActiveDeadlineSeconds != nil {
-		errs = append(errs, field.Forbidden(at.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
-	}
-	return errs
+	return append(errs, endlessTemplate(at, template, templateOwner[kind])...)
 }
 
 func deploymentStrategy(at *field.Path, strategy *appsv1.DeploymentStrategy) field.ErrorList {
@@ -146,12 +142,7 @@ func DeploymentStatusUpdate(obj, old *appsv1.Deployment) field.ErrorList {
 	if s.AvailableReplicas > s.ReadyReplicas {
 		errs = append(errs, field.Invalid(statusPath.Child("availableReplicas"), s.AvailableReplicas, "cannot be greater than readyReplicas"))
 	}
-	errs = append(errs, optionalNonNegative(statusPath.Child("collisionCount"), s.CollisionCount)...)
-	if was := old.Status.CollisionCount; was != nil && (s.CollisionCount == nil || *s.CollisionCount < *was) {
-		// It salts the names of ReplicaSets: an older salt would bring back a name that is taken.
-		errs = append(errs, field.Invalid(statusPath.Child("collisionCount"), s.CollisionCount, "cannot be decremented"))
-	}
-	return errs
+	return append(errs, collisionCount(s.CollisionCount, old.Status.CollisionCount)...)
 }
 
 // ReplicaSet says what may be created.
@@ -163,7 +154,7 @@ func ReplicaSet(obj *appsv1.ReplicaSet) field.ErrorList {
 func replicaSetSpec(spec *appsv1.ReplicaSetSpec) field.ErrorList {
 	errs := optionalNonNegative(specPath.Child("replicas"), spec.Replicas)
 	errs = append(errs, nonNegative(specPath.Child("minReadySeconds"), spec.MinReadySeconds)...)
-	return append(errs, workload(spec.Selector, &spec.Template)...)
+	return append(errs, workload("deployment", spec.Selector, &spec.Template)...)
 }
 
 // ReplicaSetUpdate says what a ReplicaSet may be replaced with.

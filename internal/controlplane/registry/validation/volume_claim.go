@@ -29,19 +29,7 @@ func ephemeralVolume(at *field.Path, v volume) field.ErrorList {
 }
 
 func claimSpec(at *field.Path, spec *corev1.PersistentVolumeClaimSpec) field.ErrorList {
-	var errs field.ErrorList
-	modes := at.Child("accessModes")
-	if len(spec.AccessModes) == 0 {
-		errs = append(errs, field.Required(modes, "at least 1 access mode is required"))
-	}
-	oncePod := false
-	for i, mode := range spec.AccessModes {
-		errs = append(errs, oneOf(modes.Index(i), mode, corev1.ReadWriteOnce, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOncePod)...)
-		oncePod = oncePod || mode == corev1.ReadWriteOncePod
-	}
-	if oncePod && len(spec.AccessModes) > 1 {
-		errs = append(errs, field.Forbidden(modes, "may not use ReadWriteOncePod with other access modes"))
-	}
+	errs := accessModes(at.Child("accessModes"), spec.AccessModes, "at least 1 access mode is required")
 	errs = append(errs, metav1validation.ValidateLabelSelector(spec.Selector, metav1validation.LabelSelectorValidationOptions{}, at.Child("selector"))...)
 	storage := at.Child("resources").Key(string(corev1.ResourceStorage))
 	if size, ok := spec.Resources.Requests[corev1.ResourceStorage]; !ok {
