@@ -43,7 +43,34 @@ func (c *NodeClient) base(ctx context.Context, nodes *genericregistry.Store, p *
 	if p.Spec.NodeName == "" {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", p.Name))
 	}
-	obj, err := nodes.Get(ctx, p.Spec.NodeName, &metav1.GetOptions{})
+	return daemonURL(ctx, nodes, p.Spec.NodeName)
+}
+
+// Daemon returns the address of a node's daemon.
+func (c *NodeClient) Daemon(ctx context.Context, r *Registry, node string) (*url.URL, error) {
+	return daemonURL(ctx, r.Store(corev1.Resource("nodes")), node)
+}
+
+// Get asks a node's daemon, at the address that Daemon gave, for a document of at most limit bytes.
+func (c *NodeClient) Get(ctx context.Context, daemon *url.URL, path string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, daemon.JoinPath(path).String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, limit))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answered %s: %.200s", req.URL, resp.Status, text)
+	}
+	return text, err
+}
+
+func daemonURL(ctx context.Context, nodes *genericregistry.Store, name string) (*url.URL, error) {
+	obj, err := nodes.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -89,12 +89,14 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(withoutManagedFields))
 	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDR)
+	nodes := registry.NewNodeClient(nodeCert, cfg.PKI.Pool())
 	reg, err := registry.New(registry.Deps{
-		Storage: s.storage, Nodes: registry.NewNodeClient(nodeCert, cfg.PKI.Pool()), Services: allocator, Tokens: tokens,
+		Storage: s.storage, Nodes: nodes, Services: allocator, Tokens: tokens,
 	})
 	if err != nil {
 		return nil, err
 	}
+	reg.AddProxies(nodes)
 	objects := objects{reg}
 	tokens.Lookup(objects.ServiceAccount, objects.Pod)
 
