@@ -10,7 +10,8 @@ import (
 // groups is the table of everything that is stored.
 func groups(d Deps, r *Registry) []group {
 	return []group{
-		coreGroup(d, r), appsGroup(), batchGroup(), discoveryGroup(), coordinationGroup(), certificatesGroup(), gitopsdGroup(),
+		coreGroup(d, r), appsGroup(), batchGroup(), networkingGroup(), policyGroup(), schedulingGroup(), nodeGroup(), storageGroup(),
+		discoveryGroup(), coordinationGroup(), certificatesGroup(), gitopsdGroup(),
 	}
 }
 

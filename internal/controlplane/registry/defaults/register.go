@@ -7,7 +7,10 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -39,6 +42,11 @@ func Register(s *runtime.Scheme) error {
 		register(SetEndpointSlice, func(l *discoveryv1.EndpointSliceList) []discoveryv1.EndpointSlice { return l.Items }),
 		register(SetRoleBinding, func(l *rbacv1.RoleBindingList) []rbacv1.RoleBinding { return l.Items }),
 		register(SetClusterRoleBinding, func(l *rbacv1.ClusterRoleBindingList) []rbacv1.ClusterRoleBinding { return l.Items }),
+		register(SetNetworkPolicy, func(l *networkingv1.NetworkPolicyList) []networkingv1.NetworkPolicy { return l.Items }),
+		register(SetIngressClass, func(l *networkingv1.IngressClassList) []networkingv1.IngressClass { return l.Items }),
+		register(SetPriorityClass, func(l *schedulingv1.PriorityClassList) []schedulingv1.PriorityClass { return l.Items }),
+		register(SetStorageClass, func(l *storagev1.StorageClassList) []storagev1.StorageClass { return l.Items }),
+		register(SetCSIDriver, func(l *storagev1.CSIDriverList) []storagev1.CSIDriver { return l.Items }),
 		register(SetApplication, func(l *v1alpha1.ApplicationList) []v1alpha1.Application { return l.Items }),
 		registerOne(SetTokenRequest),
 	} {
