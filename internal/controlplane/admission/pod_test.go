@@ -37,8 +37,7 @@ func TestAPodToleratesALostNodeForFiveMinutesUnlessItSaysOtherwise(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &corev1.Pod{Spec: corev1.PodSpec{Tolerations: test.in}}
-			chain := &podDefaults{Handler: admission.NewHandler(admission.Create, admission.Update)}
-			if err := chain.Admit(t.Context(), attributes(test.op, p, nil, "alice"), nil); err != nil {
+			if err := defaultTolerations().Admit(t.Context(), attributes(test.op, p, nil, "alice"), nil); err != nil {
 				t.Fatal(err)
 			}
 			var got []string

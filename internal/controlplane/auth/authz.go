@@ -4,17 +4,19 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 )
 
-// Authorizer decides by what kind of user asks:
-// the cluster's administrators may do everything, nodes what their Pods need, joining nodes may ask for a certificate, everybody who is
-// known may look at what the API offers, and anonymous requests get the health checks.
+// Authorizer decides about those whose rights are not written in roles, and leaves everybody else to Rules: the cluster's administrators may do everything, nodes what
+// their Pods need, joining nodes may ask for a certificate, and whoever asks may hear whether the server is healthy.
 type Authorizer struct {
 	// Nodes tells what a node's Pods use.
 	Nodes NodeGraph
+	// Rules decides about everybody else, and about what a node asks for beyond its own needs; nil: nobody else may do anything.
+	Rules authorizer.Authorizer
 }
 
 // Authorizer returns z in the form that the library takes.
@@ -22,10 +24,7 @@ func (z *Authorizer) Authorizer() authorizer.Authorizer {
 	return authorizer.AuthorizerFunc(z.Authorize)
 }
 
-var (
-	healthPaths    = []string{"/healthz", "/livez", "/readyz"}
-	discoveryPaths = []string{"/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", "/version"}
-)
+var healthPaths = []string{"/healthz", "/livez", "/readyz"}
 
 // Authorize decides about one request and says why.
 func (z *Authorizer) Authorize(ctx context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
@@ -37,51 +36,40 @@ func (z *Authorizer) Authorize(ctx context.Context, a authorizer.Attributes) (au
 	if slices.Contains(groups, user.SystemPrivilegedGroup) {
 		return authorizer.DecisionAllow, "", nil
 	}
-	if !a.IsResourceRequest() {
-		return authorizePath(groups, a)
+	if !a.IsResourceRequest() && slices.Contains([]string{"get", "head"}, a.GetVerb()) && slices.ContainsFunc(healthPaths, func(p string) bool {
+		return a.GetPath() == p || strings.HasPrefix(a.GetPath(), p+"/")
+	}) {
+		return authorizer.DecisionAllow, "", nil
 	}
+	var reasons []string
 	switch {
+	case !a.IsResourceRequest():
 	case slices.Contains(groups, GroupNodes):
 		node, ok := nodeName(u.GetName())
 		if !ok {
 			return authorizer.DecisionDeny, fmt.Sprintf("%q is not the name of a node's user", u.GetName()), nil
 		}
-		if reason := judgeNode(ctx, z.Nodes, node, a); reason != "" {
-			return authorizer.DecisionDeny, reason, nil
+		reason := judgeNode(ctx, z.Nodes, node, a)
+		if reason == "" {
+			return authorizer.DecisionAllow, "", nil
 		}
-		return authorizer.DecisionAllow, "", nil
+		reasons = append(reasons, reason)
 	case slices.Contains(groups, GroupBootstrappers):
 		if a.GetAPIGroup() == "certificates.k8s.io" && a.GetResource() == "certificatesigningrequests" && a.GetSubresource() == "" &&
 			slices.Contains([]string{"create", "get", "list", "watch"}, a.GetVerb()) {
 			return authorizer.DecisionAllow, "", nil
 		}
-		return authorizer.DecisionDeny, "a join token can only ask for a node's certificate", nil
+		reasons = append(reasons, "a join token can only ask for a node's certificate")
 	}
-	return authorizer.DecisionDeny, "no rule allows it", nil
-}
-
-func authorizePath(groups []string, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	if !slices.Contains([]string{"get", "head"}, a.GetVerb()) {
-		return authorizer.DecisionDeny, "only reading is allowed", nil
+	if z.Rules == nil {
+		return authorizer.DecisionNoOpinion, strings.Join(reasons, "; "), nil
 	}
-	if matchPath(healthPaths, a.GetPath()) || matchPath([]string{"/healthz/*", "/livez/*", "/readyz/*"}, a.GetPath()) {
-		return authorizer.DecisionAllow, "", nil
+	decision, reason, err := z.Rules.Authorize(ctx, a)
+	if decision == authorizer.DecisionAllow {
+		return decision, reason, err
 	}
-	if slices.Contains(groups, user.AllAuthenticated) && matchPath(discoveryPaths, a.GetPath()) {
-		return authorizer.DecisionAllow, "", nil
+	if reason != "" {
+		reasons = append(reasons, reason)
 	}
-	return authorizer.DecisionDeny, "no rule allows it", nil
-}
-
-func matchPath(patterns []string, path string) bool {
-	for _, p := range patterns {
-		if n := len(p) - 1; p[n] == '*' {
-			if len(path) >= n && path[:n] == p[:n] {
-				return true
-			}
-		} else if p == path {
-			return true
-		}
-	}
-	return false
+	return decision, strings.Join(reasons, "; "), err
 }

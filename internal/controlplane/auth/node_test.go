@@ -54,17 +54,17 @@ func TestANodeMayDoWhatItsOwnPodsNeed(t *testing.T) {
 	})
 }
 
-func TestOnlyHealthIsForEverybody(t *testing.T) {
+func TestOnlyHealthIsForEverybodyWithoutAnyRole(t *testing.T) {
 	for _, test := range []struct {
 		user, groups, verb, path string
 		want                     authorizer.Decision
 	}{
 		{"system:anonymous", "system:unauthenticated", "get", "/readyz", authorizer.DecisionAllow},
-		{"system:anonymous", "system:unauthenticated", "post", "/readyz", authorizer.DecisionDeny},
-		{"system:anonymous", "system:unauthenticated", "get", "/apis", authorizer.DecisionDeny},
-		{"system:anonymous", "system:unauthenticated", "get", "/metrics", authorizer.DecisionDeny},
-		{"alice", "system:authenticated", "get", "/apis/apps/v1", authorizer.DecisionAllow},
-		{"alice", "system:authenticated", "get", "/metrics", authorizer.DecisionDeny},
+		{"system:anonymous", "system:unauthenticated", "post", "/readyz", authorizer.DecisionNoOpinion},
+		{"system:anonymous", "system:unauthenticated", "get", "/apis", authorizer.DecisionNoOpinion},
+		{"system:anonymous", "system:unauthenticated", "get", "/metrics", authorizer.DecisionNoOpinion},
+		{"alice", "system:authenticated", "get", "/apis/apps/v1", authorizer.DecisionNoOpinion},
+		{"alice", "system:authenticated", "get", "/metrics", authorizer.DecisionNoOpinion},
 		{"admin", "system:masters", "get", "/metrics", authorizer.DecisionAllow},
 	} {
 		got, _, err := (&Authorizer{Nodes: graph{}}).Authorize(t.Context(), authorizer.AttributesRecord{

@@ -43,6 +43,10 @@ type Deps struct {
 	Services *Allocator
 	// Tokens signs ServiceAccount tokens.
 	Tokens TokenIssuer
+	// Grants judges who may hand out rights.
+	Grants Grants
+	// Access answers reviews.
+	Access *Access
 }
 
 // New builds the storage of all groups.

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -151,9 +152,10 @@ func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix strin
 		return nil, nil, err
 	}
 	delegator := cacher.NewCacheDelegator(cached, raw)
-	return delegator, func() {
+	// A resource that is served in two groups is given up by both.
+	return delegator, sync.OnceFunc(func() {
 		delegator.Stop()
 		cached.Stop()
 		raw.Close()
-	}, nil
+	}), nil
 }

@@ -12,6 +12,7 @@ func groups(d Deps, r *Registry) []group {
 	return []group{
 		coreGroup(d, r), appsGroup(), batchGroup(), networkingGroup(), policyGroup(), schedulingGroup(), nodeGroup(), storageGroup(),
 		discoveryGroup(), coordinationGroup(), certificatesGroup(), gitopsdGroup(),
+		rbacGroup(d), authenticationGroup(d), authorizationGroup(d),
 	}
 }
 

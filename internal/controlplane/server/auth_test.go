@@ -29,7 +29,6 @@ func joinSecret(id, secret, expiration string) *corev1.Secret {
 func TestAJoinTokenMayAskForACertificateAndNothingElse(t *testing.T) {
 	c := servertest.Start(t)
 	k := client(t, c.System)
-	namespace(t, k, "kube-system")
 	for _, s := range []*corev1.Secret{
 		joinSecret("aaaaaa", "0123456789abcdef", ""),
 		joinSecret("bbbbbb", "0123456789abcdef", time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)),

@@ -22,7 +22,6 @@ import (
 	"k8s.io/client-go/rest"
 	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
 
-	"github.com/gitopsd/gitopsd/internal/controlplane/admission"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
 	"github.com/gitopsd/gitopsd/internal/controlplane/deletions"
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
@@ -58,6 +57,7 @@ type Server struct {
 	deletions *deletions.Memory
 	token     string
 	ready     chan struct{}
+	access    *access
 }
 
 // New starts the storage and assembles the server. Nothing is served before Run.
@@ -88,10 +88,13 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(withoutManagedFields))
+	access := newAccess(s.informers)
+	s.access = access
 	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDR)
 	nodes := registry.NewNodeClient(nodeCert, cfg.PKI.Pool())
 	reg, err := registry.New(registry.Deps{
 		Storage: s.storage, Nodes: nodes, Services: allocator, Tokens: tokens,
+		Grants: access.grants, Access: access.reviews,
 	})
 	if err != nil {
 		return nil, err
@@ -113,13 +116,10 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	generic.Authentication.Authenticator = auth.Authenticators{
-		ClientCA: cfg.PKI.Pool(), InProcess: s.token,
-		User:    &user.DefaultInfo{Name: registry.SystemUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}},
-		Secrets: objects.SystemSecret, Tokens: tokens,
-	}.Request()
-	generic.Authorization.Authorizer = (&auth.Authorizer{Nodes: objects}).Authorizer()
-	generic.AdmissionControl = admission.Chain(objects)
+	access.complete(s, cfg, tokens, objects)
+	if err := access.install(generic, client, s.ClientConfig(), webhooks); err != nil {
+		return nil, err
+	}
 	if s.front, err = s.chain(cfg, generic, reg, webhooks); err != nil {
 		return nil, err
 	}
@@ -186,6 +186,12 @@ func (s *Server) Run(ctx context.Context) error {
 			case <-hook.Done():
 				return nil
 			}
+		}
+		// Until then, nobody but administrators and nodes has rights.
+		select {
+		case <-s.access.ready:
+		case <-hook.Done():
+			return nil
 		}
 		close(s.ready)
 		return nil

@@ -1,0 +1,89 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/authentication/user"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/admission"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth/defaultroles"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth/rbac"
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
+)
+
+// access is who may do what. Its parts ask each other (a review asks the authorizer, which asks for Pods in the registry, which holds the reviews), so they are
+// made first and connected when all are there.
+type access struct {
+	rules   *rbac.Resolver
+	grants  *rbac.Grants
+	reviews *registry.Access
+	objects objects
+	// informers are shared with the rest of the process.
+	informers informers.SharedInformerFactory
+	// ready is closed when the default roles count.
+	ready chan struct{}
+}
+
+func newAccess(f informers.SharedInformerFactory) *access {
+	rules := rbac.NewResolver(f)
+	return &access{informers: f, ready: make(chan struct{}), rules: rules, grants: &rbac.Grants{Resolver: rules}, reviews: &registry.Access{Rules: rules}}
+}
+
+// complete connects the parts; nothing asks them before the server runs.
+func (a *access) complete(s *Server, cfg Config, tokens *auth.Tokens, o objects) {
+	a.objects = o
+	a.reviews.Authenticator = auth.Authenticators{
+		ClientCA: cfg.PKI.Pool(), InProcess: s.token,
+		User:    &user.DefaultInfo{Name: registry.SystemUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}},
+		Secrets: o.SystemSecret, Tokens: tokens,
+	}.Request()
+	a.reviews.Authorizer = (&auth.Authorizer{Nodes: o, Rules: a.rules.Authorizer()}).Authorizer()
+	a.grants.Authorizer = a.reviews.Authorizer
+}
+
+// install puts authentication, authorization and admission into the server's configuration.
+func (a *access) install(c *genericapiserver.Config, client kubernetes.Interface, self *rest.Config, webhooks Webhooks) error {
+	c.Authentication.Authenticator = a.reviews.Authenticator
+	c.Authorization.Authorizer = a.reviews.Authorizer
+	c.RuleResolver = a.rules
+	objects, err := dynamic.NewForConfig(self)
+	if err != nil {
+		return err
+	}
+	// It finds the kinds that policies take parameters from, and asks again about one that it does not know.
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
+	if c.AdmissionControl, err = admission.Chain(admission.Config{
+		Objects: a.objects, Informers: a.informers, Client: client, Dynamic: objects, Mapper: mapper, Authorizer: a.reviews.Authorizer,
+		Version: c.EffectiveVersion, Services: webhooks.Services, Authentication: webhooks.Authentication, Drained: c.DrainedNotify(), Served: a.objects.registry.Serves,
+	}); err != nil {
+		return err
+	}
+	if err := c.AddPostStartHook("rbac/bootstrap-roles", func(hook genericapiserver.PostStartHookContext) error {
+		// Every rule is asked for in its turn; with a server that stops half-way the next start does the rest.
+		if err := defaultroles.Ensure(client.CoreV1(), client.RbacV1()); err != nil && hook.Err() == nil {
+			return fmt.Errorf("default roles: %w", err)
+		}
+		// The informers offer no event for "has seen this object"; they are a few milliseconds behind.
+		return wait.PollUntilContextCancel(hook, 2*time.Millisecond, true, func(context.Context) (bool, error) {
+			if !a.rules.Holds(defaultroles.ClusterRoleBindings()) {
+				return false, nil
+			}
+			close(a.ready)
+			return true, nil
+		})
+	}); err != nil {
+		return err
+	}
+	return nil
+}
