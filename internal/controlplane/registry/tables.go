@@ -10,7 +10,7 @@ import (
 // groups is the table of everything that is stored.
 func groups(d Deps, r *Registry) []group {
 	return []group{
-		coreGroup(d, r), appsGroup(), batchGroup(), networkingGroup(), policyGroup(), schedulingGroup(), nodeGroup(), storageGroup(),
+		coreGroup(d, r), appsGroup(), batchGroup(), networkingGroup(), policyGroup(), schedulingGroup(), nodeGroup(), storageGroup(), admissionGroup(),
 		discoveryGroup(), coordinationGroup(), certificatesGroup(), gitopsdGroup(),
 		rbacGroup(d), authenticationGroup(d), authorizationGroup(d),
 	}

@@ -3,6 +3,7 @@ package defaults
 import (
 	"fmt"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -47,6 +48,12 @@ func Register(s *runtime.Scheme) error {
 		register(SetPriorityClass, func(l *schedulingv1.PriorityClassList) []schedulingv1.PriorityClass { return l.Items }),
 		register(SetStorageClass, func(l *storagev1.StorageClassList) []storagev1.StorageClass { return l.Items }),
 		register(SetCSIDriver, func(l *storagev1.CSIDriverList) []storagev1.CSIDriver { return l.Items }),
+		register(SetValidatingWebhookConfiguration, func(l *admissionregistrationv1.ValidatingWebhookConfigurationList) []admissionregistrationv1.ValidatingWebhookConfiguration { return l.Items }),
+		register(SetMutatingWebhookConfiguration, func(l *admissionregistrationv1.MutatingWebhookConfigurationList) []admissionregistrationv1.MutatingWebhookConfiguration { return l.Items }),
+		register(SetValidatingAdmissionPolicy, func(l *admissionregistrationv1.ValidatingAdmissionPolicyList) []admissionregistrationv1.ValidatingAdmissionPolicy { return l.Items }),
+		register(SetValidatingAdmissionPolicyBinding, func(l *admissionregistrationv1.ValidatingAdmissionPolicyBindingList) []admissionregistrationv1.ValidatingAdmissionPolicyBinding { return l.Items }),
+		register(SetMutatingAdmissionPolicy, func(l *admissionregistrationv1.MutatingAdmissionPolicyList) []admissionregistrationv1.MutatingAdmissionPolicy { return l.Items }),
+		register(SetMutatingAdmissionPolicyBinding, func(l *admissionregistrationv1.MutatingAdmissionPolicyBindingList) []admissionregistrationv1.MutatingAdmissionPolicyBinding { return l.Items }),
 		register(SetApplication, func(l *v1alpha1.ApplicationList) []v1alpha1.Application { return l.Items }),
 		registerOne(SetTokenRequest),
 	} {
