@@ -52,7 +52,7 @@ containers:
   - {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
   securityContext: {runAsUser: 101, readOnlyRootFilesystem: true, allowPrivilegeEscalation: false}
   command: [sh, -c]
-  args: ['echo $A $B $PW $FROM_IMAGE; id; hostname; cat /work/x /cm/file.txt /one /sec/pw /tok/name; echo; wc -c < /tok/token; echo $IP; tail -1 /etc/hosts; echo y > /mem/y && cat /mem/y; echo x > /x; echo bye > /dev/termination-log']
+  args: ['echo $A $B $PW $FROM_IMAGE; id; hostname; cat /work/x /cm/file.txt /one /sec/pw /tok/name; echo; wc -c < /tok/token; echo $IP; tail -1 /etc/hosts; echo y > /mem/y && cat /mem/y; (echo x > /x) 2>&1; echo bye > /dev/termination-log']
   volumeMounts:
   - {name: work, mountPath: /work}
   - {name: mem, mountPath: /mem}
@@ -83,7 +83,7 @@ containers:
 
 	h.run("ends are told by the reasons that kubectl users know", func(t *testing.T) {
 		h.create("oom", `{restartPolicy: Never, containers: [{name: c, command: [sh, -c, 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done'], resources: {limits: {memory: 16Mi}}}]}`)
-		h.create("fails", `{restartPolicy: Never, containers: [{name: c, terminationMessagePolicy: FallbackToLogsOnError, command: [sh, -c, 'echo last words; exit 3']}]}`)
+		h.create("fails", `{restartPolicy: Never, containers: [{name: c, terminationMessagePolicy: FallbackToLogsOnError, command: [sh, -c, 'echo -n last words; exit 3']}]}`)
 		h.create("nofile", `{restartPolicy: Never, containers: [{name: c, command: [/no/such/program]}]}`)
 		h.create("loop", `{containers: [{name: c, command: [sh, -c, 'exit 1']}]}`)
 		h.create("noimage", `{containers: [{name: c, image: "192.0.2.10:9/none:1"}]}`)
@@ -97,7 +97,7 @@ containers:
 			if got := fmt.Sprintf("%s %d", end.Reason, end.ExitCode); got != want {
 				t.Errorf("Pod %s: %s, want %s", pod, got, want)
 			}
-			if pod == "fails" && end.Message != "last words\n" {
+			if pod == "fails" && end.Message != "last words" {
 				t.Errorf("its message is %q", end.Message)
 			}
 		}

@@ -207,7 +207,7 @@ func (p *pump) run() {
 		take(n)
 	}
 	if len(buf) > 0 {
-		p.write(buf, false)
+		p.write(buf, true) // without the newline that the container did not write either
 	}
 }
 

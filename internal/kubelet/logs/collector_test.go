@@ -66,7 +66,7 @@ func TestEverythingWrittenBeforeTheEndIsInTheLog(t *testing.T) {
 		if err := c.Close(id); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want+"\n", read(t, s)); diff != "" {
+		if diff := cmp.Diff(want, read(t, s)); diff != "" {
 			t.Fatalf("round %d (-written +logged):\n%s", round, diff)
 		}
 		if _, err := os.Stat(s.Dir); err == nil {
