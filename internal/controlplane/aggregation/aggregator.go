@@ -9,12 +9,14 @@ import (
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
 	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
 	apiregistrationclient "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/typed/apiregistration/v1"
 	"k8s.io/kube-aggregator/pkg/controllers/autoregister"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 )
 
@@ -26,8 +28,10 @@ type Config struct {
 	Storage   *registry.Storage
 	// Services leads to API servers in Pods.
 	Services webhook.ServiceResolver
-	// ClientCertificate and ClientKey are the files by which API servers in Pods know this one.
-	ClientCertificate, ClientKey string
+	// ClientCA signs clients' certificates, FrontProxy is how API servers in Pods know this one; both are published to them through Client.
+	ClientCA   []byte
+	FrontProxy pki.FrontProxy
+	Client     kubernetes.Interface
 	// Definitions are watched for groups and versions to register.
 	Definitions apiextensionsinformers.CustomResourceDefinitionInformer
 }
@@ -47,7 +51,7 @@ func New(c Config, next genericapiserver.DelegationTarget) (*aggregatorapiserver
 	config := aggregatorapiserver.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: generic, SharedInformerFactory: c.Informers},
 		ExtraConfig: aggregatorapiserver.ExtraConfig{
-			ProxyClientCertFile: c.ClientCertificate, ProxyClientKeyFile: c.ClientKey,
+			ProxyClientCertFile: c.FrontProxy.CertFile, ProxyClientKeyFile: c.FrontProxy.KeyFile,
 			ServiceResolver: c.Services, RejectForwardingRedirects: true,
 		},
 	}
@@ -65,8 +69,10 @@ func New(c Config, next genericapiserver.DelegationTarget) (*aggregatorapiserver
 		p := priorityOf(gv)
 		s.GenericAPIServer.AggregatedDiscoveryGroupManager.SetGroupVersionPriority(metav1.GroupVersion(gv), int(p.group), int(p.version))
 	}
+	published := newTrust(c.Client, c.Informers.Core().V1().ConfigMaps(), trustData(c.ClientCA, c.FrontProxy.CA))
 	custom := newDefinitions(c.Definitions, registration)
 	err = s.GenericAPIServer.AddPostStartHook("register-apiservices", func(ctx genericapiserver.PostStartHookContext) error {
+		go published.run(ctx)
 		// What is left over from an earlier run is judged once all definitions are known, and not before: their APIServices would be deleted.
 		if !custom.first(ctx) {
 			return nil

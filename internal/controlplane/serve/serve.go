@@ -30,6 +30,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
 	"github.com/gitopsd/gitopsd/internal/controlplane/server"
 	"github.com/gitopsd/gitopsd/internal/gitops"
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
 // Options are what `gitopsd serve` is told.
@@ -153,6 +154,12 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	})
 	wg.Go(func() { sched.Run(ctx) })
 	wg.Go(func() { engine.Run(ctx) })
+	// Webhooks, API servers in Pods and proxied requests are gone to directly: this host runs no Service proxy, and may be no node.
+	wg.Go(func() {
+		if err := network.KeepRoutes(ctx, factory.Core().V1().Nodes()); err != nil {
+			slog.Warn("the API server cannot reach Pods: webhooks and API servers in them, and proxied requests, will fail; it needs CAP_NET_ADMIN to set routes", "err", err)
+		}
+	})
 
 	select {
 	case <-api.Ready():

@@ -6,6 +6,7 @@ import (
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/notfoundhandler"
+	"k8s.io/client-go/kubernetes"
 	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/aggregation"
@@ -35,9 +36,13 @@ func (s *Server) chain(cfg Config, generic *genericapiserver.Config, reg *regist
 	if err != nil {
 		return nil, err
 	}
+	client, err := kubernetes.NewForConfig(front.LoopbackClientConfig)
+	if err != nil {
+		return nil, err
+	}
 	return aggregation.New(aggregation.Config{
 		Generic: front, Informers: s.informers, Storage: s.storage, Services: webhooks.Services,
-		ClientCertificate: identity.CertFile, ClientKey: identity.KeyFile,
+		ClientCA: cfg.PKI.CAPEM(), FrontProxy: identity, Client: client,
 		Definitions: custom.Informers.Apiextensions().V1().CustomResourceDefinitions(),
 	}, core)
 }
