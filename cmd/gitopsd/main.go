@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 
@@ -32,8 +33,11 @@ func main() {
 It speaks the Kubernetes API, so kubectl and everything else that does works with it.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(newServeCommand(), newUpCommand(), newTokenCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newUpCommand(), newTokenCommand(), newKubeconfigCommand(), newKubectlCommand(), newVersionCommand())
 	root.AddCommand(commands()...)
+	if filepath.Base(os.Args[0]) == "kubectl" {
+		root.SetArgs(append([]string{"kubectl"}, os.Args[1:]...))
+	}
 	err := root.ExecuteContext(ctx)
 	var exit exitError
 	switch {

@@ -124,10 +124,18 @@ func (p *PKI) Server(hosts []string) (cert, key []byte, err error) {
 	return p.issue(t)
 }
 
-// Client issues a client certificate for a user in the given groups.
+// Client issues a client certificate for a user in the given groups. It lasts as long as the authority.
 func (p *PKI) Client(user string, groups ...string) (cert, key []byte, err error) {
+	return p.ClientUntil(p.CA.NotAfter, user, groups...)
+}
+
+// ClientUntil issues a client certificate that ends at a time, and with the authority at the latest. Nothing can take it back before.
+func (p *PKI) ClientUntil(end time.Time, user string, groups ...string) (cert, key []byte, err error) {
+	if end.After(p.CA.NotAfter) {
+		end = p.CA.NotAfter
+	}
 	return p.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: user, Organization: groups}, NotAfter: p.CA.NotAfter,
+		Subject: pkix.Name{CommonName: user, Organization: groups}, NotAfter: end,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }

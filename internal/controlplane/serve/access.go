@@ -24,9 +24,8 @@ import (
 
 // writeKubeconfig writes the administrator's kubeconfig, unless the one that is there already reaches this server.
 func writeKubeconfig(file string, keys *pki.PKI, url string) error {
-	const name = "gitopsd"
 	if old, err := clientcmd.LoadFromFile(file); err == nil {
-		if c := old.Clusters[name]; c != nil && c.Server == url && string(c.CertificateAuthorityData) == string(keys.CAPEM()) {
+		if c := old.Clusters[kubeconfigName]; c != nil && c.Server == url && string(c.CertificateAuthorityData) == string(keys.CAPEM()) {
 			return nil
 		}
 	}
@@ -34,16 +33,24 @@ func writeKubeconfig(file string, keys *pki.PKI, url string) error {
 	if err != nil {
 		return err
 	}
-	text, err := clientcmd.Write(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: url, CertificateAuthorityData: keys.CAPEM()}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {ClientCertificateData: cert, ClientKeyData: key}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
-		CurrentContext: name,
-	})
+	text, err := Kubeconfig(url, keys.CAPEM(), kubeconfigName, cert, key)
 	if err != nil {
 		return err
 	}
 	return pki.WriteFile(file, text, 0o600)
+}
+
+// kubeconfigName is what kubeconfigs call the cluster, the context, and the administrator.
+const kubeconfigName = "gitopsd"
+
+// Kubeconfig is the text of a kubeconfig for a user with a client certificate; ca, cert and key are PEM.
+func Kubeconfig(url string, ca []byte, user string, cert, key []byte) ([]byte, error) {
+	return clientcmd.Write(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{kubeconfigName: {Server: url, CertificateAuthorityData: ca}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{user: {ClientCertificateData: cert, ClientKeyData: key}},
+		Contexts:       map[string]*clientcmdapi.Context{kubeconfigName: {Cluster: kubeconfigName, AuthInfo: user}},
+		CurrentContext: kubeconfigName,
+	})
 }
 
 const tokenAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
