@@ -6,6 +6,7 @@ go tool deepcopy-gen --output-file zz_generated.deepcopy.go --go-header-file hac
 groups=(
   k8s.io/api/{admissionregistration,apps,authentication,authorization,autoscaling,batch,certificates,coordination,core,discovery,events,flowcontrol,networking,node,policy,rbac,resource,scheduling,storage,storagemigration}/v1
   k8s.io/api/autoscaling/v2
+  k8s.io/metrics/pkg/apis/metrics/v1beta1
   k8s.io/api/scheduling/v1alpha3 # part of a Job
   k8s.io/apimachinery/pkg/{api/resource,apis/meta/v1,runtime,util/intstr,version}
   github.com/gitopsd/gitopsd/api/v1alpha1

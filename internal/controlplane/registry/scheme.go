@@ -28,6 +28,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/conversion"
@@ -53,7 +54,7 @@ func init() {
 		autoscalingv2.AddToScheme, autoscalingv1.AddToScheme, batchv1.AddToScheme, certificatesv1.AddToScheme, coordinationv1.AddToScheme,
 		discoveryv1.AddToScheme, eventsv1.AddToScheme, flowcontrolv1.AddToScheme, networkingv1.AddToScheme, nodev1.AddToScheme,
 		policyv1.AddToScheme, rbacv1.AddToScheme, resourcev1.AddToScheme, schedulingv1.AddToScheme, storagev1.AddToScheme,
-		storagemigrationv1.AddToScheme, v1alpha1.AddToScheme,
+		storagemigrationv1.AddToScheme, metricsv1beta1.AddToScheme, v1alpha1.AddToScheme,
 		metav1.AddMetaToScheme, metainternalversion.AddToScheme, defaults.Register, conversion.Register, addQueryConversions,
 	} {
 		utilruntime.Must(add(Scheme))

@@ -100,6 +100,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	reg.AddProxies(nodes)
+	addUsage(reg, nodes)
 	objects := objects{reg}
 	tokens.Lookup(objects.ServiceAccount, objects.Pod)
 
