@@ -49,7 +49,7 @@ func gitopsdGroup() group {
 }
 
 func certificatesGroup() group {
-	return group{gv: certificatesv1.SchemeGroupVersion, entries: []entry{Kind[*certificatesv1.CertificateSigningRequest]{
+	return group{gv: certificatesv1.SchemeGroupVersion, entries: []entry{clusterTrustBundles, podCertificateRequests, Kind[*certificatesv1.CertificateSigningRequest]{
 		Resource: "certificatesigningrequests", Singular: "certificatesigningrequest", ShortNames: []string{"csr"}, ClusterScoped: true,
 		New:       func() *certificatesv1.CertificateSigningRequest { return &certificatesv1.CertificateSigningRequest{} },
 		NewList:   func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },

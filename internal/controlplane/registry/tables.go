@@ -11,6 +11,7 @@ import (
 func groups(d Deps, r *Registry) []group {
 	return []group{
 		coreGroup(d, r), appsGroup(), batchGroup(), networkingGroup(), policyGroup(), schedulingGroup(), nodeGroup(), storageGroup(), admissionGroup(),
+		autoscalingGroup(), flowcontrolGroup(), storageMigrationGroup(), resourceGroup(),
 		discoveryGroup(), coordinationGroup(), certificatesGroup(), gitopsdGroup(),
 		rbacGroup(d), authenticationGroup(d), authorizationGroup(d),
 	}

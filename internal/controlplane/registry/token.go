@@ -20,8 +20,10 @@ import (
 // TokenRequest is what a token is to say.
 type TokenRequest struct {
 	Account *corev1.ServiceAccount
-	// Pod ties the token's life to that Pod's; nil for none.
+	// Pod, Secret or Node ties the token's life to that object's; nil for none.
 	Pod       *corev1.Pod
+	Secret    *corev1.Secret
+	Node      *corev1.Node
 	Audiences []string
 	Lifetime  time.Duration
 }
@@ -84,7 +86,7 @@ func (r *tokenREST) Create(ctx context.Context, name string, obj runtime.Object,
 		Lifetime: time.Duration(*req.Spec.ExpirationSeconds) * time.Second,
 	}
 	if ref := req.Spec.BoundObjectRef; ref != nil {
-		if t.Pod, err = r.boundPod(ctx, name, ref); err != nil {
+		if err := r.bind(ctx, &t, ref); err != nil {
 			return nil, err
 		}
 	}
@@ -97,19 +99,30 @@ func (r *tokenREST) Create(ctx context.Context, name string, obj runtime.Object,
 	return out, nil
 }
 
-func (r *tokenREST) boundPod(ctx context.Context, account string, ref *authenticationv1.BoundObjectReference) (*corev1.Pod, error) {
-	if ref.Kind != "Pod" || ref.APIVersion != "v1" {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("cannot bind a token to a %s of %s: only to a Pod of v1", ref.Kind, ref.APIVersion))
+// bind finds the object that the token is to end with.
+func (r *tokenREST) bind(ctx context.Context, t *TokenRequest, ref *authenticationv1.BoundObjectReference) error {
+	resources := map[string]string{"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
+	resource, ok := resources[ref.Kind]
+	if !ok || ref.APIVersion != "v1" {
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s, %s", ref.APIVersion, ref.Kind))
 	}
-	p, err := getPod(ctx, r.registry.Store(corev1.Resource("pods")), ref.Name)
+	obj, err := r.registry.Store(corev1.Resource(resource)).Get(ctx, ref.Name, &metav1.GetOptions{})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if ref.UID != "" && ref.UID != p.UID {
-		return nil, apierrors.NewConflict(corev1.Resource("pods"), ref.Name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record (%s)", ref.UID, p.UID))
+	if uid := objectMeta(obj).GetUID(); ref.UID != "" && ref.UID != uid {
+		return apierrors.NewConflict(corev1.Resource(resource), ref.Name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record (%s)", ref.UID, uid))
 	}
-	if p.Spec.ServiceAccountName != account {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name %q", account, p.Spec.ServiceAccountName))
+	switch o := obj.(type) {
+	case *corev1.Pod:
+		if o.Spec.ServiceAccountName != t.Account.Name {
+			return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name %q", t.Account.Name, o.Spec.ServiceAccountName))
+		}
+		t.Pod = o
+	case *corev1.Secret:
+		t.Secret = o
+	case *corev1.Node:
+		t.Node = o
 	}
-	return p, nil
+	return nil
 }
