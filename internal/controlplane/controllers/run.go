@@ -17,6 +17,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
@@ -24,8 +25,10 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/accounttokens"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/apiserverendpoints"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/bootstraptokens"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/clusterroleaggregation"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/csr"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/deployment"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
@@ -36,6 +39,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podgc"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/replicaset"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/resourcequota"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/serviceaccount"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
 )
@@ -54,6 +58,8 @@ type Config struct {
 	// CACertificate and CAKey sign node certificates; the certificate is also given to every Namespace.
 	CACertificate *x509.Certificate
 	CAKey         crypto.Signer
+	// SignToken makes the tokens of Secrets that ask for one; nil: such Secrets stay empty.
+	SignToken accounttokens.Sign
 
 	// ClusterCIDR is cut into blocks of NodeCIDRBits, one for the Pods of each Node.
 	ClusterCIDR  netip.Prefix
@@ -118,9 +124,18 @@ func table(cfg Config) ([]runner, error) {
 		replicaset.New(c, f, events),
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
+		clusterroleaggregation.New(c, f),
+		resourcequota.New(c, f, inv),
 		namespace.New(c, f, cfg.Metadata, inv),
 		garbagecollector.New(cfg.Metadata, inv),
 		inv,
+	}
+	if cfg.SignToken != nil {
+		tokens, err := accounttokens.New(c, f, ca, cfg.SignToken)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, tokens)
 	}
 	if reachable := slices.DeleteFunc(slices.Clone(cfg.Advertise), netip.Addr.IsLoopback); len(reachable) > 0 {
 		d := apiserverendpoints.Desired{ClusterIP: cfg.KubernetesIP, Addresses: reachable, Port: cfg.AdvertisePort}
@@ -140,6 +155,13 @@ var watched = []schema.GroupVersionResource{
 	corev1.SchemeGroupVersion.WithResource("configmaps"),
 	corev1.SchemeGroupVersion.WithResource("namespaces"),
 	corev1.SchemeGroupVersion.WithResource("serviceaccounts"),
+	corev1.SchemeGroupVersion.WithResource("limitranges"),
+	corev1.SchemeGroupVersion.WithResource("resourcequotas"),
+	corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"),
+	rbacv1.SchemeGroupVersion.WithResource("roles"),
+	rbacv1.SchemeGroupVersion.WithResource("rolebindings"),
+	rbacv1.SchemeGroupVersion.WithResource("clusterroles"),
+	rbacv1.SchemeGroupVersion.WithResource("clusterrolebindings"),
 	appsv1.SchemeGroupVersion.WithResource("deployments"),
 	appsv1.SchemeGroupVersion.WithResource("replicasets"),
 	discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),

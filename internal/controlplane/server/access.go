@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -69,21 +69,46 @@ func (a *access) install(c *genericapiserver.Config, client kubernetes.Interface
 	}); err != nil {
 		return err
 	}
-	if err := c.AddPostStartHook("rbac/bootstrap-roles", func(hook genericapiserver.PostStartHookContext) error {
-		// Every rule is asked for in its turn; with a server that stops half-way the next start does the rest.
-		if err := defaultroles.Ensure(client.CoreV1(), client.RbacV1()); err != nil && hook.Err() == nil {
-			return fmt.Errorf("default roles: %w", err)
-		}
-		// The informers offer no event for "has seen this object"; they are a few milliseconds behind.
-		return wait.PollUntilContextCancel(hook, 2*time.Millisecond, true, func(context.Context) (bool, error) {
-			if !a.rules.Holds(defaultroles.ClusterRoleBindings()) {
-				return false, nil
+	for name, ensure := range map[string]func(context.Context) error{
+		"scheduling/bootstrap-system-priority-classes": func(ctx context.Context) error { return ensurePriorityClasses(ctx, client) },
+		"rbac/bootstrap-roles": func(ctx context.Context) error {
+			if err := defaultroles.Ensure(client.CoreV1(), client.RbacV1()); err != nil {
+				return err
 			}
-			close(a.ready)
-			return true, nil
-		})
-	}); err != nil {
-		return err
+			// The informers offer no event for "has seen this object"; they are a few milliseconds behind.
+			return wait.PollUntilContextCancel(ctx, 2*time.Millisecond, true, func(context.Context) (bool, error) {
+				if !a.rules.Holds(defaultroles.ClusterRoleBindings()) {
+					return false, nil
+				}
+				close(a.ready)
+				return true, nil
+			})
+		},
+	} {
+		if err := c.AddPostStartHook(name, untilDone(name, ensure)); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// again is the time between two attempts to make what every cluster has.
+const again = time.Second
+
+// untilDone repeats f until it succeeds or the server stops. The library ends the process when a hook fails.
+func untilDone(name string, f func(context.Context) error) genericapiserver.PostStartHookFunc {
+	return func(hook genericapiserver.PostStartHookContext) error {
+		for {
+			err := f(hook)
+			if err == nil || hook.Err() != nil {
+				return nil
+			}
+			slog.Error("the cluster lacks what it starts with; trying again", "step", name, "err", err)
+			select {
+			case <-time.After(again):
+			case <-hook.Done():
+				return nil
+			}
+		}
+	}
 }

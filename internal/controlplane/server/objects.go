@@ -42,6 +42,14 @@ func (o objects) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, 
 	return get[*corev1.Pod](ctx, o, "pods", namespace, name)
 }
 
+func (o objects) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	return get[*corev1.Secret](ctx, o, "secrets", namespace, name)
+}
+
+func (o objects) Node(ctx context.Context, name string) (*corev1.Node, error) {
+	return get[*corev1.Node](ctx, o, "nodes", "", name)
+}
+
 func (o objects) SystemSecret(ctx context.Context, name string) (*corev1.Secret, error) {
 	return get[*corev1.Secret](ctx, o, "secrets", metav1.NamespaceSystem, name)
 }

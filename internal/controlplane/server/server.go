@@ -102,7 +102,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	reg.AddProxies(nodes)
 	addUsage(reg, nodes)
 	objects := objects{reg}
-	tokens.Lookup(objects.ServiceAccount, objects.Pod)
+	tokens.Lookup(objects)
 
 	generic, err := s.config(cfg)
 	if err != nil {
@@ -121,8 +121,18 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := access.install(generic, client, s.ClientConfig(), webhooks); err != nil {
 		return nil, err
 	}
+	if err := installFairness(generic, client, s.informers); err != nil {
+		return nil, err
+	}
 	if s.front, err = s.chain(cfg, generic, reg, webhooks); err != nil {
 		return nil, err
+	}
+	verifiers, err := tokens.Discovery(generic.ExternalAddress)
+	if err != nil {
+		return nil, err
+	}
+	for path, h := range verifiers {
+		s.front.GenericAPIServer.Handler.NonGoRestfulMux.Handle(path, h)
 	}
 	// Nothing can be written before the server runs, so the claims cannot change between being read and being repaired.
 	if err := reg.WaitReady(ctx); err != nil {
