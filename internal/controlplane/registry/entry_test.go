@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/resource"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -81,7 +81,9 @@ func FuzzEveryEntry(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind uint8, seed int64) {
 		r := all[int(kind)%len(all)]
 		fill := randfill.NewWithSeed(seed).NilChance(0.4).NumElements(0, 2).Funcs(
-			func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewMilliQuantity(c.Int63()-1<<62, resource.DecimalSI) },
+			func(q *apiresource.Quantity, c randfill.Continue) {
+				*q = *apiresource.NewMilliQuantity(c.Int63()-1<<62, apiresource.DecimalSI)
+			},
 			func(p *intstr.IntOrString, c randfill.Continue) {
 				*p = intstr.IntOrString{Type: intstr.Type(c.Intn(2)), IntVal: c.Int31(), StrVal: c.String(5)}
 			},

@@ -27,16 +27,19 @@ func clientOf(t *testing.T) kubernetes.Interface {
 func TestAnEventIsOneObjectInBothOfItsGroups(t *testing.T) {
 	k := clientOf(t)
 	ctx := t.Context()
-	watch, err := k.EventsV1().Events("default").Watch(ctx, metav1.ListOptions{FieldSelector: "regarding.name=web"})
+	if _, err := k.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	watch, err := k.EventsV1().Events("shop").Watch(ctx, metav1.ListOptions{FieldSelector: "regarding.name=web"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer watch.Stop()
 	old := &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "default"}, Reason: "Pulled", Message: "image pulled", Type: "Normal", Count: 2,
-		InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "web"}, Source: corev1.EventSource{Component: "kubelet"},
+		ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "shop"}, Reason: "Pulled", Message: "image pulled", Type: "Normal", Count: 2,
+		InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: "web"}, Source: corev1.EventSource{Component: "kubelet"},
 	}
-	if _, err := k.CoreV1().Events("default").Create(ctx, old, metav1.CreateOptions{}); err != nil {
+	if _, err := k.CoreV1().Events("shop").Create(ctx, old, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -50,33 +53,33 @@ func TestAnEventIsOneObjectInBothOfItsGroups(t *testing.T) {
 	}
 	now := metav1.NewMicroTime(time.Now().Truncate(time.Second))
 	written := &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Name: "b", Namespace: "default"}, EventTime: now, ReportingController: "gitopsd.io/test", ReportingInstance: "one",
-		Action: "Testing", Reason: "Tested", Type: "Warning", Note: "a note", Regarding: corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "api"},
+		ObjectMeta: metav1.ObjectMeta{Name: "b", Namespace: "shop"}, EventTime: now, ReportingController: "gitopsd.io/test", ReportingInstance: "one",
+		Action: "Testing", Reason: "Tested", Type: "Warning", Note: "a note", Regarding: corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: "api"},
 	}
-	if _, err := k.EventsV1().Events("default").Create(ctx, written, metav1.CreateOptions{}); err != nil {
+	if _, err := k.EventsV1().Events("shop").Create(ctx, written, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	read, err := k.CoreV1().Events("default").Get(ctx, "b", metav1.GetOptions{})
+	read, err := k.CoreV1().Events("shop").Get(ctx, "b", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"a note", "api", "gitopsd.io/test", "Testing"}, []string{read.Message, read.InvolvedObject.Name, read.ReportingController, read.Action}); diff != "" {
 		t.Errorf("read in core/v1 (-written in events.k8s.io +read):\n%s", diff)
 	}
-	if _, err := k.EventsV1().Events("default").Patch(ctx, "b", types.MergePatchType, []byte(`{"note":"another"}`), metav1.PatchOptions{}); !apierrors.IsInvalid(err) {
+	if _, err := k.EventsV1().Events("shop").Patch(ctx, "b", types.MergePatchType, []byte(`{"note":"another"}`), metav1.PatchOptions{}); !apierrors.IsInvalid(err) {
 		t.Errorf("changing the note in events.k8s.io: %v, want that it is immutable", err)
 	}
-	if _, err := k.CoreV1().Events("default").Patch(ctx, "b", types.MergePatchType, []byte(`{"message":"another"}`), metav1.PatchOptions{}); err != nil {
+	if _, err := k.CoreV1().Events("shop").Patch(ctx, "b", types.MergePatchType, []byte(`{"message":"another"}`), metav1.PatchOptions{}); err != nil {
 		t.Errorf("changing the message in core/v1: %v", err)
 	}
 	list, err := k.EventsV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "reportingController=gitopsd.io/test"})
 	if err != nil || len(list.Items) != 1 || list.Items[0].Note != "another" {
 		t.Errorf("listed by reporting controller: %v, %v", list, err)
 	}
-	if err := k.EventsV1().Events("default").DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+	if err := k.EventsV1().Events("shop").DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := k.CoreV1().Events("default").List(ctx, metav1.ListOptions{}); err != nil || len(left.Items) != 0 {
+	if left, err := k.CoreV1().Events("shop").List(ctx, metav1.ListOptions{}); err != nil || len(left.Items) != 0 {
 		t.Errorf("after all Events of events.k8s.io were deleted, core/v1 has %v, %v", left, err)
 	}
 }
