@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/discovery"
 	watchtools "k8s.io/client-go/tools/watch"
@@ -63,24 +66,32 @@ func TestEveryLocalGroupHasAnAPIServiceThatIsAvailable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	groups, lists, err := d.ServerGroupsAndResources()
+	// Nothing tells when discovery has heard of a definition, which it does soon after the definition is established.
+	var missing []string
+	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
+		groups, lists, err := d.ServerGroupsAndResources()
+		if err != nil {
+			return false, err
+		}
+		if groups[0].Name != "" {
+			return false, fmt.Errorf("the first group is %s, want the core group", groups[0].Name)
+		}
+		missing = undiscovered(lists, "v1 pods", "v1 pods/proxy", "apps/v1 deployments", "metrics.k8s.io/v1beta1 nodes", "apiregistration.k8s.io/v1 apiservices",
+			"example.com/v1 widgets")
+		return len(missing) == 0, nil
+	})
 	if err != nil {
-		t.Fatal(err)
+		t.Errorf("discovery does not know %v: %v", missing, err)
 	}
-	if len(groups) < 5 || groups[0].Name != "" {
-		t.Errorf("got the groups %v, want the core group first", groups)
-	}
-	found := map[string]bool{}
-	for _, l := range lists {
-		for _, r := range l.APIResources {
-			found[l.GroupVersion+" "+r.Name] = true
-		}
-	}
-	for _, want := range []string{"v1 pods", "v1 pods/proxy", "apps/v1 deployments", "example.com/v1 widgets", "apiregistration.k8s.io/v1 apiservices"} {
-		if !found[want] {
-			t.Errorf("discovery does not know %s", want)
-		}
-	}
+}
+
+// undiscovered are those of the resources, as "group/version name", that no list has.
+func undiscovered(lists []*metav1.APIResourceList, resources ...string) []string {
+	return slices.DeleteFunc(resources, func(want string) bool {
+		return slices.ContainsFunc(lists, func(l *metav1.APIResourceList) bool {
+			return slices.ContainsFunc(l.APIResources, func(r metav1.APIResource) bool { return l.GroupVersion+" "+r.Name == want })
+		})
+	})
 }
 
 func TestAnAPIServiceWithoutAnythingBehindItAnswersThatItIsUnavailable(t *testing.T) {

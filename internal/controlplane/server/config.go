@@ -38,7 +38,6 @@ func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
 	c.EnableProfiling = false
 	c.ShutdownDelayDuration = 0
 	c.RequestTimeout = time.Minute
-	c.StorageObjectCountTracker = nil
 	build := c.BuildHandlerChainFunc
 	c.BuildHandlerChainFunc = func(h http.Handler, gc *genericapiserver.Config) http.Handler {
 		return unauthenticated(cfg.Handlers, build(s.deletions.Record(h), gc))
