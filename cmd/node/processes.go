@@ -9,8 +9,8 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
-	"github.com/gitopsd/gitopsd/internal/kubelet/resident"
 	"github.com/gitopsd/gitopsd/internal/logging"
+	"github.com/gitopsd/gitopsd/internal/resident"
 )
 
 // The processes below outlive the daemon; it starts them itself.

@@ -30,13 +30,13 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
-	"github.com/gitopsd/gitopsd/internal/kubelet/resident"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/server"
 	"github.com/gitopsd/gitopsd/internal/kubelet/stats"
 	"github.com/gitopsd/gitopsd/internal/kubelet/status"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 	"github.com/gitopsd/gitopsd/internal/proxy"
+	"github.com/gitopsd/gitopsd/internal/resident"
 )
 
 // Run is the node daemon's whole life. It returns when ctx ends, with all containers running on, or with what kept it from starting.

@@ -32,6 +32,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/server"
 	"github.com/gitopsd/gitopsd/internal/gitops"
 	"github.com/gitopsd/gitopsd/internal/network"
+	"github.com/gitopsd/gitopsd/internal/resident"
 )
 
 // Options are what `gitopsd serve` is told.
@@ -103,6 +104,8 @@ func Run(ctx context.Context, o Options, started func()) error {
 			cancel(err)
 		}
 	})
+	release := time.AfterFunc(settled, resident.ReleaseProgram)
+	defer release.Stop()
 	err = api.Run(ctx)
 	cancel(nil)
 	components.Wait()
@@ -111,6 +114,9 @@ func Run(ctx context.Context, o Options, started func()) error {
 	}
 	return err
 }
+
+// settled is when starting is over, and with it the need for most of the program's text that starting touched.
+const settled = 20 * time.Second
 
 // runComponents runs everything that is a client of the API, and returns when ctx has ended and all have stopped, or when one cannot start.
 func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandler, keys *pki.PKI, o Options, endpoint netip.AddrPort, started func()) error {

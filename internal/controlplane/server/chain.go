@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/aggregation"
 	"github.com/gitopsd/gitopsd/internal/controlplane/extensions"
+	"github.com/gitopsd/gitopsd/internal/controlplane/openapi"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 )
 
@@ -25,6 +26,7 @@ func (s *Server) chain(cfg Config, generic *genericapiserver.Config, reg *regist
 		return nil, err
 	}
 	front := *generic
+	generic.SkipOpenAPIInstallation = true
 	core, err := generic.Complete(s.informers).New("gitopsd", custom.GenericAPIServer)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the API server: %w", err)
@@ -32,6 +34,7 @@ func (s *Server) chain(cfg Config, generic *genericapiserver.Config, reg *regist
 	if err := reg.Install(core); err != nil {
 		return nil, fmt.Errorf("install the API: %w", err)
 	}
+	openapi.Publish(core.Handler.NonGoRestfulMux, core.Handler.GoRestfulContainer, front.OpenAPIConfig, front.OpenAPIV3Config)
 	identity, err := cfg.PKI.FrontProxy()
 	if err != nil {
 		return nil, err
