@@ -98,17 +98,23 @@ func define(t *testing.T, c *servertest.Cluster, text string) *apiextensionsv1.C
 	return crd
 }
 
+// resources makes the namespace default and is the resource in it.
 func resources(t *testing.T, c *servertest.Cluster, gvr schema.GroupVersionResource) dynamic.ResourceInterface {
 	t.Helper()
-	client, err := dynamic.NewForConfig(c.System)
-	if err != nil {
-		t.Fatal(err)
-	}
 	kube, err := kubernetes.NewForConfig(c.System)
 	if err != nil {
 		t.Fatal(err)
 	}
 	namespace(t, kube, "default")
+	return inDefault(t, c, gvr)
+}
+
+func inDefault(t *testing.T, c *servertest.Cluster, gvr schema.GroupVersionResource) dynamic.ResourceInterface {
+	t.Helper()
+	client, err := dynamic.NewForConfig(c.System)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return client.Resource(gvr).Namespace("default")
 }
 
