@@ -92,6 +92,9 @@ func (p *PKI) createAuthority(file string) error {
 	return WriteFile(file, certPEM(der), 0o644)
 }
 
+// Dir is where the key material is kept.
+func (p *PKI) Dir() string { return p.dir }
+
 // CAPEM is the authority's certificate as PEM.
 func (p *PKI) CAPEM() []byte { return certPEM(p.CA.Raw) }
 

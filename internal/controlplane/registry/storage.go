@@ -18,7 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/feature"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
-	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
@@ -39,6 +39,8 @@ type Storage struct {
 	client    *kubernetes.Client
 	compactor etcd3.Compactor
 	stop      func()
+	// transformer turns objects of a resource into their stored form and back.
+	transformer func(schema.GroupResource) value.Transformer
 }
 
 var _ generic.RESTOptionsGetter = (*Storage)(nil)
@@ -51,12 +53,12 @@ func (embedded) Supports(f storage.Feature) bool { return f == storage.RequestWa
 func init() { feature.DefaultFeatureSupportChecker = embedded{feature.DefaultFeatureSupportChecker} }
 
 // NewStorage starts the compaction of old revisions on client; Close ends it.
-func NewStorage(client *clientv3.Client) *Storage {
+func NewStorage(client *clientv3.Client, transformer func(schema.GroupResource) value.Transformer) *Storage {
 	kc := &kubernetes.Client{Client: client}
 	kc.Kubernetes = kc
 	kc.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	c := etcd3.NewCompactor(client, compactionInterval, clock.RealClock{}, nil)
-	return &Storage{client: kc, compactor: c, stop: c.Stop}
+	return &Storage{client: kc, compactor: c, stop: c.Stop, transformer: transformer}
 }
 
 // Close stops the compaction; the etcd client stays open.
@@ -133,11 +135,7 @@ func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix strin
 	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
 ) (storage.Interface, factory.DestroyFunc, error) {
 	versioner := storage.APIObjectVersioner{}
-	transformer := c.Transformer
-	if transformer == nil {
-		transformer = identity.NewEncryptCheckTransformer()
-	}
-	raw, err := etcd3.New(s.client, s.compactor, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, transformer,
+	raw, err := etcd3.New(s.client, s.compactor, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
 		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, versioner), versioner)
 	if err != nil {
 		return nil, nil, err

@@ -43,6 +43,8 @@ type Config struct {
 	Names []string
 	// ServiceCIDR is where cluster IPs come from.
 	ServiceCIDR netip.Prefix
+	// EncryptionConfig is the file that says how stored objects are encrypted (Kubernetes' EncryptionConfiguration); empty: Secrets are, with a key of their own.
+	EncryptionConfig string
 	// Handlers are served besides the API, by path prefix, without authentication: each must check its requests itself.
 	Handlers map[string]http.Handler
 }
@@ -71,7 +73,11 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 			s.member.Close()
 		}
 	}()
-	s.storage = registry.NewStorage(s.member.Client())
+	keys, err := openKeys(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.storage = registry.NewStorage(s.member.Client(), keys.Transformer)
 	if s.token, err = randomToken(); err != nil {
 		return nil, err
 	}
