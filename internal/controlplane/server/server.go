@@ -219,11 +219,36 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("prepare the API server: %w", err)
 	}
 	s.transport.serve(s.front.GenericAPIServer.Handler)
-	err = prepared.Run(ctx)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go s.stopWhenStarted(ctx, serving, stop)
+	err = prepared.Run(serving)
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
 	return err
+}
+
+// stopWhenStarted calls stop when ctx has ended, but not before the definitions of custom resources are known: the library takes it for a
+// failure to start when it is told to stop while it waits for them, and ends the process on the spot.
+func (s *Server) stopWhenStarted(ctx, serving context.Context, stop func()) {
+	defer stop()
+	select {
+	case <-ctx.Done():
+	case <-serving.Done():
+		return
+	}
+	for _, complete := range s.front.GenericAPIServer.MuxAndDiscoveryCompleteSignals() {
+		select {
+		case <-complete:
+		case <-serving.Done():
+			return
+		case <-s.member.Done(): // then they never will be
+			return
+		case <-time.After(shutdownTimeout):
+			return
+		}
+	}
 }
 
 func randomToken() (string, error) {
