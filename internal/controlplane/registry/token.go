@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 
@@ -20,7 +21,7 @@ import (
 // TokenRequest is what a token is to say.
 type TokenRequest struct {
 	Account *corev1.ServiceAccount
-	// Pod, Secret or Node ties the token's life to that object's; nil for none.
+	// Pod, Secret or Node ties the token's life to that object's; nil for none. With a Pod, Node is where it runs.
 	Pod       *corev1.Pod
 	Secret    *corev1.Secret
 	Node      *corev1.Node
@@ -119,6 +120,15 @@ func (r *tokenREST) bind(ctx context.Context, t *TokenRequest, ref *authenticati
 			return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name %q", t.Account.Name, o.Spec.ServiceAccountName))
 		}
 		t.Pod = o
+		if o.Spec.NodeName == "" {
+			return nil
+		}
+		// The token says on which node its Pod runs. One that is gone tells nobody anything.
+		node, err := r.registry.Store(corev1.Resource("nodes")).Get(genericapirequest.WithNamespace(ctx, ""), o.Spec.NodeName, &metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		t.Node, _ = node.(*corev1.Node)
 	case *corev1.Secret:
 		t.Secret = o
 	case *corev1.Node:

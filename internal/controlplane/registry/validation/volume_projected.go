@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"fmt"
 	"path"
 
 	corev1 "k8s.io/api/core/v1"
@@ -131,8 +132,10 @@ const (
 func projectedCertificate(at *field.Path, cert *corev1.PodCertificateProjection, files projectedFiles) field.ErrorList {
 	errs := signerName(at.Child("signerName"), cert.SignerName)
 	errs = append(errs, oneOf(at.Child("keyType"), cert.KeyType, "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519")...)
-	if seconds := cert.MaxExpirationSeconds; seconds != nil && (*seconds < minPodCertificateSeconds || *seconds > maxPodCertificateSeconds) {
-		errs = append(errs, field.Invalid(at.Child("maxExpirationSeconds"), *seconds, validation.InclusiveRangeError(minPodCertificateSeconds, maxPodCertificateSeconds)))
+	if seconds := cert.MaxExpirationSeconds; seconds != nil && *seconds < minPodCertificateSeconds {
+		errs = append(errs, field.Invalid(at.Child("maxExpirationSeconds"), *seconds, fmt.Sprintf("if provided, maxExpirationSeconds must be >= %d", minPodCertificateSeconds)))
+	} else if seconds != nil && *seconds > maxPodCertificateSeconds {
+		errs = append(errs, field.Invalid(at.Child("maxExpirationSeconds"), *seconds, fmt.Sprintf("if provided, maxExpirationSeconds must be <= %d", maxPodCertificateSeconds)))
 	}
 	if cert.CredentialBundlePath == "" && cert.KeyPath == "" && cert.CertificateChainPath == "" {
 		errs = append(errs, field.Required(at, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"))
