@@ -21,10 +21,11 @@ import (
 // only itself wait, and makes those that Kubernetes names: without them every client would be in the lowest level.
 func installFairness(c *genericapiserver.Config, client kubernetes.Interface, f informers.SharedInformerFactory) error {
 	c.FlowControl = utilflowcontrol.New(f, client.FlowcontrolV1(), c.MaxRequestsInFlight+c.MaxMutatingRequestsInFlight)
-	return c.AddPostStartHook("priority-and-fairness-config-producer", func(hook genericapiserver.PostStartHookContext) error {
+	const name = "priority-and-fairness-config-producer"
+	return c.AddPostStartHook(name, untilDone(name, func(ctx context.Context) error {
 		// Requests are shared out by the mandatory levels, which the library knows by itself, until these are there.
-		return ensureFairness(hook, client.FlowcontrolV1())
-	})
+		return ensureFairness(ctx, client.FlowcontrolV1())
+	}))
 }
 
 // ensureFairness creates the levels and schemas that are missing and sets back the mandatory ones. The suggested ones are the administrator's as soon as they exist.
