@@ -173,11 +173,11 @@ func (r *logREST) Get(ctx context.Context, name string, options runtime.Object) 
 	}
 	location.Path = fmt.Sprintf("/containerLogs/%s/%s/%s", p.Namespace, p.Name, container)
 	location.RawQuery = logQuery(o).Encode()
-	return &genericrest.LocationStreamer{
+	return logStream{&genericrest.LocationStreamer{
 		Location: location, Transport: r.nodes.transport, ContentType: "text/plain", Flush: o.Follow,
 		ResponseChecker: logResponse{container: container, pod: p.Name},
 		RedirectChecker: genericrest.PreventRedirects,
-	}, nil
+	}}, nil
 }
 
 func checkLogOptions(o *corev1.PodLogOptions) error {
