@@ -18,7 +18,7 @@ func autoscalingGroup() group {
 		Resource: "horizontalpodautoscalers", Singular: "horizontalpodautoscaler", ShortNames: []string{"hpa"}, Categories: []string{"all"},
 		New: func() *autoscalingv2.HorizontalPodAutoscaler { return &autoscalingv2.HorizontalPodAutoscaler{} }, NewList: func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
 		Columns:   columns.HorizontalPodAutoscaler,
-		HasStatus: true, HasGeneration: true,
+		HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
 		Validate: validation.HorizontalPodAutoscaler, ValidateUpdate: validation.HorizontalPodAutoscalerUpdate, ValidateStatus: validation.HorizontalPodAutoscalerStatusUpdate,
 	}}}
 }

@@ -21,7 +21,7 @@ var jobs = Kind[*batchv1.Job]{
 	Resource: "jobs", Singular: "job", Categories: []string{"all"},
 	New: func() *batchv1.Job { return &batchv1.Job{} }, NewList: func() runtime.Object { return &batchv1.JobList{} },
 	Columns:   columns.Job,
-	HasStatus: true, HasGeneration: true,
+	HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
 	PrepareCreate: func(_ context.Context, j *batchv1.Job) { selectOwnPods(j) },
 	Validate:      validation.Job, ValidateUpdate: validation.JobUpdate, ValidateStatus: validation.JobStatusUpdate,
 	Fields: func(j *batchv1.Job) fields.Set {
@@ -72,6 +72,6 @@ var cronJobs = Kind[*batchv1.CronJob]{
 	Resource: "cronjobs", Singular: "cronjob", ShortNames: []string{"cj"}, Categories: []string{"all"},
 	New: func() *batchv1.CronJob { return &batchv1.CronJob{} }, NewList: func() runtime.Object { return &batchv1.CronJobList{} },
 	Columns:   columns.CronJob,
-	HasStatus: true, HasGeneration: true,
+	HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
 	Validate: validation.CronJob, ValidateUpdate: validation.CronJobUpdate, ValidateStatus: validation.CronJobStatusUpdate,
 }

@@ -54,7 +54,7 @@ func certificatesGroup() group {
 		New:       func() *certificatesv1.CertificateSigningRequest { return &certificatesv1.CertificateSigningRequest{} },
 		NewList:   func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },
 		Columns:   columns.CertificateSigningRequest,
-		HasStatus: true,
+		HasStatus: true, MetadataWithStatus: true,
 		PrepareCreate: func(ctx context.Context, csr *certificatesv1.CertificateSigningRequest) {
 			// Who asks is what the signer relies on: it is taken from the request, never from the object.
 			csr.Spec.Username, csr.Spec.UID, csr.Spec.Groups, csr.Spec.Extra = "", "", nil, nil

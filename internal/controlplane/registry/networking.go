@@ -18,7 +18,7 @@ func networkingGroup() group {
 			Resource: "ingresses", Singular: "ingress", ShortNames: []string{"ing"},
 			New: func() *networkingv1.Ingress { return &networkingv1.Ingress{} }, NewList: func() runtime.Object { return &networkingv1.IngressList{} },
 			Columns:   columns.Ingress,
-			HasStatus: true, HasGeneration: true,
+			HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
 			Validate: validation.Ingress, ValidateUpdate: validation.IngressUpdate, ValidateStatus: validation.IngressStatusUpdate,
 		},
 		Kind[*networkingv1.IngressClass]{
@@ -65,7 +65,7 @@ func policyGroup() group {
 		Resource: "poddisruptionbudgets", Singular: "poddisruptionbudget", ShortNames: []string{"pdb"},
 		New: func() *policyv1.PodDisruptionBudget { return &policyv1.PodDisruptionBudget{} }, NewList: func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
 		Columns:   columns.PodDisruptionBudget,
-		HasStatus: true, HasGeneration: true, Conditional: true,
+		HasStatus: true, MetadataWithStatus: true, HasGeneration: true, Conditional: true,
 		Validate: validation.PodDisruptionBudget, ValidateUpdate: validation.PodDisruptionBudgetUpdate, ValidateStatus: validation.PodDisruptionBudgetStatusUpdate,
 	}}}
 }

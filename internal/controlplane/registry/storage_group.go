@@ -26,7 +26,7 @@ func storageGroup() group {
 			Resource: "volumeattachments", Singular: "volumeattachment", ClusterScoped: true,
 			New: func() *storagev1.VolumeAttachment { return &storagev1.VolumeAttachment{} }, NewList: func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
 			Columns:   columns.VolumeAttachment,
-			HasStatus: true, Conditional: true, MetadataWithStatus: true,
+			HasStatus: true, Conditional: true,
 			Validate: validation.VolumeAttachment, ValidateUpdate: validation.VolumeAttachmentUpdate, ValidateStatus: validation.VolumeAttachmentStatusUpdate,
 		},
 		Kind[*storagev1.CSINode]{

@@ -105,6 +105,11 @@ func rowOf(t *testing.T, obj runtime.Object) ([]metav1.TableColumnDefinition, []
 	case *v1alpha1.Application:
 		return Application.Columns, Application.Row(o)
 	}
+	for _, table := range moreTables {
+		if columns, cells, ok := table(obj); ok {
+			return columns, cells
+		}
+	}
 	t.Fatalf("%T has no table", obj)
 	return nil, nil
 }

@@ -126,13 +126,17 @@ func matchResources(at *field.Path, m *admissionregistrationv1.MatchResources) f
 		errs = append(errs, field.Required(at.Child("matchPolicy"), ""))
 	}
 	errs = append(errs, optionalOneOf(at.Child("matchPolicy"), m.MatchPolicy, admissionregistrationv1.Exact, admissionregistrationv1.Equivalent)...)
-	for child, s := range map[string]*metav1.LabelSelector{"namespaceSelector": m.NamespaceSelector, "objectSelector": m.ObjectSelector} {
+	selectors := map[string]*metav1.LabelSelector{"namespaceSelector": m.NamespaceSelector, "objectSelector": m.ObjectSelector}
+	for _, child := range sortedKeys(selectors) {
+		s := selectors[child]
 		if s == nil {
 			errs = append(errs, field.Required(at.Child(child), ""))
 		}
 		errs = append(errs, optionalSelector(at.Child(child), s)...)
 	}
-	for child, rules := range map[string][]admissionregistrationv1.NamedRuleWithOperations{"resourceRules": m.ResourceRules, "excludeResourceRules": m.ExcludeResourceRules} {
+	ruleLists := map[string][]admissionregistrationv1.NamedRuleWithOperations{"resourceRules": m.ResourceRules, "excludeResourceRules": m.ExcludeResourceRules}
+	for _, child := range sortedKeys(ruleLists) {
+		rules := ruleLists[child]
 		for i := range rules {
 			at := at.Child(child).Index(i)
 			seen := map[string]bool{}

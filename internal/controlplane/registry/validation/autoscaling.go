@@ -112,7 +112,9 @@ func metricIdentifier(at *field.Path, id *autoscalingv2.MetricIdentifier) field.
 func metricTarget(at *field.Path, t *autoscalingv2.MetricTarget, either ...string) field.ErrorList {
 	errs := requiredOneOf(at.Child("type"), t.Type, autoscalingv2.UtilizationMetricType, autoscalingv2.ValueMetricType, autoscalingv2.AverageValueMetricType)
 	set := map[string]bool{"value": t.Value != nil, "averageValue": t.AverageValue != nil, "averageUtilization": t.AverageUtilization != nil}
-	for child, q := range map[string]*resource.Quantity{"value": t.Value, "averageValue": t.AverageValue} {
+	list := map[string]*resource.Quantity{"value": t.Value, "averageValue": t.AverageValue}
+	for _, child := range sortedKeys(list) {
+		q := list[child]
 		if q != nil && q.Sign() != 1 {
 			errs = append(errs, field.Invalid(at.Child(child), q.String(), "must be positive"))
 		}

@@ -221,7 +221,9 @@ func limitedLevel(at *field.Path, l *flowcontrolv1.LimitedPriorityLevelConfigura
 	if q == nil {
 		return append(errs, field.Required(at, "must not be empty if limited.limitResponse.type is Limited"))
 	}
-	for child, n := range map[string]int32{"queueLengthLimit": q.QueueLengthLimit, "queues": q.Queues, "handSize": q.HandSize} {
+	list := map[string]int32{"queueLengthLimit": q.QueueLengthLimit, "queues": q.Queues, "handSize": q.HandSize}
+	for _, child := range sortedKeys(list) {
+		n := list[child]
 		if n <= 0 {
 			errs = append(errs, field.Invalid(at.Child(child), n, "must be positive"))
 		}

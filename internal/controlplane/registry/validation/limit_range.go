@@ -63,7 +63,9 @@ func limitItem(at *field.Path, item *corev1.LimitRangeItem) field.ErrorList {
 	check("min", item.Min)
 	if item.Type == corev1.LimitTypePod {
 		// Only containers have requests and limits that could be filled in.
-		for child, list := range map[string]corev1.ResourceList{"default": item.Default, "defaultRequest": item.DefaultRequest} {
+		list := map[string]corev1.ResourceList{"default": item.Default, "defaultRequest": item.DefaultRequest}
+		for _, child := range sortedKeys(list) {
+			list := list[child]
 			if len(list) > 0 {
 				errs = append(errs, field.Forbidden(at.Child(child), "may not be specified when `type` is 'Pod'"))
 			}

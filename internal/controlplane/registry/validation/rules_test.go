@@ -192,5 +192,10 @@ func ruleOf(obj runtime.Object, verb string) rule {
 			"update": validation.ApplicationUpdate, "status": validation.ApplicationStatusUpdate,
 		})(verb)
 	}
+	for _, k := range moreKinds {
+		if k.is(obj) {
+			return k.rule(verb)
+		}
+	}
 	return nil
 }

@@ -27,7 +27,9 @@ func statefulSetSpec(spec *appsv1.StatefulSetSpec) field.ErrorList {
 	errs = append(errs, statefulSetStrategy(specPath.Child("updateStrategy"), &spec.UpdateStrategy)...)
 	if policy := spec.PersistentVolumeClaimRetentionPolicy; policy != nil {
 		at := specPath.Child("persistentVolumeClaimRetentionPolicy")
-		for child, value := range map[string]appsv1.PersistentVolumeClaimRetentionPolicyType{"whenDeleted": policy.WhenDeleted, "whenScaled": policy.WhenScaled} {
+		list := map[string]appsv1.PersistentVolumeClaimRetentionPolicyType{"whenDeleted": policy.WhenDeleted, "whenScaled": policy.WhenScaled}
+		for _, child := range sortedKeys(list) {
+			value := list[child]
 			errs = append(errs, oneOf(at.Child(child), value, appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType)...)
 		}
 	}

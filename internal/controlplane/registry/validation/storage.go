@@ -155,10 +155,11 @@ func VolumeAttachment(obj *storagev1.VolumeAttachment) field.ErrorList {
 // inlineVolume checks what a Pod's own volume of an older kind was translated to, for the driver that has taken its place.
 func inlineVolume(at *field.Path, spec *corev1.PersistentVolumeSpec) field.ErrorList {
 	errs := accessModes(at.Child("accessModes"), spec.AccessModes, "")
-	for child, set := range map[string]bool{
+	notInline := map[string]bool{
 		"claimRef": spec.ClaimRef != nil, "capacity": len(spec.Capacity) > 0, "nodeAffinity": spec.NodeAffinity != nil, "storageClassName": spec.StorageClassName != "",
-	} {
-		if set {
+	}
+	for _, child := range sortedKeys(notInline) {
+		if notInline[child] {
 			errs = append(errs, field.Forbidden(at.Child(child), "may not be specified in the context of inline volumes"))
 		}
 	}
@@ -184,7 +185,9 @@ func attachmentStatus(s *storagev1.VolumeAttachmentStatus) field.ErrorList {
 	if sizeOf(s.AttachmentMetadata) > maxAttachMetadata {
 		errs = append(errs, field.TooLong(statusPath.Child("attachmentMetadata"), "", maxAttachMetadata))
 	}
-	for child, e := range map[string]*storagev1.VolumeError{"attachError": s.AttachError, "detachError": s.DetachError} {
+	list := map[string]*storagev1.VolumeError{"attachError": s.AttachError, "detachError": s.DetachError}
+	for _, child := range sortedKeys(list) {
+		e := list[child]
 		if e == nil {
 			continue
 		}

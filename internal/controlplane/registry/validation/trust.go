@@ -110,10 +110,14 @@ func PodCertificateRequest(obj *certificatesv1.PodCertificateRequest) field.Erro
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
 	spec := &obj.Spec
 	errs = append(errs, signerName(specPath.Child("signerName"), spec.SignerName)...)
-	for child, name := range map[string]string{"podName": spec.PodName, "serviceAccountName": spec.ServiceAccountName, "nodeName": string(spec.NodeName)} {
+	names := map[string]string{"podName": spec.PodName, "serviceAccountName": spec.ServiceAccountName, "nodeName": string(spec.NodeName)}
+	for _, child := range sortedKeys(names) {
+		name := names[child]
 		errs = append(errs, dnsSubdomain(specPath.Child(child), name)...)
 	}
-	for child, uid := range map[string]string{"podUID": string(spec.PodUID), "serviceAccountUID": string(spec.ServiceAccountUID), "nodeUID": string(spec.NodeUID)} {
+	uids := map[string]string{"podUID": string(spec.PodUID), "serviceAccountUID": string(spec.ServiceAccountUID), "nodeUID": string(spec.NodeUID)}
+	for _, child := range sortedKeys(uids) {
+		uid := uids[child]
 		if uid == "" {
 			errs = append(errs, field.Invalid(specPath.Child(child), uid, "must not be empty"))
 		}
@@ -178,7 +182,9 @@ func PodCertificateRequestStatusUpdate(obj, old *certificatesv1.PodCertificateRe
 	given := s.CertificateChain != "" || s.NotBefore != nil || s.NotAfter != nil || s.BeginRefreshAt != nil
 	switch {
 	case issued:
-		for child, missing := range map[string]bool{"notBefore": s.NotBefore == nil, "notAfter": s.NotAfter == nil, "beginRefreshAt": s.BeginRefreshAt == nil, "certificateChain": s.CertificateChain == ""} {
+		list := map[string]bool{"notBefore": s.NotBefore == nil, "notAfter": s.NotAfter == nil, "beginRefreshAt": s.BeginRefreshAt == nil, "certificateChain": s.CertificateChain == ""}
+		for _, child := range sortedKeys(list) {
+			missing := list[child]
 			if missing {
 				errs = append(errs, field.Required(statusPath.Child(child), "must be present and consistent with the issued certificate"))
 			}
