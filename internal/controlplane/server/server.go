@@ -116,7 +116,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	generic.RESTOptionsGetter = s.storage
-	generic.AddReadyzChecks(healthz.NamedCheck("etcd", func(r *http.Request) error { return s.storage.Healthy(r.Context()) }))
+	generic.AddHealthChecks(healthz.NamedCheck("etcd", func(r *http.Request) error { return s.storage.Healthy(r.Context()) }))
 	webhooks, err := newWebhooks(s.informers, &rest.Config{
 		Host: "https://" + generic.ExternalAddress, BearerToken: generic.LoopbackClientConfig.BearerToken,
 		TLSClientConfig: rest.TLSClientConfig{CAData: cfg.PKI.CAPEM()},
