@@ -48,6 +48,10 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	// NodeMonitorGracePeriod is how long a node's Lease may be overdue before the node counts as lost.
 	NodeMonitorGracePeriod time.Duration
+	// EncryptionConfig says how stored objects are encrypted; empty: Secrets are, with a key made at the first start.
+	EncryptionConfig string
+	// Audit is the log of requests; by default there is none.
+	Audit server.Audit
 	// Repo, Branch, Path and Interval describe the first Application; without a Repo there is none.
 	Repo, Branch, Path string
 	Interval           time.Duration
@@ -84,7 +88,7 @@ func Run(ctx context.Context, o Options, started func()) error {
 	webhooks := &lateHandler{}
 	api, err := server.New(ctx, server.Config{
 		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
-		ServiceCIDR: o.ServiceCIDR, Handlers: map[string]http.Handler{"/webhook/": webhooks},
+		ServiceCIDR: o.ServiceCIDR, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit, Handlers: map[string]http.Handler{"/webhook/": webhooks},
 	})
 	if err != nil {
 		return err

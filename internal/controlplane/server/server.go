@@ -46,6 +46,8 @@ type Config struct {
 	ServiceCIDR netip.Prefix
 	// EncryptionConfig is the file that says how stored objects are encrypted (Kubernetes' EncryptionConfiguration); empty: Secrets are, with a key of their own.
 	EncryptionConfig string
+	// Audit is the log of requests.
+	Audit Audit
 	// Handlers are served besides the API, by path prefix, without authentication: each must check its requests itself.
 	Handlers map[string]http.Handler
 }
@@ -113,6 +115,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 
 	generic, err := s.config(cfg)
 	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Audit.apply(generic); err != nil {
 		return nil, err
 	}
 	generic.RESTOptionsGetter = s.storage
