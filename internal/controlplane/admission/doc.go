@@ -2,5 +2,6 @@
 //
 // In: a request's object, old object, user and namespace. Out: the object with defaults that depend on other objects, or a refusal with the reason.
 //
-// It never writes anything itself and calls nothing outside this process.
+// chain.go is the order. Each plugin of ours is a rule: a pure function of the object and of what caches hold, in a file by its subject. Policies, webhooks and the
+// weighing against quotas are the library's plugins; webhooks are the only part that calls anything outside of this process.
 package admission
