@@ -18,6 +18,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
@@ -246,4 +247,46 @@ func update(t testing.TB, e *controllerstest.Env, change func(*appsv1.Deployment
 		_, err = e.Client.AppsV1().Deployments("default").Update(e.Ctx, d, metav1.UpdateOptions{})
 		return err == nil
 	})
+}
+
+func TestAReplicationControllerHasItsPodsAndTakesThemAlong(t *testing.T) {
+	e := controllerstest.New(t)
+	start(t, e)
+	e.Node(t, "w1", "4", "8Gi")
+	kubelet(t, e)
+	labels := map[string]string{"app": "old"}
+	rc := &corev1.ReplicationController{
+		ObjectMeta: metav1.ObjectMeta{Name: "old"},
+		Spec: corev1.ReplicationControllerSpec{Replicas: ptr.To[int32](3), Selector: labels, Template: &corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web:1"}}},
+		}},
+	}
+	client := e.Client.CoreV1().ReplicationControllers("default")
+	if _, err := client.Create(e.Ctx, rc, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pods := func() []corev1.Pod {
+		l, err := e.Client.CoreV1().Pods("default").List(e.Ctx, metav1.ListOptions{LabelSelector: "app=old"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Items
+	}
+	controllerstest.Eventually(t, "three available replicas", func() bool {
+		got, err := client.Get(e.Ctx, "old", metav1.GetOptions{})
+		return err == nil && got.Status.AvailableReplicas == 3 && got.Status.ObservedGeneration == got.Generation
+	})
+	for _, p := range pods() {
+		if ref := metav1.GetControllerOf(&p); ref == nil || ref.Kind != "ReplicationController" || ref.APIVersion != "v1" {
+			t.Errorf("Pod %s is controlled by %v", p.Name, ref)
+		}
+	}
+	if _, err := client.Patch(e.Ctx, "old", types.MergePatchType, []byte(`{"spec":{"replicas":1}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	controllerstest.Eventually(t, "one replica", func() bool { return len(pods()) == 1 })
+	if err := client.Delete(e.Ctx, "old", metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)}); err != nil {
+		t.Fatal(err)
+	}
+	controllerstest.Eventually(t, "no Pod", func() bool { return len(pods()) == 0 })
 }

@@ -70,11 +70,11 @@ func (c *Controller) createAll(ctx context.Context, rs *appsv1.ReplicaSet, n int
 
 func (c *Controller) create(ctx context.Context, rs *appsv1.ReplicaSet, name string) error {
 	c.ledger.Creating(rs.UID, name)
-	pod, err := c.client.CoreV1().Pods(rs.Namespace).Create(ctx, newPod(rs, name), metav1.CreateOptions{FieldManager: fieldManager})
+	pod, err := c.client.CoreV1().Pods(rs.Namespace).Create(ctx, newPod(rs, c.sets.kind(), name), metav1.CreateOptions{FieldManager: fieldManager})
 	switch {
 	case err == nil:
 		c.ledger.Created(rs.UID, name, pod.ResourceVersion)
-		c.events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", name)
+		c.events.Eventf(c.sets.real(rs), corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", name)
 		return nil
 	case apierrors.IsAlreadyExists(err):
 		return c.taken(ctx, rs, name)
@@ -86,15 +86,15 @@ func (c *Controller) create(ctx context.Context, rs *appsv1.ReplicaSet, name str
 	default:
 		c.ledger.CreateUnsure(rs.UID, name)
 	}
-	c.events.Eventf(rs, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-	return fmt.Errorf("ReplicaSet %s/%s: creating Pod %s: %w", rs.Namespace, rs.Name, name, err)
+	c.events.Eventf(c.sets.real(rs), corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+	return fmt.Errorf("%s %s/%s: creating Pod %s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, name, err)
 }
 
 // taken finds out whether a Pod that already exists is the one this controller meant to create.
 func (c *Controller) taken(ctx context.Context, rs *appsv1.ReplicaSet, name string) error {
 	own, err := c.verifyCreated(ctx, rs, name)
 	if err == nil && !own {
-		err = fmt.Errorf("ReplicaSet %s/%s: the name %s is taken by a Pod of another owner; another name will be tried", rs.Namespace, rs.Name, name)
+		err = fmt.Errorf("%s %s/%s: the name %s is taken by a Pod of another owner; another name will be tried", c.sets.kind().Kind, rs.Namespace, rs.Name, name)
 	}
 	return err
 }
@@ -111,7 +111,7 @@ func (c *Controller) verifyCreated(ctx context.Context, rs *appsv1.ReplicaSet, n
 		return false, nil
 	}
 	c.ledger.CreateUnsure(rs.UID, name)
-	return false, fmt.Errorf("ReplicaSet %s/%s: reading Pod %s: %w", rs.Namespace, rs.Name, name, err)
+	return false, fmt.Errorf("%s %s/%s: reading Pod %s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, name, err)
 }
 
 // verifyDeleted asks the API server what became of a delete, and notes it.
@@ -123,7 +123,7 @@ func (c *Controller) verifyDeleted(ctx context.Context, rs *appsv1.ReplicaSet, d
 	case err == nil, apierrors.IsNotFound(err):
 		c.ledger.Deleted(rs.UID, d.UID)
 	default:
-		return fmt.Errorf("ReplicaSet %s/%s: reading Pod %s: %w", rs.Namespace, rs.Name, d.Name, err)
+		return fmt.Errorf("%s %s/%s: reading Pod %s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, d.Name, err)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (c *Controller) remove(ctx context.Context, rs *appsv1.ReplicaSet, d ledger
 	switch {
 	case err == nil:
 		c.ledger.Deleted(rs.UID, d.UID)
-		c.events.Eventf(rs, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", d.Name)
+		c.events.Eventf(c.sets.real(rs), corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", d.Name)
 		return nil
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		c.ledger.Deleted(rs.UID, d.UID) // gone already, though the cache still shows it
@@ -144,8 +144,8 @@ func (c *Controller) remove(ctx context.Context, rs *appsv1.ReplicaSet, d ledger
 	default:
 		c.ledger.DeleteUnsure(rs.UID, d.UID)
 	}
-	c.events.Eventf(rs, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
-	return fmt.Errorf("ReplicaSet %s/%s: deleting Pod %s: %w", rs.Namespace, rs.Name, d.Name, err)
+	c.events.Eventf(c.sets.real(rs), corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+	return fmt.Errorf("%s %s/%s: deleting Pod %s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, d.Name, err)
 }
 
 // inParallel calls f(0) … f(n-1), at most maxParallel at once, and returns the first error: when many fail, they nearly always fail alike.

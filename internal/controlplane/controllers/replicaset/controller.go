@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	appslisters "k8s.io/client-go/listers/apps/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
@@ -31,20 +30,17 @@ import (
 // fieldManager is who managedFields say wrote what this package writes.
 const fieldManager = "gitopsd-replicaset"
 
-// Kind is what this controller looks after, as its Pods' owner references name it.
-var Kind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
-
 const (
 	workers = 8
 	// lookAgain bounds how long a created Pod may stay out of the cache without any event before the ledger is looked at again.
 	lookAgain = 5 * time.Second
 )
 
-// Controller is the ReplicaSet controller.
+// Controller keeps the Pods of one kind of workload.
 type Controller struct {
 	client   kubernetes.Interface
 	events   record.EventRecorder
-	sets     appslisters.ReplicaSetLister
+	sets     workload
 	setIndex cache.Indexer
 	pods     cache.Indexer
 	synced   []cache.InformerSynced
@@ -52,23 +48,34 @@ type Controller struct {
 	loop     *reconcile.Loop
 }
 
-// New makes the controller and registers what it wants to hear from f.
+// New makes the controller of ReplicaSets and registers what it wants to hear from f.
 func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder) *Controller {
-	setInf, podInf := f.Apps().V1().ReplicaSets(), f.Core().V1().Pods()
-	index.AddController(setInf.Informer())
+	sets, inf := replicaSetsOf(client, f)
+	return newController(client, f, events, sets, inf)
+}
+
+// NewForReplicationControllers makes the controller of ReplicationControllers.
+func NewForReplicationControllers(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder) *Controller {
+	sets, inf := replicationControllersOf(client, f)
+	return newController(client, f, events, sets, inf)
+}
+
+func newController(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, sets workload, setInf cache.SharedIndexInformer) *Controller {
+	podInf := f.Core().V1().Pods()
+	index.AddController(setInf)
 	index.AddController(podInf.Informer())
 	c := &Controller{
 		client:   client,
 		events:   events,
-		sets:     setInf.Lister(),
-		setIndex: setInf.Informer().GetIndexer(),
+		sets:     sets,
+		setIndex: setInf.GetIndexer(),
 		pods:     podInf.Informer().GetIndexer(),
 	}
-	c.loop = reconcile.New("replicaset", c.reconcile)
+	c.loop = reconcile.New(loopName(sets), c.reconcile)
 	c.synced = []cache.InformerSynced{
-		reconcile.Listen(setInf.Informer(), c.loop.Handler()),
+		reconcile.Listen(setInf, c.loop.Handler()),
 		reconcile.Listen(podInf.Informer(), c.loop.HandlerFor(c.setsOf)),
-		reconcile.Listen(setInf.Informer(), cache.ResourceEventHandlerFuncs{DeleteFunc: c.forget}),
+		reconcile.Listen(setInf, cache.ResourceEventHandlerFuncs{DeleteFunc: c.forget}),
 	}
 	return c
 }
@@ -78,7 +85,7 @@ func (c *Controller) forget(obj any) {
 	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = t.Obj
 	}
-	if rs, ok := obj.(*appsv1.ReplicaSet); ok {
+	if rs, ok := c.sets.shown(obj); ok {
 		c.ledger.Forget(rs.UID)
 	}
 }
@@ -97,14 +104,14 @@ func (c *Controller) setsOf(obj any) []reconcile.Key {
 		return nil
 	}
 	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
-		if ref.Kind != Kind.Kind {
+		if ref.Kind != c.sets.kind().Kind {
 			return nil
 		}
 		return []reconcile.Key{{Namespace: pod.Namespace, Name: ref.Name}}
 	}
-	sets, err := c.sets.ReplicaSets(pod.Namespace).List(labels.Everything())
+	sets, err := c.sets.list(pod.Namespace)
 	if err != nil {
-		slog.Error("replicaset: listing from the cache failed", "namespace", pod.Namespace, "err", err)
+		slog.Error(loopName(c.sets)+": listing from the cache failed", "namespace", pod.Namespace, "err", err)
 		return nil
 	}
 	var keys []reconcile.Key
@@ -117,7 +124,7 @@ func (c *Controller) setsOf(obj any) []reconcile.Key {
 }
 
 func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
-	rs, err := c.sets.ReplicaSets(key.Namespace).Get(key.Name)
+	rs, err := c.sets.get(key.Namespace, key.Name)
 	if apierrors.IsNotFound(err) {
 		return reconcile.Result{}, nil
 	}
@@ -145,7 +152,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 func (c *Controller) observe(ctx context.Context, rs *appsv1.ReplicaSet) (Observed, error) {
 	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 	if err != nil {
-		return Observed{}, fmt.Errorf("ReplicaSet %s/%s: spec.selector: %w", rs.Namespace, rs.Name, err)
+		return Observed{}, fmt.Errorf("%s %s/%s: spec.selector: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, err)
 	}
 	version := c.pods.LastStoreSyncResourceVersion()
 	own := index.ControlledBy[*corev1.Pod](c.pods, rs.UID)
@@ -158,10 +165,10 @@ func (c *Controller) observe(ctx context.Context, rs *appsv1.ReplicaSet) (Observ
 	})
 	open := c.ledger.Look(rs.UID, version, func(name string) (metav1.Object, bool) { p, ok := byName()[name]; return p, ok })
 
-	pods, err := claim.Settle(ctx, rs, Kind,
+	pods, err := claim.Settle(ctx, rs, c.sets.kind(),
 		claim.Sort(rs, selector, append(own, index.Orphans[*corev1.Pod](c.pods, rs.Namespace)...)),
 		func(ctx context.Context) (metav1.Object, error) {
-			return c.client.AppsV1().ReplicaSets(rs.Namespace).Get(ctx, rs.Name, metav1.GetOptions{})
+			return c.sets.read(ctx, rs.Namespace, rs.Name)
 		},
 		func(ctx context.Context, name string, patch []byte) (*corev1.Pod, error) {
 			return c.client.CoreV1().Pods(rs.Namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
@@ -201,12 +208,12 @@ func (c *Controller) writeStatus(ctx context.Context, o Observed, failure *Failu
 	}
 	rs := o.ReplicaSet.DeepCopy()
 	rs.Status = next
-	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).UpdateStatus(ctx, rs, metav1.UpdateOptions{FieldManager: fieldManager})
+	err := c.sets.writeStatus(ctx, rs)
 	if apierrors.IsNotFound(err) {
 		return 0, nil
 	}
 	if err != nil {
-		return recheck, fmt.Errorf("ReplicaSet %s/%s: writing its status: %w", rs.Namespace, rs.Name, err)
+		return recheck, fmt.Errorf("%s %s/%s: writing its status: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, err)
 	}
 	return recheck, nil
 }

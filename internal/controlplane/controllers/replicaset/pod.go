@@ -7,6 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/rand"
 )
 
@@ -26,7 +27,7 @@ func podName(rs *appsv1.ReplicaSet) string {
 	return base + rand.String(suffixLength)
 }
 
-func newPod(rs *appsv1.ReplicaSet, name string) *corev1.Pod {
+func newPod(rs *appsv1.ReplicaSet, kind schema.GroupVersionKind, name string) *corev1.Pod {
 	t := &rs.Spec.Template
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -36,7 +37,7 @@ func newPod(rs *appsv1.ReplicaSet, name string) *corev1.Pod {
 			Labels:          maps.Clone(t.Labels),
 			Annotations:     maps.Clone(t.Annotations),
 			Finalizers:      slices.Clone(t.Finalizers),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, Kind)},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, kind)},
 		},
 		Spec: *t.Spec.DeepCopy(),
 	}

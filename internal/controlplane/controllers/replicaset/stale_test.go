@@ -90,7 +90,7 @@ func (w *world) controller() *Controller {
 		obj, err := w.answer(a)
 		return true, obj, err
 	})
-	c := &Controller{client: client, events: &record.FakeRecorder{}, sets: appslisters.NewReplicaSetLister(w.sets), setIndex: w.sets, pods: w.cache}
+	c := &Controller{client: client, events: &record.FakeRecorder{}, sets: replicaSets{client, appslisters.NewReplicaSetLister(w.sets)}, setIndex: w.sets, pods: w.cache}
 	c.loop = reconcile.New("replicaset", c.reconcile)
 	return c
 }
