@@ -136,6 +136,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := installFairness(generic, client, s.informers); err != nil {
 		return nil, err
 	}
+	if err := publishServiceCIDR(generic, client, cfg.ServiceCIDR); err != nil {
+		return nil, err
+	}
 	if s.front, err = s.chain(cfg, generic, reg, webhooks); err != nil {
 		return nil, err
 	}
