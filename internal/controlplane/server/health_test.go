@@ -3,6 +3,7 @@ package server_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/rest"
 
@@ -24,6 +25,16 @@ func TestHealthIsToldByNamedChecksAndMetricsByTheNamesThatDashboardsRead(t *test
 			t.Fatalf("%s: %v", path, err)
 		}
 		return string(b)
+	}
+	// The API answers before everything is there that a new cluster starts with; the checks say so until it is.
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, err := k.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(t.Context())
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready after 20 s: %v", err)
+		}
 	}
 	for _, path := range []string{"/healthz", "/livez", "/readyz"} {
 		if got := text(path); got != "ok" {
