@@ -10,11 +10,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/encryption"
 	"github.com/gitopsd/gitopsd/internal/controlplane/server"
@@ -62,7 +62,11 @@ func rotate(ctx context.Context, kubeconfig, file string) (int, error) {
 		return 0, err
 	}
 	// Asked before anything is changed: a control plane that is down would not see the new key.
-	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
+	groups, err := restmapper.GetAPIGroupResources(client.Discovery())
+	if err != nil {
+		return 0, err
+	}
+	mapper := restmapper.NewDiscoveryRESTMapper(groups)
 	resources, err := encryption.AddKey(file, time.Now())
 	if err != nil {
 		return 0, err
@@ -91,9 +95,18 @@ func rewrite(ctx context.Context, objects dynamic.NamespaceableResourceInterface
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
-			_, err := objects.Namespace(o.GetNamespace()).Update(ctx, o, metav1.UpdateOptions{})
-			// Somebody else has written or deleted it meanwhile: with the new key, or there is nothing left to write.
-			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			in := objects.Namespace(o.GetNamespace())
+			// Whoever writes it at the same time may have begun with the old key, so that does not count.
+			err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+				_, err := in.Update(ctx, o, metav1.UpdateOptions{})
+				if apierrors.IsConflict(err) {
+					if latest, getErr := in.Get(ctx, o.GetName(), metav1.GetOptions{}); getErr == nil {
+						o = latest
+					}
+				}
+				return err
+			})
+			if err != nil && !apierrors.IsNotFound(err) {
 				return n, fmt.Errorf("%s/%s: %w", o.GetNamespace(), o.GetName(), err)
 			}
 			n++

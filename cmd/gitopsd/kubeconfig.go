@@ -116,10 +116,12 @@ func bind(ctx context.Context, client kubernetes.Interface, user, role, namespac
 	} else {
 		_, err = client.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: subjects, RoleRef: ref}, metav1.CreateOptions{})
 	}
-	if apierrors.IsAlreadyExists(err) {
+	switch {
+	case apierrors.IsAlreadyExists(err):
 		return nil
-	}
-	if err != nil {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("--namespace: there is no namespace %q; push its manifest or create it first", namespace)
+	case err != nil:
 		return fmt.Errorf("binding ClusterRole %s to %s: %w", role, user, err)
 	}
 	return nil

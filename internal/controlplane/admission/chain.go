@@ -4,14 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	nodev1 "k8s.io/api/node/v1"
-	schedulingv1 "k8s.io/api/scheduling/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -53,8 +47,6 @@ type Config struct {
 	// Services and Authentication are how webhooks are called.
 	Services       webhook.ServiceResolver
 	Authentication webhook.AuthenticationInfoResolverWrapper
-	// Served tells whether this server has a resource: a plugin waits for the objects that it reads.
-	Served func(schema.GroupResource) bool
 	// Drained ends the background work of the plugins.
 	Drained <-chan struct{}
 }
@@ -73,8 +65,6 @@ var reviews = []schema.GroupResource{
 type named struct {
 	name   string
 	plugin admission.Interface
-	// reads is what it cannot do without, if anything.
-	reads schema.GroupResource
 }
 
 // Chain is the order in which requests are judged, which is Kubernetes' own: first whether the object can be there at all, then what is filled in, then users'
@@ -88,29 +78,25 @@ func Chain(c Config) (admission.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	var none schema.GroupResource
 	var chain []admission.Interface
 	for _, n := range append([]named{
-		{"NamespaceLifecycle", &namespaceLifecycle{Handler: admission.NewHandler(admission.Create, admission.Delete), objects: c.Objects}, none},
-		{"LimitRanger", limits(c.Informers), corev1.Resource("limitranges")},
-		{"ServiceAccount", serviceAccount(c.Objects), none},
-		{"NodeRestriction", &nodeRestriction{Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete)}, none},
-		{"TaintNodesByCondition", taintNewNodes(), none},
-		{"PodSecurity", security, none},
-		{"Priority", priority(c.Informers), schedulingv1.Resource("priorityclasses")},
-		{"DefaultTolerationSeconds", defaultTolerations(), none},
-		{"DefaultStorageClass", defaultStorageClass(c.Informers), storagev1.Resource("storageclasses")},
-		{"StorageObjectInUseProtection", storageInUse(), none},
-		{"PersistentVolumeClaimResize", claimResize(c.Informers), storagev1.Resource("storageclasses")},
-		{"RuntimeClass", runtimeClass(c.Informers, c.Client), nodev1.Resource("runtimeclasses")},
-		{"CertificateApproval", approval(c.Authorizer), none},
-		{"CertificateSigning", signing(c.Authorizer), none},
-		{"CertificateSubjectRestriction", mastersRequest(), none},
-		{"DefaultIngressClass", defaultIngressClass(c.Informers), networkingv1.Resource("ingressclasses")},
+		{"NamespaceLifecycle", &namespaceLifecycle{Handler: admission.NewHandler(admission.Create, admission.Delete), objects: c.Objects}},
+		{"LimitRanger", limits(c.Informers)},
+		{"ServiceAccount", serviceAccount(c.Objects)},
+		{"NodeRestriction", &nodeRestriction{Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete)}},
+		{"TaintNodesByCondition", taintNewNodes()},
+		{"PodSecurity", security},
+		{"Priority", priority(c.Informers)},
+		{"DefaultTolerationSeconds", defaultTolerations()},
+		{"DefaultStorageClass", defaultStorageClass(c.Informers)},
+		{"StorageObjectInUseProtection", storageInUse()},
+		{"PersistentVolumeClaimResize", claimResize(c.Informers)},
+		{"RuntimeClass", runtimeClass(c.Informers, c.Client)},
+		{"CertificateApproval", approval(c.Authorizer)},
+		{"CertificateSigning", signing(c.Authorizer)},
+		{"CertificateSubjectRestriction", mastersRequest()},
+		{"DefaultIngressClass", defaultIngressClass(c.Informers)},
 	}, library...) {
-		if n.reads != none && !c.Served(n.reads) {
-			continue
-		}
 		chain = append(chain, admissionmetrics.WithControllerMetrics(n.plugin, n.name))
 	}
 	return admissionmetrics.WithStepMetrics(admission.NewChainHandler(chain...)), nil
@@ -127,15 +113,14 @@ func (c Config) library() ([]named, error) {
 		return nil, fmt.Errorf("admission plugins: %w", err)
 	}
 	all := []named{
-		{mutatingpolicy.PluginName, mutatingPolicies, admissionregistrationv1.Resource("mutatingadmissionpolicies")},
-		{mutatingwebhook.PluginName, mutatingWebhooks, admissionregistrationv1.Resource("mutatingwebhookconfigurations")},
-		{validatingpolicy.PluginName, validatingPolicies, admissionregistrationv1.Resource("validatingadmissionpolicies")},
-		{validatingwebhook.PluginName, validatingWebhooks, admissionregistrationv1.Resource("validatingwebhookconfigurations")},
-		{resourcequota.PluginName, quotas, corev1.Resource("resourcequotas")},
+		{mutatingpolicy.PluginName, mutatingPolicies},
+		{mutatingwebhook.PluginName, mutatingWebhooks},
+		{validatingpolicy.PluginName, validatingPolicies},
+		{validatingwebhook.PluginName, validatingWebhooks},
+		{resourcequota.PluginName, quotas},
 	}
 	generic := initializer.New(c.Client, c.Dynamic, c.Informers, c.Authorizer, utilfeature.DefaultFeatureGate, c.Version, c.Drained, c.Mapper)
 	webhooks := webhookinit.NewPluginInitializer(c.Authentication, c.Services)
-	all = slices.DeleteFunc(all, func(n named) bool { return !c.Served(n.reads) })
 	for _, n := range all {
 		generic.Initialize(n.plugin)
 		webhooks.Initialize(n.plugin)

@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -23,7 +24,7 @@ func limits(f informers.SharedInformerFactory) *rule {
 			return nil, err
 		}
 		// In the order of their names, so that the same Pod always gets the same defaults.
-		slices.SortFunc(list, func(a, b *corev1.LimitRange) int { return compare(a.Name, b.Name) })
+		slices.SortFunc(list, func(a, b *corev1.LimitRange) int { return strings.Compare(a.Name, b.Name) })
 		var items []corev1.LimitRangeItem
 		for _, r := range list {
 			items = append(items, r.Spec.Limits...)

@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,8 +12,6 @@ import (
 
 // annotationLimits tells people where a container's resources come from.
 const annotationLimits = "kubernetes.io/limit-ranger"
-
-func compare(a, b string) int { return cmp.Compare(a, b) }
 
 func sortedNames(list corev1.ResourceList) []corev1.ResourceName {
 	return slices.Sorted(maps.Keys(list))

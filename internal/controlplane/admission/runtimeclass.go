@@ -89,9 +89,7 @@ func overheadFits(pod *corev1.Pod, class *nodev1.RuntimeClass) error {
 	switch {
 	case class != nil && class.Overhead != nil && !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead):
 		return fmt.Errorf("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
-	case class != nil && class.Overhead == nil && len(pod.Spec.Overhead) > 0:
-		return fmt.Errorf("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
-	case class == nil && len(pod.Spec.Overhead) > 0:
+	case (class == nil || class.Overhead == nil) && len(pod.Spec.Overhead) > 0:
 		return fmt.Errorf("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
 	}
 	return nil

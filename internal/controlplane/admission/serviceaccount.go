@@ -50,7 +50,10 @@ func serviceAccount(objects Objects) *rule {
 		return nil
 	}, validate: func(_ context.Context, a admission.Attributes) error {
 		pod, ok := object[*corev1.Pod](a)
-		if _, mirror := annotations(pod)[corev1.MirrorPodAnnotationKey]; ok && mirror && a.GetOperation() == admission.Create {
+		if !ok || a.GetOperation() != admission.Create {
+			return nil
+		}
+		if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 			return mirrorPodIsPlain(pod)
 		}
 		return nil
@@ -59,13 +62,6 @@ func serviceAccount(objects Objects) *rule {
 
 // withoutStatus hides that an error is itself an answer to a request: the account is missing, not the Pod.
 type withoutStatus struct{ error }
-
-func annotations(pod *corev1.Pod) map[string]string {
-	if pod == nil {
-		return nil
-	}
-	return pod.Annotations
-}
 
 // mirrorPodIsPlain refuses what a static Pod cannot have: it exists on its node before the API knows of it, and must not get rights through its mirror.
 func mirrorPodIsPlain(pod *corev1.Pod) error {

@@ -1,9 +1,11 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -29,28 +31,23 @@ func defaultStorageClass(f informers.SharedInformerFactory) *rule {
 	inf := f.Storage().V1().StorageClasses()
 	return rule{of: []schema.GroupResource{corev1.Resource("persistentvolumeclaims")}, admit: func(_ context.Context, a admission.Attributes) error {
 		claim, ok := object[*corev1.PersistentVolumeClaim](a)
-		if _, old := claimAnnotations(claim)[corev1.BetaStorageClassAnnotation]; !ok || claim.Spec.StorageClassName != nil || old {
+		if !ok || claim.Spec.StorageClassName != nil {
+			return nil
+		}
+		if _, named := claim.Annotations[corev1.BetaStorageClassAnnotation]; named {
 			return nil
 		}
 		all, err := inf.Lister().List(labels.Everything())
 		if err != nil {
 			return err
 		}
-		if class := newestDefault(all, func(c *storagev1.StorageClass) bool {
+		if name := newestDefault(all, func(c *storagev1.StorageClass) bool {
 			return slices.ContainsFunc(defaultStorageClassAnnotations, func(key string) bool { return c.Annotations[key] == "true" })
-		}); class != nil {
-			name := (*class).Name
+		}); name != "" {
 			claim.Spec.StorageClassName = &name
 		}
 		return nil
 	}}.on([]cache.InformerSynced{inf.Informer().HasSynced}, admission.Create)
-}
-
-func claimAnnotations(claim *corev1.PersistentVolumeClaim) map[string]string {
-	if claim == nil {
-		return nil
-	}
-	return claim.Annotations
 }
 
 // defaultIngressClass gives an Ingress that names no class the default one.
@@ -66,34 +63,25 @@ func defaultIngressClass(f informers.SharedInformerFactory) *rule {
 		if err != nil {
 			return err
 		}
-		if class := newestDefault(all, func(c *networkingv1.IngressClass) bool {
+		if name := newestDefault(all, func(c *networkingv1.IngressClass) bool {
 			return c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true"
-		}); class != nil {
-			name := (*class).Name
+		}); name != "" {
 			ingress.Spec.IngressClassName = &name
 		}
 		return nil
 	}}.on([]cache.InformerSynced{inf.Informer().HasSynced}, admission.Create)
 }
 
-// newestDefault is the default among several that claim to be: the youngest, and among those of one age the first by name.
-func newestDefault[T metav1.Object](all []T, isDefault func(T) bool) *T {
-	var best *T
-	for i := range all {
-		c := all[i]
-		if !isDefault(c) {
-			continue
-		}
-		if best == nil {
-			best = &all[i]
-			continue
-		}
-		a, b := c.GetCreationTimestamp(), (*best).GetCreationTimestamp()
-		if b.Before(&a) || a.Equal(&b) && c.GetName() < (*best).GetName() {
-			best = &all[i]
-		}
+// newestDefault is the name of the default among several that claim to be: the youngest, and among those of one age the first by name; empty
+// when there is none.
+func newestDefault[T metav1.Object](all []T, isDefault func(T) bool) string {
+	defaults := slices.DeleteFunc(slices.Clone(all), func(c T) bool { return !isDefault(c) })
+	if len(defaults) == 0 {
+		return ""
 	}
-	return best
+	return slices.MinFunc(defaults, func(a, b T) int {
+		return cmp.Or(b.GetCreationTimestamp().Compare(a.GetCreationTimestamp().Time), strings.Compare(a.GetName(), b.GetName()))
+	}).GetName()
 }
 
 // storageInUse keeps claims and volumes until nobody uses them: a controller takes the finalizer away then.

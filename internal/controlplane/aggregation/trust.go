@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -78,8 +77,9 @@ func (t *trust) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Res
 	case apierrors.IsNotFound(err):
 		want := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Data: t.data}
 		if _, err = client.Create(ctx, want, metav1.CreateOptions{}); apierrors.IsNotFound(err) {
-			err = t.createNamespace(ctx, key.Namespace)
-			return reconcile.Result{After: time.Millisecond}, err
+			if err = t.createNamespace(ctx, key.Namespace); err == nil {
+				_, err = client.Create(ctx, want, metav1.CreateOptions{})
+			}
 		}
 	case err == nil && !maps.Equal(have.Data, t.data):
 		want := have.DeepCopy()

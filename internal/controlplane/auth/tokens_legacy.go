@@ -42,7 +42,7 @@ func (t *Tokens) legacy(ctx context.Context, token *jwt.JSONWebToken, text strin
 		return nil, false, fmt.Errorf("the token of Secret %s/%s: %w", c.Namespace, c.Secret, err)
 	}
 	if secret.DeletionTimestamp != nil || subtle.ConstantTimeCompare(secret.Data[corev1.ServiceAccountTokenKey], []byte(text)) != 1 {
-		return nil, false, fmt.Errorf("Secret %s/%s does not hold this token any more", c.Namespace, c.Secret)
+		return nil, false, fmt.Errorf("the token is no longer the one that Secret %s/%s holds", c.Namespace, c.Secret)
 	}
 	account, err := t.objects.ServiceAccount(ctx, c.Namespace, c.Account)
 	if err != nil || string(account.UID) != c.UID {

@@ -59,35 +59,53 @@ func (k *Keys) load(info os.FileInfo) error {
 	return nil
 }
 
+// known is what the file said when it was last read; nil for a resource that it does not name.
+func (k *Keys) known(gr schema.GroupResource) value.Transformer {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.transformers[gr]
+}
+
 // current reads the file again when it has been replaced. One that cannot be read changes nothing: objects stay readable with the keys known.
 func (k *Keys) current(gr schema.GroupResource) value.Transformer {
-	info, err := os.Stat(k.file)
-	k.mu.RLock()
-	same := err != nil || os.SameFile(info, k.seen) && info.ModTime().Equal(k.seen.ModTime())
-	t := k.transformers[gr]
-	k.mu.RUnlock()
-	if !same {
-		t = k.reload(gr, info)
+	if info, err := os.Stat(k.file); err == nil {
+		k.mu.RLock()
+		same := k.is(info)
+		k.mu.RUnlock()
+		if !same {
+			k.reload(info)
+		}
 	}
+	return orPlain(k.known(gr))
+}
+
+// is says whether the file is the one that was read.
+func (k *Keys) is(info os.FileInfo) bool {
+	return os.SameFile(info, k.seen) && info.ModTime().Equal(k.seen.ModTime())
+}
+
+func (k *Keys) reload(info os.FileInfo) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.is(info) {
+		return // somebody else was faster
+	}
+	if err := k.load(info); err != nil {
+		slog.Error("the encryption keys were not read again; the old ones stay in use", "err", err)
+		k.seen = info // told once
+	}
+}
+
+// orPlain stores as they are the objects that no key is for, and refuses to take encrypted text for an object.
+func orPlain(t value.Transformer) value.Transformer {
 	if t == nil {
 		return identity.NewEncryptCheckTransformer()
 	}
 	return t
 }
 
-func (k *Keys) reload(gr schema.GroupResource, info os.FileInfo) value.Transformer {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !os.SameFile(info, k.seen) || !info.ModTime().Equal(k.seen.ModTime()) {
-		if err := k.load(info); err != nil {
-			slog.Error("the encryption keys were not read again; the old ones stay in use", "err", err)
-			k.seen = info // told once
-		}
-	}
-	return k.transformers[gr]
-}
-
-// transformer asks for the keys at each use.
+// transformer asks for the keys at each use: what is written must have the newest, from the moment the file has it. What no key is for is read
+// without a look at the file, since nearly everything is that.
 type transformer struct {
 	keys *Keys
 	gr   schema.GroupResource
@@ -96,6 +114,11 @@ type transformer struct {
 var _ value.Transformer = transformer{}
 
 func (t transformer) TransformFromStorage(ctx context.Context, data []byte, at value.Context) ([]byte, bool, error) {
+	if t.keys.known(t.gr) == nil {
+		if object, stale, err := orPlain(nil).TransformFromStorage(ctx, data, at); err == nil {
+			return object, stale, nil
+		}
+	}
 	return t.keys.current(t.gr).TransformFromStorage(ctx, data, at)
 }
 

@@ -131,13 +131,6 @@ func selects(s corev1.ScopedResourceSelectorRequirement, value string) (bool, er
 	return r.Matches(set), nil
 }
 
-// counted has the forms in which the number of a kind's objects can be limited: count/<resource>.<group>, and for the oldest kinds the bare name.
-func counted(gr schema.GroupResource, alias corev1.ResourceName) func(corev1.ResourceName) bool {
-	return func(n corev1.ResourceName) bool {
-		return n == generic.ObjectCountQuotaResourceNameFor(gr) || alias != "" && n == alias
-	}
-}
-
 // aliases are the kinds that can be counted by their bare names.
 var aliases = map[string]corev1.ResourceName{
 	"configmaps": corev1.ResourceConfigMaps, "resourcequotas": corev1.ResourceQuotas,

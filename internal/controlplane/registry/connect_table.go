@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -24,25 +23,20 @@ import (
 // AddProxies adds the proxy subresources of Pods, Services and nodes to the core group. It must be called before Install.
 func (r *Registry) AddProxies(nodes *NodeClient) {
 	x := proxies{registry: r, nodes: nodes, pods: newPodTransport()}
-	for _, g := range r.groups {
-		if g.PrioritizedVersions[0] != corev1.SchemeGroupVersion {
-			continue
-		}
-		maps.Copy(g.VersionedResourcesStorageMap[corev1.SchemeGroupVersion.Version], map[string]rest.Storage{
-			"pods/proxy": &proxyREST{
-				object: func() runtime.Object { return &corev1.Pod{} }, options: func() runtime.Object { return &corev1.PodProxyOptions{} },
-				path: func(o runtime.Object) string { return o.(*corev1.PodProxyOptions).Path }, find: x.pod,
-			},
-			"services/proxy": &proxyREST{
-				object: func() runtime.Object { return &corev1.Service{} }, options: func() runtime.Object { return &corev1.ServiceProxyOptions{} },
-				path: func(o runtime.Object) string { return o.(*corev1.ServiceProxyOptions).Path }, find: x.service,
-			},
-			"nodes/proxy": &proxyREST{
-				object: func() runtime.Object { return &corev1.Node{} }, options: func() runtime.Object { return &corev1.NodeProxyOptions{} },
-				path: func(o runtime.Object) string { return o.(*corev1.NodeProxyOptions).Path }, find: x.node,
-			},
-		})
-	}
+	r.AddComputed(corev1.SchemeGroupVersion, map[string]rest.Storage{
+		"pods/proxy": &proxyREST{
+			object: func() runtime.Object { return &corev1.Pod{} }, options: func() runtime.Object { return &corev1.PodProxyOptions{} },
+			path: func(o runtime.Object) string { return o.(*corev1.PodProxyOptions).Path }, find: x.pod,
+		},
+		"services/proxy": &proxyREST{
+			object: func() runtime.Object { return &corev1.Service{} }, options: func() runtime.Object { return &corev1.ServiceProxyOptions{} },
+			path: func(o runtime.Object) string { return o.(*corev1.ServiceProxyOptions).Path }, find: x.service,
+		},
+		"nodes/proxy": &proxyREST{
+			object: func() runtime.Object { return &corev1.Node{} }, options: func() runtime.Object { return &corev1.NodeProxyOptions{} },
+			path: func(o runtime.Object) string { return o.(*corev1.NodeProxyOptions).Path }, find: x.node,
+		},
+	})
 }
 
 // proxies finds the targets of the proxy subresources.

@@ -24,7 +24,6 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
-	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
@@ -141,10 +140,6 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
 	recorder := events.NewRecorder(registry.ExternalScheme, corev1.EventSource{Component: "gitopsd"})
 
-	tokens, err := auth.NewTokens(keys.ServiceAccountKey)
-	if err != nil {
-		return err
-	}
 	engine, err := gitops.New(gitops.Config{RESTConfig: api.ClientConfig(), DataDir: o.DataDir, Events: recorder, DeletedBy: api.Deletions().Who})
 	if err != nil {
 		return fmt.Errorf("start the GitOps engine: %w", err)
@@ -159,7 +154,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	wg.Go(func() {
 		err := controllers.Run(ctx, controllers.Config{
 			Client: client, Metadata: meta, Discovery: client.Discovery(), Informers: factory, Events: recorder,
-			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: tokens.Legacy, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
+			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
 			KubernetesIP: o.ServiceCIDR.Masked().Addr().Next(), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
 			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod,
 		})

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -41,12 +40,12 @@ func newAccess(f informers.SharedInformerFactory) *access {
 }
 
 // complete connects the parts; nothing asks them before the server runs.
-func (a *access) complete(s *Server, cfg Config, tokens *auth.Tokens, o objects) {
+func (a *access) complete(s *Server, cfg Config, o objects) {
 	a.objects = o
 	a.reviews.Authenticator = auth.Authenticators{
 		ClientCA: cfg.PKI.Pool(), InProcess: s.token,
 		User:    &user.DefaultInfo{Name: registry.SystemUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}},
-		Secrets: o.SystemSecret, Tokens: tokens,
+		Secrets: o.SystemSecret, Tokens: s.tokens,
 	}.Request()
 	a.reviews.Authorizer = (&auth.Authorizer{Nodes: o, Rules: a.rules.Authorizer()}).Authorizer()
 	a.grants.Authorizer = a.reviews.Authorizer
@@ -65,7 +64,7 @@ func (a *access) install(c *genericapiserver.Config, client kubernetes.Interface
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
 	if c.AdmissionControl, err = admission.Chain(admission.Config{
 		Objects: a.objects, Informers: a.informers, Client: client, Dynamic: objects, Mapper: mapper, Authorizer: a.reviews.Authorizer,
-		Version: c.EffectiveVersion, Services: webhooks.Services, Authentication: webhooks.Authentication, Drained: c.DrainedNotify(), Served: a.objects.registry.Serves,
+		Version: c.EffectiveVersion, Services: webhooks.Services, Authentication: webhooks.Authentication, Drained: c.DrainedNotify(),
 	}); err != nil {
 		return err
 	}
@@ -75,14 +74,12 @@ func (a *access) install(c *genericapiserver.Config, client kubernetes.Interface
 			if err := defaultroles.Ensure(client.CoreV1(), client.RbacV1()); err != nil {
 				return err
 			}
-			// The informers offer no event for "has seen this object"; they are a few milliseconds behind.
-			return wait.PollUntilContextCancel(ctx, 2*time.Millisecond, true, func(context.Context) (bool, error) {
-				if !a.rules.Holds(defaultroles.ClusterRoleBindings()) {
-					return false, nil
-				}
-				close(a.ready)
-				return true, nil
-			})
+			// They count when the informers have seen them.
+			if err := a.rules.Await(ctx, defaultroles.ClusterRoleBindings()); err != nil {
+				return err
+			}
+			close(a.ready)
+			return nil
 		},
 	} {
 		if err := c.AddPostStartHook(name, untilDone(name, ensure)); err != nil {

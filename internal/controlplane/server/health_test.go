@@ -1,10 +1,12 @@
 package server_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/server/servertest"
@@ -27,14 +29,12 @@ func TestHealthIsToldByNamedChecksAndMetricsByTheNamesThatDashboardsRead(t *test
 		return string(b)
 	}
 	// The API answers before everything is there that a new cluster starts with; the checks say so until it is.
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		_, err := k.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(t.Context())
-		if err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not ready after 20 s: %v", err)
-		}
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
+		_, err := k.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		return err == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("not ready: %v", err)
 	}
 	for _, path := range []string{"/healthz", "/livez", "/readyz"} {
 		if got := text(path); got != "ok" {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
 	"github.com/gitopsd/gitopsd/internal/controlplane/deletions"
+	"github.com/gitopsd/gitopsd/internal/controlplane/encryption"
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
@@ -58,6 +60,8 @@ type Server struct {
 	informers informers.SharedInformerFactory
 	member    *etcd.Member
 	storage   *registry.Storage
+	keys      *encryption.Keys
+	tokens    *auth.Tokens
 	transport *inProcess
 	deletions *deletions.Memory
 	token     string
@@ -76,16 +80,19 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 			s.member.Close()
 		}
 	}()
-	keys, err := openKeys(cfg)
-	if err != nil {
+	if s.keys, err = openKeys(cfg); err != nil {
 		return nil, err
 	}
-	s.storage = registry.NewStorage(s.member.Client(), keys.Transformer)
+	defer func() {
+		if err != nil {
+			s.keys.Close()
+		}
+	}()
+	s.storage = registry.NewStorage(s.member.Client(), s.keys.Transformer)
 	if s.token, err = randomToken(); err != nil {
 		return nil, err
 	}
-	tokens, err := auth.NewTokens(cfg.PKI.ServiceAccountKey)
-	if err != nil {
+	if s.tokens, err = auth.NewTokens(cfg.PKI.ServiceAccountKey); err != nil {
 		return nil, err
 	}
 	nodeCert, err := cfg.PKI.ClientTLS("system:gitopsd:apiserver", user.SystemPrivilegedGroup)
@@ -102,7 +109,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDR)
 	nodes := registry.NewNodeClient(nodeCert, cfg.PKI.Pool())
 	reg, err := registry.New(registry.Deps{
-		Storage: s.storage, Nodes: nodes, Services: allocator, Tokens: tokens,
+		Storage: s.storage, Nodes: nodes, Services: allocator, Tokens: s.tokens,
 		Grants: access.grants, Access: access.reviews,
 	})
 	if err != nil {
@@ -111,7 +118,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	reg.AddProxies(nodes)
 	addUsage(reg, nodes)
 	objects := objects{reg}
-	tokens.Lookup(objects)
+	s.tokens.Lookup(objects)
 
 	generic, err := s.config(cfg)
 	if err != nil {
@@ -129,7 +136,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	access.complete(s, cfg, tokens, objects)
+	access.complete(s, cfg, objects)
 	if err := access.install(generic, client, s.ClientConfig(), webhooks); err != nil {
 		return nil, err
 	}
@@ -142,7 +149,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if s.front, err = s.chain(cfg, generic, reg, webhooks); err != nil {
 		return nil, err
 	}
-	verifiers, err := tokens.Discovery(generic.ExternalAddress)
+	verifiers, err := s.tokens.Discovery(generic.ExternalAddress)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +192,11 @@ func withoutManagedFields(obj any) (any, error) {
 	return obj, nil
 }
 
+// SignLegacyToken makes the token of a Secret, which is good as long as the Secret holds it.
+func (s *Server) SignLegacyToken(account *corev1.ServiceAccount, secret string) (string, error) {
+	return s.tokens.Legacy(account, secret)
+}
+
 // Deletions says who deleted what lately.
 func (s *Server) Deletions() *deletions.Memory { return s.deletions }
 
@@ -194,6 +206,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run serves until ctx ends or storage fails, and closes the storage.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.member.Close()
+	defer s.keys.Close()
 	defer s.storage.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -1,12 +1,14 @@
 package server_test
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/server/servertest"
@@ -18,13 +20,11 @@ func TestTheRangeOfClusterIPsIsAnObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		got, err := client.NetworkingV1().ServiceCIDRs().Get(t.Context(), "kubernetes", metav1.GetOptions{})
-		if err == nil && slices.Equal(got.Spec.CIDRs, []string{servertest.ServiceCIDR.String()}) && meta.IsStatusConditionTrue(got.Status.Conditions, "Ready") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after 10 s: %v, %v", got, err)
-		}
+	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
+		got, err := client.NetworkingV1().ServiceCIDRs().Get(ctx, "kubernetes", metav1.GetOptions{})
+		return err == nil && slices.Equal(got.Spec.CIDRs, []string{servertest.ServiceCIDR.String()}) && meta.IsStatusConditionTrue(got.Status.Conditions, "Ready"), nil
+	})
+	if err != nil {
+		t.Fatalf("no ServiceCIDR kubernetes with the server's range that is Ready: %v", err)
 	}
 }

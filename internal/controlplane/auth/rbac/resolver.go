@@ -21,7 +21,9 @@ type Resolver struct {
 	clusterRoles        rbaclisters.ClusterRoleLister
 	roleBindings        rbaclisters.RoleBindingLister
 	clusterRoleBindings rbaclisters.ClusterRoleBindingLister
-	synced              []cache.InformerSynced
+	// global are the informers of ClusterRoles and ClusterRoleBindings.
+	global []cache.SharedIndexInformer
+	synced []cache.InformerSynced
 }
 
 var _ authorizer.RuleResolver = (*Resolver)(nil)
@@ -32,6 +34,7 @@ func NewResolver(f informers.SharedInformerFactory) *Resolver {
 	return &Resolver{
 		roles: r.Roles().Lister(), clusterRoles: r.ClusterRoles().Lister(),
 		roleBindings: r.RoleBindings().Lister(), clusterRoleBindings: r.ClusterRoleBindings().Lister(),
+		global: []cache.SharedIndexInformer{r.ClusterRoles().Informer(), r.ClusterRoleBindings().Informer()},
 		synced: []cache.InformerSynced{
 			r.Roles().Informer().HasSynced, r.ClusterRoles().Informer().HasSynced,
 			r.RoleBindings().Informer().HasSynced, r.ClusterRoleBindings().Informer().HasSynced,
@@ -49,8 +52,33 @@ func (r *Resolver) Synced() bool {
 	return true
 }
 
-// Holds tells whether these bindings and their ClusterRoles are known.
-func (r *Resolver) Holds(bindings []rbacv1.ClusterRoleBinding) bool {
+// Await returns when these bindings and their ClusterRoles are known, or with ctx's error when it ends before.
+func (r *Resolver) Await(ctx context.Context, bindings []rbacv1.ClusterRoleBinding) error {
+	changed := make(chan struct{}, 1)
+	tell := func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	for _, inf := range r.global {
+		h, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(any) { tell() }, UpdateFunc: func(_, _ any) { tell() }})
+		if err != nil {
+			return fmt.Errorf("watch roles and bindings: %w", err)
+		}
+		defer func() { _ = inf.RemoveEventHandler(h) }()
+	}
+	for !r.holds(bindings) {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (r *Resolver) holds(bindings []rbacv1.ClusterRoleBinding) bool {
 	for i := range bindings {
 		if _, err := r.clusterRoleBindings.Get(bindings[i].Name); err != nil {
 			return false

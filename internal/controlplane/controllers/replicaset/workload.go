@@ -110,7 +110,7 @@ func (r replicationControllers) writeStatus(ctx context.Context, rs *appsv1.Repl
 			Type: corev1.ReplicationControllerConditionType(c.Type), Status: c.Status, LastTransitionTime: c.LastTransitionTime, Reason: c.Reason, Message: c.Message,
 		})
 	}
-	// The rest of the spec comes along unchanged in the object that is read back: a write of the status takes nothing else from it.
+	// The spec is left out: a write of the status takes nothing of it.
 	_, err := r.client.CoreV1().ReplicationControllers(rs.Namespace).UpdateStatus(ctx, rc, metav1.UpdateOptions{FieldManager: fieldManager})
 	return err
 }

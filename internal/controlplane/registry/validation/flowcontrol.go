@@ -53,19 +53,8 @@ func FlowSchemaUpdate(obj, old *flowcontrolv1.FlowSchema) field.ErrorList {
 
 // FlowSchemaStatusUpdate says what the server may report.
 func FlowSchemaStatusUpdate(obj, old *flowcontrolv1.FlowSchema) field.ErrorList {
-	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	seen := map[flowcontrolv1.FlowSchemaConditionType]bool{}
-	for i, c := range obj.Status.Conditions {
-		at := statusPath.Child("conditions").Index(i)
-		if c.Type == "" {
-			errs = append(errs, field.Required(at.Child("type"), ""))
-		}
-		if seen[c.Type] {
-			errs = append(errs, field.Duplicate(at.Child("type"), c.Type))
-		}
-		seen[c.Type] = true
-	}
-	return errs
+	return append(metaUpdate(&obj.ObjectMeta, &old.ObjectMeta),
+		conditionTypes(obj.Status.Conditions, func(c flowcontrolv1.FlowSchemaCondition) string { return string(c.Type) })...)
 }
 
 func flowRule(at *field.Path, r *flowcontrolv1.PolicyRulesWithSubjects) field.ErrorList {
@@ -244,17 +233,23 @@ func PriorityLevelConfigurationUpdate(obj, old *flowcontrolv1.PriorityLevelConfi
 
 // PriorityLevelConfigurationStatusUpdate says what the server may report.
 func PriorityLevelConfigurationStatusUpdate(obj, old *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
-	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
-	seen := map[flowcontrolv1.PriorityLevelConfigurationConditionType]bool{}
-	for i, c := range obj.Status.Conditions {
-		at := statusPath.Child("conditions").Index(i)
-		if c.Type == "" {
-			errs = append(errs, field.Required(at.Child("type"), ""))
+	return append(metaUpdate(&obj.ObjectMeta, &old.ObjectMeta),
+		conditionTypes(obj.Status.Conditions, func(c flowcontrolv1.PriorityLevelConfigurationCondition) string { return string(c.Type) })...)
+}
+
+// conditionTypes judges that each condition of a status has a type of its own.
+func conditionTypes[C any](conditions []C, typeOf func(C) string) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, c := range conditions {
+		at, t := statusPath.Child("conditions").Index(i).Child("type"), typeOf(c)
+		if t == "" {
+			errs = append(errs, field.Required(at, ""))
 		}
-		if seen[c.Type] {
-			errs = append(errs, field.Duplicate(at.Child("type"), c.Type))
+		if seen[t] {
+			errs = append(errs, field.Duplicate(at, t))
 		}
-		seen[c.Type] = true
+		seen[t] = true
 	}
 	return errs
 }

@@ -1,5 +1,7 @@
 package validation_test
 
+//lint:file-ignore SA1019 Endpoints are deprecated and served all the same
+
 import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"

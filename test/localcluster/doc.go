@@ -1,0 +1,2 @@
+// Localcluster makes a whole cluster on this machine, each host a network namespace, and removes it again.
+package main
