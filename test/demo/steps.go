@@ -73,7 +73,12 @@ func (d *demo) firstRelease(ctx context.Context) (string, error) {
 	if err := d.Deployed(ctx, "v1", 3); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("commit %.8s, 3 of 3 replicas %s after the push", commit, time.Since(pushed).Round(time.Millisecond)), nil
+	ready := time.Since(pushed)
+	if err := d.Open(ctx); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("commit %.8s, 3 of 3 replicas %s after the push, reached through every worker after %s", commit,
+		ready.Round(time.Millisecond), time.Since(pushed).Round(time.Millisecond)), nil
 }
 
 // exampleRepo lies beside the folder of programs.

@@ -103,6 +103,9 @@ func begin(t *testing.T) (context.Context, *shop.Shop) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	release(t, ctx, "v1", 3)
+	if err := theShop.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
 	head, err := theShop.Git(ctx, "rev-parse", "HEAD")
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // Answer is what one request got.
@@ -44,6 +46,23 @@ func ask(ctx context.Context, client *http.Client, url string) (Answer, error) {
 		return Answer{}, fmt.Errorf("%s: %s: %s", url, resp.Status, body)
 	}
 	return Answer{Pod: f[0], Version: f[1]}, nil
+}
+
+// Open waits until the application has answered on every worker, for the first time since its Service was made: a Pod is Ready some
+// milliseconds before the last node's rules lead to it. Nothing but requests tells when they do.
+func (s *Shop) Open(ctx context.Context) error {
+	client := s.HTTPClient(nil)
+	for worker := range s.Workers() {
+		var last error
+		err := wait.PollUntilContextCancel(ctx, 2*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+			_, last = ask(ctx, client, s.URL(worker))
+			return last == nil, nil
+		})
+		if err != nil {
+			return fmt.Errorf("wait for the first answer of %s: %w: %w", s.URL(worker), err, last)
+		}
+	}
+	return nil
 }
 
 // EveryReplica sends requests to one worker until each of n replicas has answered.
