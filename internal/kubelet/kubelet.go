@@ -152,8 +152,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 
 	d.images = image.New(d.runtime.Client, image.Registry{Client: d.runtime.Client, Mirror: cfg.mirror}, cfg.DataDir)
 	objects := reference.New(d.client)
+	recorder := events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	d.node = &pod.Node{
-		Client: d.client, Recorder: events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name}),
+		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Cgroups: tree, Host: hostFacts,
 		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
@@ -162,7 +163,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Plan: step.Plan{
 			Steps: []step.Step{
 				step.Directory{}, step.Cgroup{Tree: tree},
-				step.Volumes{Objects: objects, Facts: func() env.Facts { return d.facts }},
+				d.volumes(ctx, objects, recorder),
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
 				step.Resolver{ClusterDNS: cfg.ClusterDNS, Domain: cfg.Domain, HostFile: "/etc/resolv.conf"},
 				step.Network{Attacher: d.network.attacher, Current: d.network.current, HostIPs: func() []string { return []string{cfg.IP} }},

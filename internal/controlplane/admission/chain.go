@@ -83,7 +83,7 @@ func Chain(c Config) (admission.Interface, error) {
 		{"NamespaceLifecycle", &namespaceLifecycle{Handler: admission.NewHandler(admission.Create, admission.Delete), objects: c.Objects}},
 		{"LimitRanger", limits(c.Informers)},
 		{"ServiceAccount", serviceAccount(c.Objects)},
-		{"NodeRestriction", &nodeRestriction{Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete)}},
+		{"NodeRestriction", &nodeRestriction{Handler: admission.NewHandler(admission.Create, admission.Update, admission.Delete), client: c.Client}},
 		{"TaintNodesByCondition", taintNewNodes()},
 		{"PodSecurity", security},
 		{"Priority", priority(c.Informers)},

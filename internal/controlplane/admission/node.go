@@ -6,21 +6,28 @@ import (
 	"slices"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/client-go/kubernetes"
 )
 
-// nodeRestriction holds a node to its own Node, Lease and Pods where only the object's content tells whose they are.
-type nodeRestriction struct{ *admission.Handler }
+// nodeRestriction holds a node to its own Node, Lease, Pods, drivers, devices and its Pods' certificates where only the object's content tells whose they are.
+type nodeRestriction struct {
+	*admission.Handler
+	client kubernetes.Interface
+}
 
 var _ admission.ValidationInterface = (*nodeRestriction)(nil)
 
 // reservedLabels are left to administrators, so that a node cannot draw workloads to itself that were meant for trusted hosts (KEP-279).
 const reservedLabels = "node-restriction.kubernetes.io/"
 
-func (*nodeRestriction) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+func (r *nodeRestriction) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	user := a.GetUserInfo()
 	if user == nil || !slices.Contains(user.GetGroups(), "system:nodes") {
 		return nil
@@ -50,6 +57,18 @@ func (*nodeRestriction) Validate(_ context.Context, a admission.Attributes, _ ad
 	case *coordinationv1.Lease:
 		if obj.Name != node {
 			return refuse("cannot touch the lease %s", obj.Name)
+		}
+	case *storagev1.CSINode:
+		if obj.Name != node {
+			return refuse("cannot touch the CSINode %s", obj.Name)
+		}
+	case *resourcev1.ResourceSlice:
+		if obj.Spec.NodeName == nil || *obj.Spec.NodeName != node {
+			return refuse("can only offer devices of its own: spec.nodeName must be %s", node)
+		}
+	case *certificatesv1.PodCertificateRequest:
+		if err := r.fitsPod(ctx, node, obj); err != nil {
+			return refuse("%w", err)
 		}
 	case *corev1.Pod:
 		if a.GetOperation() == admission.Create {

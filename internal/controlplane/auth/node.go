@@ -13,8 +13,12 @@ import (
 type NodeGraph interface {
 	// PodOnNode tells whether the Pod is assigned to the node.
 	PodOnNode(ctx context.Context, node, namespace, pod string) bool
-	// Uses tells whether a Pod that is assigned to the node uses the object: resource is configmaps, secrets, serviceaccounts, persistentvolumeclaims.
+	// Uses tells whether a Pod that is assigned to the node uses the object: resource is configmaps, secrets, serviceaccounts, persistentvolumeclaims,
+	// resourceclaims, or persistentvolumes by way of the claim that they are bound to.
 	Uses(ctx context.Context, node, resource, namespace, name string) bool
+	// Concerns tells whether the object itself names the node: resource is podcertificaterequests, volumeattachments, resourceslices. Of one that does
+	// not exist it says yes, so that the node hears that.
+	Concerns(ctx context.Context, node, resource, namespace, name string) bool
 }
 
 func nodeName(user string) (string, bool) {
@@ -59,31 +63,81 @@ func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.A
 			return allow(selectsNode(a, node), "it can see its own Pods only; the field selector spec.nodeName="+node+" is required")
 		case can("get"), can("update", "patch") && sub == "status", can("delete") && sub == "":
 			return allow(graph.PodOnNode(ctx, node, ns, name), fmt.Sprintf("Pod %s/%s is not on it", ns, name))
+		case can("create") && sub == "eviction":
+			return allow(graph.PodOnNode(ctx, node, ns, name), fmt.Sprintf("Pod %s/%s is not on it", ns, name))
 		case can("create") && sub == "":
 			// Mirror Pods of static Pods; admission checks that they are bound to the node.
 			return ""
 		}
-	case "/configmaps", "/secrets", "/persistentvolumeclaims":
-		if can("get") || can("list", "watch") && name != "" {
+	case "/configmaps", "/secrets":
+		if sub == "" && (can("get") || can("list", "watch") && name != "") {
+			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it uses %s/%s", ns, name))
+		}
+	case "/persistentvolumeclaims":
+		if can("get") && sub == "" || can("update", "patch") && sub == "status" {
+			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it uses %s/%s", ns, name))
+		}
+	case "/persistentvolumes":
+		if can("get") && sub == "" {
+			return allow(graph.Uses(ctx, node, resource, "", name), fmt.Sprintf("no Pod on it uses a claim that %s is bound to", name))
+		}
+	case "resource.k8s.io/resourceclaims":
+		if can("get") && sub == "" {
 			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it uses %s/%s", ns, name))
 		}
 	case "/serviceaccounts":
 		if can("get") && sub == "" || can("create") && sub == "token" {
 			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it runs as %s/%s", ns, name))
 		}
-	case "/services", "discovery.k8s.io/endpointslices", "/namespaces":
+	case "certificates.k8s.io/podcertificaterequests":
+		switch {
+		case sub != "":
+			return refuse + ": only signers answer requests"
+		case can("create"):
+			// A create names its Pod in the body only; admission compares it.
+			return ""
+		case can("get"):
+			return allow(graph.Concerns(ctx, node, resource, ns, name), fmt.Sprintf("%s/%s is for a Pod of another node", ns, name))
+		case can("list", "watch"):
+			return allow(selectsNode(a, node), "it can see those of its own Pods only; the field selector spec.nodeName="+node+" is required")
+		}
+	case "storage.k8s.io/csinodes":
+		switch {
+		case sub != "":
+		case can("create"):
+			return "" // of its own name: admission compares it
+		case can("get", "update", "patch", "delete"):
+			return allow(name == node, "it can touch its own CSINode only")
+		}
+	case "storage.k8s.io/volumeattachments":
+		if can("get") && sub == "" {
+			return allow(graph.Concerns(ctx, node, resource, "", name), fmt.Sprintf("%s attaches a volume to another node", name))
+		}
+	case "resource.k8s.io/resourceslices":
+		switch {
+		case sub != "":
+		case can("create"):
+			return "" // of its own devices: admission compares it
+		case can("get", "update", "patch", "delete"):
+			return allow(graph.Concerns(ctx, node, resource, "", name), fmt.Sprintf("%s is of another node", name))
+		case can("list", "watch", "deletecollection"):
+			return allow(selectsNode(a, node), "it can see its own only; the field selector spec.nodeName="+node+" is required")
+		}
+	case "/endpoints":
+		return allow(can("get") && sub == "", "it can only get them one by one")
+	case "/services", "discovery.k8s.io/endpointslices", "/namespaces", "certificates.k8s.io/clustertrustbundles", "storage.k8s.io/csidrivers", "node.k8s.io/runtimeclasses":
 		return allow(can("get", "list", "watch") && sub == "", "it can only read them")
 	case "/events", "events.k8s.io/events":
-		return allow(can("create", "update", "patch"), "it can only report")
+		return allow(can("create", "update", "patch") && sub == "", "it can only report")
 	case "certificates.k8s.io/certificatesigningrequests":
 		return allow(can("create", "get", "list", "watch") && sub == "", "it can only ask for certificates")
-	case "authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews":
+	case "authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews", "authorization.k8s.io/localsubjectaccessreviews":
 		return allow(can("create"), "it can only ask")
 	}
 	return refuse
 }
 
-// selectsNode tells whether a list or watch is limited to the node's own Pods, or to one Pod by name, which a get of it would be judged by.
+// selectsNode tells whether a list or watch is limited to what belongs to the node.
 func selectsNode(a authorizer.Attributes, node string) bool {
 	requirements, err := a.GetFieldSelector()
 	if err != nil {

@@ -19,7 +19,12 @@ func (graph) PodOnNode(_ context.Context, node, namespace, pod string) bool {
 }
 
 func (graph) Uses(_ context.Context, node, resource, namespace, name string) bool {
-	return node == "n1" && namespace == "shop" && map[string]bool{"secrets/s1": true, "configmaps/c1": true, "serviceaccounts/web": true}[resource+"/"+name]
+	return node == "n1" && map[string]bool{"shop/secrets/s1": true, "shop/configmaps/c1": true, "shop/serviceaccounts/web": true, "shop/persistentvolumeclaims/data": true,
+		"/persistentvolumes/pv1": true, "shop/resourceclaims/gpu": true}[namespace+"/"+resource+"/"+name]
+}
+
+func (graph) Concerns(_ context.Context, node, resource, namespace, name string) bool {
+	return node == "n1" && map[string]bool{"shop/podcertificaterequests/req-1": true, "/volumeattachments/va1": true, "/resourceslices/n1-gpu": true}[namespace+"/"+resource+"/"+name]
 }
 
 func TestANodeMayDoWhatItsOwnPodsNeed(t *testing.T) {

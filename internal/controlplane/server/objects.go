@@ -72,6 +72,13 @@ func (o objects) PodOnNode(ctx context.Context, node, namespace, name string) bo
 
 // Uses implements auth.NodeGraph. It reads the watch cache: a node learns of its Pods from that same cache, never earlier.
 func (o objects) Uses(ctx context.Context, node, resource, namespace, name string) bool {
+	if resource == "persistentvolumes" {
+		v, err := get[*corev1.PersistentVolume](ctx, o, resource, "", name)
+		if err != nil || v.Spec.ClaimRef == nil {
+			return false
+		}
+		resource, namespace, name = "persistentvolumeclaims", v.Spec.ClaimRef.Namespace, v.Spec.ClaimRef.Name
+	}
 	obj, err := o.registry.Store(corev1.Resource("pods")).List(genericapirequest.WithNamespace(ctx, namespace), &metainternalversion.ListOptions{
 		ResourceVersion: "0", FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node),
 	})

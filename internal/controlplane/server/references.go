@@ -33,6 +33,17 @@ func uses(p *corev1.Pod, resource, name string) bool {
 		return anyVolume(p, func(v *corev1.Volume) bool {
 			return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == name || v.Ephemeral != nil && p.Name+"-"+v.Name == name
 		})
+	case "resourceclaims":
+		for _, c := range p.Spec.ResourceClaims {
+			if c.ResourceClaimName != nil && *c.ResourceClaimName == name {
+				return true
+			}
+		}
+		for _, c := range p.Status.ResourceClaimStatuses { // made from templates
+			if c.ResourceClaimName != nil && *c.ResourceClaimName == name {
+				return true
+			}
+		}
 	}
 	return false
 }

@@ -61,7 +61,7 @@ func (w *worker) setup(ctx context.Context) {
 			w.setupBusy = false
 			switch {
 			case err == nil:
-				w.sandbox, w.networked, w.failure = sandbox, true, nil
+				w.sandbox, w.networked, w.failure, w.retry = sandbox, true, nil, false
 			case ctx.Err() == nil || errors.As(err, new(*step.Failure)):
 				w.failed(err)
 			}
@@ -69,12 +69,15 @@ func (w *worker) setup(ctx context.Context) {
 	}()
 }
 
+// mountFailed is the reason of a setup that failed for a volume.
+const mountFailed = "FailedMount"
+
 // failed takes in that a setup did not succeed.
 func (w *worker) failed(err error) {
 	reason := "FailedCreatePodSandBox"
 	var f *step.Failure
 	if errors.As(err, &f) && f.Step == step.VolumesName {
-		reason = "FailedMount"
+		reason = mountFailed
 	}
 	count := 1
 	if w.failure != nil {
@@ -82,6 +85,10 @@ func (w *worker) failed(err error) {
 	}
 	w.failure = &lifecycle.Failure{Reason: reason, Message: err.Error(), At: time.Now(), Count: count}
 	w.event("", v1.EventTypeWarning, reason, "%v", err)
+	if w.retry && reason == mountFailed {
+		w.failure = nil
+	}
+	w.retry = false
 }
 
 // containerFailed takes in that a container could not be brought further.

@@ -153,6 +153,15 @@ func (s *Set) RuntimeUp(found []runtime.State) {
 	})
 }
 
+// SourcesChanged tells that what the volumes of some Pods are made from changed: those volumes are brought up to date, and a Pod that waits to try again for want of it does so now.
+func (s *Set) SourcesChanged(concerned func(*v1.Pod) bool) {
+	s.each(func(w *worker) {
+		if concerned(w.pod) {
+			w.sourcesChanged()
+		}
+	})
+}
+
 func (s *Set) each(f func(*worker)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

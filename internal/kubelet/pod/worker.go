@@ -44,6 +44,7 @@ type worker struct {
 	cancelUp   context.CancelFunc // of the setup under way
 	refreshing bool
 	stale      bool // volumes are to be refreshed
+	retry      bool // what a setup under way may fail for has changed since it began
 	saver      saver
 	waiting    map[chan struct{}]waiter
 }
@@ -173,6 +174,14 @@ func (w *worker) update(ctx context.Context, pod *v1.Pod) {
 		}
 	}
 	w.save()
+}
+
+// sourcesChanged takes in that what volumes are made from is not what it was.
+func (w *worker) sourcesChanged() {
+	w.stale, w.retry = true, w.setupBusy
+	if w.failure != nil && w.failure.Reason == mountFailed {
+		w.failure = nil
+	}
 }
 
 // save writes the checkpoint in the background.

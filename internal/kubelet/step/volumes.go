@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trust"
 	"github.com/gitopsd/gitopsd/internal/kubelet/volume"
 )
 
@@ -14,9 +16,20 @@ const VolumesName = "volumes"
 
 // Volumes makes the Pod's volumes.
 type Volumes struct {
-	Objects *reference.Objects
-	Facts   func() env.Facts
+	Objects      *reference.Objects
+	Bundles      *trust.Bundles
+	Certificates *podcert.Store
+	Facts        func() env.Facts
 }
+
+// sources is what volumes are made from, each kind from who has it.
+type sources struct {
+	reference.Namespaced
+	*trust.Bundles
+	*podcert.Store
+}
+
+var _ volume.Source = sources{}
 
 var _ Step = Volumes{}
 
@@ -28,7 +41,7 @@ func (Volumes) Needs() []string { return []string{"directory"} }
 
 // Setup makes the volumes or brings them up to date.
 func (v Volumes) Setup(ctx context.Context, s *Sandbox) error {
-	made, err := volume.Setup(ctx, filepath.Join(s.Dir, volumesDir), s.Pod, v.Facts(), v.Objects.For(ctx, s.Pod.Namespace))
+	made, err := volume.Setup(ctx, filepath.Join(s.Dir, volumesDir), s.Pod, v.Facts(), sources{v.Objects.For(ctx, s.Pod.Namespace), v.Bundles, v.Certificates})
 	if err != nil {
 		return err
 	}
@@ -37,6 +50,9 @@ func (v Volumes) Setup(ctx context.Context, s *Sandbox) error {
 }
 
 // Teardown unmounts and removes the volumes.
-func (Volumes) Teardown(_ context.Context, s *Sandbox) error {
+func (v Volumes) Teardown(_ context.Context, s *Sandbox) error {
+	if v.Certificates != nil {
+		v.Certificates.Forget(s.Pod.UID)
+	}
 	return volume.Teardown(filepath.Join(s.Dir, volumesDir))
 }

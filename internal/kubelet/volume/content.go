@@ -2,17 +2,15 @@ package volume
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
 )
 
 // Source gives what volumes are made from. A missing object is a NotFound error of the API.
@@ -20,6 +18,10 @@ type Source interface {
 	env.Sources
 	// Token gets a token for the Pod's service account that is bound to the Pod.
 	Token(ctx context.Context, pod *v1.Pod, audience string, seconds int64) (string, error)
+	// TrustAnchors gives the certificates of the ClusterTrustBundles that a projection selects, as PEM.
+	TrustAnchors(ctx context.Context, p *v1.ClusterTrustBundleProjection) ([]byte, error)
+	// Credential gives a key and the certificates that a signer issued for it. had is what the volume holds now, which may be nothing.
+	Credential(ctx context.Context, s podcert.Source, had podcert.Credential) (podcert.Credential, error)
 	// Away says whether an error of the methods above means that the API did not answer.
 	Away(err error) bool
 }
@@ -43,25 +45,7 @@ func content(ctx context.Context, pod *v1.Pod, v *v1.Volume, facts env.Facts, sr
 	case v.DownwardAPI != nil:
 		err = downward(files, pod, facts, v.DownwardAPI.Items, mode(v.DownwardAPI.DefaultMode))
 	case v.Projected != nil:
-		def := mode(v.Projected.DefaultMode)
-		for i := range v.Projected.Sources {
-			s := &v.Projected.Sources[i]
-			switch {
-			case s.ConfigMap != nil:
-				err = configMap(files, src, s.ConfigMap.Name, s.ConfigMap.Items, s.ConfigMap.Optional, def)
-			case s.Secret != nil:
-				err = secret(files, src, s.Secret.Name, s.Secret.Items, s.Secret.Optional, def)
-			case s.DownwardAPI != nil:
-				err = downward(files, pod, facts, s.DownwardAPI.Items, def)
-			case s.ServiceAccountToken != nil:
-				err = token(ctx, files, pod, src, s.ServiceAccountToken, def, now, had)
-			default:
-				err = fmt.Errorf("projected source %d is of a kind that this node does not provide", i)
-			}
-			if err != nil {
-				break
-			}
-		}
+		err = projected(ctx, files, pod, v, facts, src, now, had)
 	default:
 		return nil, nil
 	}
@@ -150,73 +134,4 @@ func downward(files Files, pod *v1.Pod, facts env.Facts, items []v1.DownwardAPIV
 		files[i.Path] = File{Data: []byte(value), Mode: m}
 	}
 	return nil
-}
-
-// token adds a service account token. It is readable for its Pod's user only, where that is known to be one and the same for all containers.
-func token(ctx context.Context, files Files, pod *v1.Pod, src Source, p *v1.ServiceAccountTokenProjection, def fs.FileMode, now time.Time, had func(string) []byte) error {
-	seconds := int64(3600)
-	if p.ExpirationSeconds != nil {
-		seconds = *p.ExpirationSeconds
-	}
-	f := File{Data: had(p.Path), Mode: def}
-	if sc := pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
-		f.Mode = tokenMode // the group is let in by setGroup
-	} else if uid, ok := onlyUser(pod); ok {
-		f.Mode, f.UID = tokenMode, int(uid)
-	}
-	if len(f.Data) == 0 || !fresh(f.Data, now) {
-		t, err := src.Token(ctx, pod, p.Audience, seconds)
-		if err != nil {
-			// A token that is old but valid is better than none: the API may be away.
-			if len(f.Data) == 0 {
-				return err
-			}
-		} else {
-			f.Data = []byte(t)
-		}
-	}
-	files[p.Path] = f
-	return nil
-}
-
-// fresh says whether a token has a fifth of its life left, and was issued less than a day ago: the rule for projected tokens (KEP-1205).
-func fresh(jwt []byte, now time.Time) bool {
-	parts := strings.Split(string(jwt), ".")
-	if len(parts) != 3 {
-		return false
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return false
-	}
-	var c struct{ Iat, Exp int64 }
-	if json.Unmarshal(raw, &c) != nil || c.Exp <= c.Iat {
-		return false
-	}
-	issued := time.Unix(c.Iat, 0)
-	return now.Before(issued.Add(time.Duration(c.Exp-c.Iat)*time.Second*4/5)) && now.Sub(issued) < 24*time.Hour
-}
-
-// onlyUser finds the user that all containers of a Pod run as, if the Pod says so.
-func onlyUser(pod *v1.Pod) (int64, bool) {
-	var uid *int64
-	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			u := (*int64)(nil)
-			if pod.Spec.SecurityContext != nil {
-				u = pod.Spec.SecurityContext.RunAsUser
-			}
-			if sc := list[i].SecurityContext; sc != nil && sc.RunAsUser != nil {
-				u = sc.RunAsUser
-			}
-			if u == nil || uid != nil && *u != *uid {
-				return 0, false
-			}
-			uid = u
-		}
-	}
-	if uid == nil {
-		return 0, false
-	}
-	return *uid, true
 }

@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,12 +16,15 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"golang.org/x/sys/unix"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trust"
 )
 
 var errAway = errors.New("connection refused")
@@ -31,6 +35,8 @@ type source struct {
 	secrets map[string]*v1.Secret
 	away    bool
 	tokens  int
+	bundles []*certificatesv1.ClusterTrustBundle
+	issued  int
 }
 
 func (s *source) ConfigMap(name string) (*v1.ConfigMap, error) {
@@ -61,6 +67,29 @@ func (s *source) Token(_ context.Context, pod *v1.Pod, audience string, seconds 
 	return jwt(time.Now(), seconds), nil
 }
 
+func (s *source) TrustAnchors(_ context.Context, p *v1.ClusterTrustBundleProjection) ([]byte, error) {
+	if s.away {
+		return nil, errAway
+	}
+	chosen, err := trust.Select(s.bundles, p)
+	return trust.Merge(chosen), err
+}
+
+// Credential keeps what the volume has, or gives a new one that is numbered.
+func (s *source) Credential(_ context.Context, src podcert.Source, had podcert.Credential) (podcert.Credential, error) {
+	if s.away {
+		return podcert.Credential{}, errAway
+	}
+	if !had.Empty() {
+		return had, nil
+	}
+	s.issued++
+	block := func(kind string) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: fmt.Appendf(nil, "%s %s %d %d", src.SignerName, src.Volume, src.Index, s.issued)})
+	}
+	return podcert.Credential{Key: block("PRIVATE KEY"), Chain: block("CERTIFICATE")}, nil
+}
+
 func (s *source) Away(err error) bool { return errors.Is(err, errAway) }
 
 func jwt(issued time.Time, seconds int64) string {
@@ -68,7 +97,7 @@ func jwt(issued time.Time, seconds int64) string {
 	return enc([]byte("{}")) + "." + enc(fmt.Appendf(nil, `{"iat":%d,"exp":%d}`, issued.Unix(), issued.Unix()+seconds)) + ".sig"
 }
 
-// TestContent plays the scripts in testdata: "configmap" and "secret" make objects, "volume" prints the files of a volume of a Pod.
+// TestContent plays the scripts in testdata: "configmap", "secret" and "bundle" make objects, "volume" prints the files of a volume of a Pod.
 func TestContent(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		src := &source{maps: map[string]*v1.ConfigMap{}, secrets: map[string]*v1.Secret{}}
@@ -87,6 +116,13 @@ func TestContent(t *testing.T) {
 				s := &v1.Secret{}
 				load(s)
 				src.secrets[s.Name] = s
+			case "bundle":
+				b := &certificatesv1.ClusterTrustBundle{}
+				load(b)
+				for _, text := range strings.Fields(b.Spec.TrustBundle) { // stands for the certificate
+					b.Spec.TrustBundle += "\n" + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte(text)}))
+				}
+				src.bundles = append(src.bundles, b)
 			case "volume":
 				pod := &v1.Pod{}
 				load(pod)
@@ -101,6 +137,9 @@ func TestContent(t *testing.T) {
 					if strings.HasSuffix(text, ".sig") {
 						text = "(a token)"
 					}
+					if strings.HasPrefix(text, "-----BEGIN") {
+						text = blocks(f.Data)
+					}
 					fmt.Fprintf(&b, "%s %v owner=%d %q\n", name, f.Mode, f.UID, text)
 				}
 				return b.String()
@@ -110,6 +149,18 @@ func TestContent(t *testing.T) {
 			return ""
 		})
 	})
+}
+
+// blocks shows PEM as the kind and the content of its blocks.
+func blocks(b []byte) string {
+	var out []string
+	for {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			return strings.Join(out, ", ")
+		}
+		out = append(out, block.Type+" "+string(block.Bytes))
+	}
 }
 
 func TestATokenIsRenewedWhenAFifthOfItsLifeIsLeft(t *testing.T) {
@@ -131,6 +182,27 @@ func TestATokenIsRenewedWhenAFifthOfItsLifeIsLeft(t *testing.T) {
 	}
 	if fresh([]byte("no token"), now) {
 		t.Error("something that is no token counts as fresh")
+	}
+}
+
+func TestACredentialInAVolumeIsHandedBackToWhoRenewsIt(t *testing.T) {
+	whole, key, chain := "all.pem", "tls.key", "tls.crt"
+	for _, paths := range [][3]string{{whole, "", ""}, {"", key, chain}, {whole, key, chain}} {
+		p := &v1.PodCertificateProjection{SignerName: "example.com/s", CredentialBundlePath: paths[0], KeyPath: paths[1], CertificateChainPath: paths[2]}
+		pod := &v1.Pod{}
+		v := &v1.Volume{Name: "v", VolumeSource: v1.VolumeSource{Projected: &v1.ProjectedVolumeSource{Sources: []v1.VolumeProjection{{PodCertificate: p}}}}}
+		src := &source{}
+		var have Files
+		had := func(path string) []byte { return have[path].Data }
+		for range 2 {
+			var err error
+			if have, err = content(t.Context(), pod, v, env.Facts{}, src, time.Now(), had); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if src.issued != 1 {
+			t.Errorf("paths %q: %d credentials were made, want the first to be kept", paths, src.issued)
+		}
 	}
 }
 

@@ -1,0 +1,54 @@
+package kubelet
+
+import (
+	"context"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
+	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
+	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trust"
+)
+
+// volumes is the step that makes Pods' volumes, with what they are made from. Where that is watched, a change reaches the Pods concerned at once.
+func (d *daemon) volumes(ctx context.Context, objects *reference.Objects, recorder record.EventRecorder) step.Volumes {
+	return step.Volumes{
+		Objects: objects,
+		Facts:   func() env.Facts { return d.facts },
+		Bundles: &trust.Bundles{
+			Informers: d.informers, Until: ctx,
+			Changed: func() { d.pods.SourcesChanged(trustsBundles) },
+		},
+		Certificates: &podcert.Store{
+			Client: d.client, Recorder: recorder, NodeName: d.cfg.Name, Informers: d.informers, Until: ctx,
+			Node: func() *v1.Node {
+				node, err := d.informers.Core().V1().Nodes().Lister().Get(d.cfg.Name)
+				if err != nil {
+					return nil // not listed yet
+				}
+				return node
+			},
+			Answered: func(uid types.UID) { d.pods.SourcesChanged(func(p *v1.Pod) bool { return p.UID == uid }) },
+		},
+	}
+}
+
+// trustsBundles tells whether a volume of the Pod is made from ClusterTrustBundles.
+func trustsBundles(p *v1.Pod) bool {
+	for i := range p.Spec.Volumes {
+		v := p.Spec.Volumes[i].Projected
+		if v == nil {
+			continue
+		}
+		for j := range v.Sources {
+			if v.Sources[j].ClusterTrustBundle != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
