@@ -132,7 +132,7 @@ func Urgent(before, now *v1.PodStatus) bool {
 			return true
 		}
 	}
-	return trouble(now.InitContainerStatuses) || trouble(now.ContainerStatuses)
+	return trouble(now.InitContainerStatuses) || trouble(now.ContainerStatuses) || trouble(now.EphemeralContainerStatuses) || guests(before) != guests(now)
 }
 
 func isTrue(st *v1.PodStatus, t v1.PodConditionType) bool {
@@ -142,6 +142,17 @@ func isTrue(st *v1.PodStatus, t v1.PodConditionType) bool {
 		}
 	}
 	return false
+}
+
+// guests counts the ephemeral containers that run: whoever added one waits for it.
+func guests(st *v1.PodStatus) int {
+	n := 0
+	for i := range st.EphemeralContainerStatuses {
+		if st.EphemeralContainerStatuses[i].State.Running != nil {
+			n++
+		}
+	}
+	return n
 }
 
 func trouble(list []v1.ContainerStatus) bool {

@@ -128,6 +128,11 @@ func (p *plan) run() {
 			p.do(Action{Verb: Image, Container: c.Name})
 		}
 	}
+	// Ephemeral containers need nothing but the sandbox: a Pod whose init container hangs is just what one wants to look into.
+	for i := range spec.EphemeralContainers {
+		c := Ephemeral(&spec.EphemeralContainers[i])
+		p.advance(c, p.observed(c.Name), false)
+	}
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
 		o := p.observed(c.Name)
@@ -217,6 +222,10 @@ func (p *plan) stop() {
 	spec := &p.Pod.Spec
 	why := "Stopping container "
 	live := false
+	for i := range spec.EphemeralContainers {
+		name := spec.EphemeralContainers[i].Name
+		live = p.endIfLive(name, p.observed(name), why+name) || live
+	}
 	for i := range spec.Containers {
 		o := p.observed(spec.Containers[i].Name)
 		live = p.endIfLive(spec.Containers[i].Name, o, why+spec.Containers[i].Name) || live

@@ -27,6 +27,7 @@ import (
 //	stop-sent C, kill-sent C
 //	after DURATION                             time passes
 //	deleted GRACE, evicted
+//	debugged C                                 an ephemeral container is added
 //	condition TYPE STATUS                      somebody else set it
 func TestDecide(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -172,6 +173,10 @@ func (s *script) fact(d *datadriven.TestData, f []string) {
 		in.Stop = &Stop{Reason: "Evicted", Message: "the node ran out of it"}
 	case "image-changed":
 		spec.Image = "other"
+	case "debugged": // somebody adds an ephemeral container
+		e := v1.EphemeralContainer{TargetContainerName: rest}
+		e.Name, e.Image = f[1], "tools"
+		in.Pod.Spec.EphemeralContainers = append(in.Pod.Spec.EphemeralContainers, e)
 	case "condition":
 		in.Pod.Status.Conditions = append(in.Pod.Status.Conditions, v1.PodCondition{Type: v1.PodConditionType(f[1]), Status: v1.ConditionStatus(f[2])})
 	default:
@@ -216,7 +221,7 @@ func (s *script) decide() string {
 	slices.Sort(yes)
 	slices.Sort(no)
 	fmt.Fprintf(&b, "\n  is: %s\n  is not: %s\n", strings.Join(yes, ", "), strings.Join(no, ", "))
-	for _, list := range [][]v1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses} {
+	for _, list := range [][]v1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses, st.EphemeralContainerStatuses} {
 		for i := range list {
 			fmt.Fprintf(&b, "  %s\n", describe(&list[i]))
 		}
@@ -234,7 +239,7 @@ func describe(c *v1.ContainerStatus) string {
 	if c.Ready {
 		b.WriteString(", ready")
 	}
-	if c.State.Running != nil && !*c.Started {
+	if c.State.Running != nil && c.Started != nil && !*c.Started {
 		b.WriteString(", not started")
 	}
 	if c.RestartCount > 0 {

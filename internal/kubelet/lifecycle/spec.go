@@ -17,20 +17,29 @@ func sidecar(c *v1.Container) bool {
 // started says whether a running container counts as started: its startup probe and its postStart hook are through.
 func started(o *Container) bool { return o.StartupOK && o.PostStart == HookDone }
 
-// member is a container of a Pod; init says that it is an init container which is to end before the next one starts.
+// member is a container of a Pod; init says that it is an init container which is to end before the next one starts, guest that it was added to look at
+// the Pod (an ephemeral container, KEP-277): it is never restarted, and nothing of the Pod depends on it.
 type member struct {
 	*v1.Container
-	init bool
+	init, guest bool
 }
 
-// all lists the containers in the order in which they are started.
+// Ephemeral gives an ephemeral container in the form of any other; it has all of that one's fields.
+func Ephemeral(e *v1.EphemeralContainer) *v1.Container {
+	return (*v1.Container)(&e.EphemeralContainerCommon)
+}
+
+// all lists the containers in the order in which they are started; ephemeral ones, which come later or never, are last.
 func all(spec *v1.PodSpec) []member {
 	out := make([]member, 0, len(spec.InitContainers)+len(spec.Containers))
 	for i := range spec.InitContainers {
-		out = append(out, member{&spec.InitContainers[i], !sidecar(&spec.InitContainers[i])})
+		out = append(out, member{Container: &spec.InitContainers[i], init: !sidecar(&spec.InitContainers[i])})
 	}
 	for i := range spec.Containers {
-		out = append(out, member{&spec.Containers[i], false})
+		out = append(out, member{Container: &spec.Containers[i]})
+	}
+	for i := range spec.EphemeralContainers {
+		out = append(out, member{Container: Ephemeral(&spec.EphemeralContainers[i]), guest: true})
 	}
 	return out
 }
@@ -38,6 +47,11 @@ func all(spec *v1.PodSpec) []member {
 // restarts says whether a container that ended like this is to be started again: its own rules first (KEP-5307), then its own
 // policy, then the Pod's. An init container that has passed is never restarted, and under Always it is restarted only on failure.
 func restarts(spec *v1.PodSpec, c *v1.Container, end *End, init bool) bool {
+	for i := range spec.EphemeralContainers {
+		if spec.EphemeralContainers[i].Name == c.Name {
+			return false
+		}
+	}
 	for _, rule := range c.RestartPolicyRules {
 		if rule.ExitCodes != nil && rule.Action == v1.ContainerRestartRuleActionRestart && matches(rule.ExitCodes, end.ExitCode) {
 			return true

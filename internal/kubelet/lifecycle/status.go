@@ -22,6 +22,7 @@ func (p *plan) status() v1.PodStatus {
 	}
 	st.InitContainerStatuses = p.containerStatuses(p.Pod.Spec.InitContainers, st.InitContainerStatuses, true)
 	st.ContainerStatuses = p.containerStatuses(p.Pod.Spec.Containers, st.ContainerStatuses, false)
+	st.EphemeralContainerStatuses = p.guestStatuses(st.EphemeralContainerStatuses)
 	if len(p.HostIPs) > 0 {
 		st.HostIP, st.HostIPs = p.HostIPs[0], nil
 		for _, ip := range p.HostIPs {
@@ -116,6 +117,25 @@ func (p *plan) containerStatuses(cs []v1.Container, old []v1.ContainerStatus, in
 	out := make([]v1.ContainerStatus, 0, len(cs))
 	for i := range cs {
 		out = append(out, p.containerStatus(&cs[i], before[cs[i].Name], init))
+	}
+	return out
+}
+
+// guestStatuses are those of ephemeral containers, which are neither started nor ready in the sense of probes: they have none.
+func (p *plan) guestStatuses(old []v1.ContainerStatus) []v1.ContainerStatus {
+	var cs []v1.Container
+	for i := range p.Pod.Spec.EphemeralContainers {
+		cs = append(cs, *Ephemeral(&p.Pod.Spec.EphemeralContainers[i]))
+	}
+	out := p.containerStatuses(cs, old, false)
+	for i := range out {
+		s := &out[i]
+		s.Ready, s.Started = false, nil
+		if o := p.observed(s.Name); s.State.Waiting != nil && o.Failure == nil {
+			s.State.Waiting.Reason = "ContainerCreating" // it does not wait for init containers
+		} else if s.State.Waiting != nil {
+			s.State.Waiting = p.failed(o.Failure)
+		}
 	}
 	return out
 }

@@ -116,6 +116,12 @@ func (w *worker) create(ctx context.Context, name string, attempt int) {
 	if w.networked {
 		o.podIPs = w.sandbox.IPs
 	}
+	if g := w.guest(name); g != nil {
+		o.target = g.TargetContainerName
+		if t := w.containers[o.target]; t != nil && t.Phase == lifecycle.Running {
+			o.targetID = t.ID
+		}
+	}
 	go func() {
 		m, reason, err := w.make(ctx, o)
 		w.tell(func() { w.created(ctx, name, attempt, m, reason, err) })

@@ -28,6 +28,8 @@ type orderInput struct {
 	attempt   int
 	sandbox   step.Sandbox
 	podIPs    []string
+	// target is the container whose processes an ephemeral container is to see, and targetID its ID if it runs.
+	target, targetID string
 }
 
 // Reasons of failures to create a container.
@@ -120,6 +122,11 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 		Namespaces: in.sandbox.Namespaces, Hostname: in.sandbox.Hostname,
 		Cgroup: w.node.Cgroups.Container(string(pod.UID), o.ID()), Group: string(pod.UID),
 	}
+	if in.target != "" && input.Namespaces.PID == "" {
+		if input.Namespaces.PID, err = w.processesOf(ctx, in); err != nil {
+			return o, err
+		}
+	}
 	o.Spec, err = spec.Build(input)
 	if err != nil {
 		return o, fmt.Errorf("container %s: %w", c.Name, err)
@@ -130,6 +137,18 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 		}
 	}
 	return o, nil
+}
+
+// processesOf is the PID namespace of the container that an ephemeral one targets.
+func (w *worker) processesOf(ctx context.Context, in orderInput) (string, error) {
+	if in.targetID == "" {
+		return "", fmt.Errorf("container %s targets container %q, which does not run; it is tried again", in.container.Name, in.target)
+	}
+	s, err := w.node.Runtime.Get(ctx, in.targetID)
+	if err != nil {
+		return "", fmt.Errorf("container %s targets container %q: %w", in.container.Name, in.target, err)
+	}
+	return fmt.Sprintf("/proc/%d/ns/pid", s.PID), nil
 }
 
 // containerMounts are the volumes and files that the container sees.

@@ -46,7 +46,7 @@ func backoffs(before, now *v1.PodStatus) []backoff {
 		return ""
 	}
 	var out []backoff
-	for _, pair := range [][2][]v1.ContainerStatus{{before.InitContainerStatuses, now.InitContainerStatuses}, {before.ContainerStatuses, now.ContainerStatuses}} {
+	for _, pair := range [][2][]v1.ContainerStatus{{before.InitContainerStatuses, now.InitContainerStatuses}, {before.ContainerStatuses, now.ContainerStatuses}, {before.EphemeralContainerStatuses, now.EphemeralContainerStatuses}} {
 		for i := range pair[1] {
 			s := &pair[1][i]
 			was, is := waits(pair[0], s.Name), waits(pair[1], s.Name)
@@ -75,6 +75,9 @@ func (w *worker) event(container, kind, reason, format string, a ...any) {
 			if w.pod.Spec.InitContainers[i].Name == container {
 				ref.FieldPath = "spec.initContainers{" + container + "}"
 			}
+		}
+		if w.guest(container) != nil {
+			ref.FieldPath = "spec.ephemeralContainers{" + container + "}"
 		}
 	}
 	w.node.Recorder.Eventf(ref, kind, reason, format, a...)

@@ -237,6 +237,9 @@ func (w *worker) names() []string {
 			out = append(out, list[i].Name)
 		}
 	}
+	for i := range w.pod.Spec.EphemeralContainers {
+		out = append(out, w.pod.Spec.EphemeralContainers[i].Name)
+	}
 	return out
 }
 
@@ -246,6 +249,19 @@ func (w *worker) find(name string) *v1.Container {
 			if list[i].Name == name {
 				return &list[i]
 			}
+		}
+	}
+	if e := w.guest(name); e != nil {
+		return lifecycle.Ephemeral(e)
+	}
+	return nil
+}
+
+// guest gives an ephemeral container; nil if the container is none.
+func (w *worker) guest(name string) *v1.EphemeralContainer {
+	for i := range w.pod.Spec.EphemeralContainers {
+		if w.pod.Spec.EphemeralContainers[i].Name == name {
+			return &w.pod.Spec.EphemeralContainers[i]
 		}
 	}
 	return nil

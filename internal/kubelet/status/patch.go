@@ -32,6 +32,9 @@ func patch(uid types.UID, st *v1.PodStatus) ([]byte, error) {
 	if len(st.InitContainerStatuses) > 0 {
 		body["initContainerStatuses"] = st.InitContainerStatuses
 	}
+	if len(st.EphemeralContainerStatuses) > 0 {
+		body["ephemeralContainerStatuses"] = st.EphemeralContainerStatuses
+	}
 	if len(st.HostIPs) > 0 {
 		body["hostIPs"] = replaced(st.HostIPs)
 	}
