@@ -28,6 +28,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
+	"github.com/gitopsd/gitopsd/internal/kubelet/probe"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
@@ -155,7 +156,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	recorder := events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
-		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Cgroups: tree, Host: hostFacts,
+		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Cgroups: tree, Host: hostFacts,
 		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
 		Services: d.services(ctx),
@@ -214,6 +215,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	must(func() error {
 		srv := &server.Server{Pods: d.pods, Node: d.node, Runtime: d.runtime, Logs: collector, Stats: &stats.Source{
 			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
+		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
+			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: cfg.ClusterDNS,
+			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, MaxPods: register.MaxPods,
 		}}
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
 		return srv.Serve(ctx, listener, id)

@@ -331,6 +331,7 @@ func (w *worker) finish(ctx context.Context) {
 		}
 		if err == nil {
 			w.node.Status.Forget(pod.UID)
+			w.node.Probes.Forget(pod)
 			w.saver.close()
 			err = errors.Join(os.RemoveAll(w.node.podLogs(pod)), os.RemoveAll(filepath.Join(w.node.Dir, string(pod.UID))))
 		}

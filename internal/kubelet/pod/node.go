@@ -14,6 +14,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
+	"github.com/gitopsd/gitopsd/internal/kubelet/probe"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
@@ -30,6 +31,7 @@ type Node struct {
 	Logs     *logs.Client
 	Objects  *reference.Objects
 	Status   *status.Writer
+	Probes   *probe.Results
 	Cgroups  *cgroup.Tree
 	Plan     step.Plan
 	Host     spec.Host

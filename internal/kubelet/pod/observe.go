@@ -321,6 +321,6 @@ func (w *worker) watch(ctx context.Context, c *container, known bool) {
 		ip = w.pod.Status.PodIP
 	}
 	t := probe.Target{IP: ip, Container: c.spec, Exec: w.execIn(c.ID)}
-	l := &listener{w: w, name: c.spec.Name, id: c.ID}
+	l := &listener{w: w, pod: w.pod, name: c.spec.Name, id: c.ID}
 	go probe.Watch(ctx, t, k, l)
 }

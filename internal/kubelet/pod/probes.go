@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 
@@ -15,6 +16,7 @@ import (
 // listener takes in what a container's probes find.
 type listener struct {
 	w        *worker
+	pod      *v1.Pod
 	name, id string
 }
 
@@ -55,6 +57,11 @@ func lower(k probe.Kind) string {
 		return "startup"
 	}
 	return "liveness"
+}
+
+// Checked counts.
+func (l *listener) Checked(kind probe.Kind, ok bool, took time.Duration) {
+	l.w.node.Probes.Count(l.pod, l.name, kind, ok, took)
 }
 
 // Failed makes an event of it.

@@ -139,12 +139,13 @@ func TestExecChecksShowTheCommandsOutput(t *testing.T) {
 
 // told collects what a Watch tells.
 type told struct {
-	judged chan string
-	failed atomic.Int32
+	judged          chan string
+	checked, failed atomic.Int32
 }
 
-func (l *told) Judged(k Kind, ok bool, _ string) { l.judged <- fmt.Sprint(k, " ", ok) }
-func (l *told) Failed(Kind, string)              { l.failed.Add(1) }
+func (l *told) Judged(k Kind, ok bool, _ string)  { l.judged <- fmt.Sprint(k, " ", ok) }
+func (l *told) Checked(Kind, bool, time.Duration) { l.checked.Add(1) }
+func (l *told) Failed(Kind, string)               { l.failed.Add(1) }
 
 func (l *told) next(t *testing.T) string {
 	t.Helper()

@@ -23,6 +23,8 @@ const (
 type Listener interface {
 	// Judged tells that a judgement changed: started, ready or not ready; or that a liveness or startup probe failed for good.
 	Judged(kind Kind, ok bool, message string)
+	// Checked tells that a check was made, whether or not its result counts.
+	Checked(kind Kind, ok bool, took time.Duration)
 	// Failed tells of one failed check.
 	Failed(kind Kind, message string)
 }
@@ -74,11 +76,13 @@ func watchOne(ctx context.Context, kind Kind, p *v1.Probe, t Target, k Known, l 
 		case <-timer.C:
 		}
 		one, cancel := context.WithTimeout(ctx, timeout(p))
+		began := time.Now()
 		r := Check(one, p.ProbeHandler, t)
 		cancel()
 		if ctx.Err() != nil {
 			return false
 		}
+		l.Checked(kind, r.OK, time.Since(began))
 		counts := !time.Now().Before(due)
 		if counts {
 			due = time.Now().Add(period(p))

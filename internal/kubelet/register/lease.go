@@ -15,7 +15,7 @@ import (
 
 // The Lease of a node: renewed every 10 s, void after 40 (KEP-589).
 const (
-	leaseSeconds = 40
+	LeaseSeconds = 40
 	renewEvery   = 10 * time.Second
 	renewRetry   = time.Second
 )
@@ -76,6 +76,6 @@ func RenewLease(ctx context.Context, c kubernetes.Interface, node *v1.Node) {
 
 func renewed(holder string) coordinationv1.LeaseSpec {
 	return coordinationv1.LeaseSpec{
-		HolderIdentity: ptr.To(holder), LeaseDurationSeconds: ptr.To[int32](leaseSeconds), RenewTime: &metav1.MicroTime{Time: time.Now()},
+		HolderIdentity: ptr.To(holder), LeaseDurationSeconds: ptr.To[int32](LeaseSeconds), RenewTime: &metav1.MicroTime{Time: time.Now()},
 	}
 }

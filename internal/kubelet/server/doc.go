@@ -1,7 +1,9 @@
 // Package server answers the API server's requests for streams and figures of this node, on the kubelet's own paths.
 //
-// In: HTTPS requests whose client certificate the cluster's CA signed for system:masters, which is how the API server shows itself to nodes.
-// Out: container logs, executed commands, attachments, forwarded ports (SPDY and WebSocket), Pods, figures.
+// In: HTTPS requests of the API server, which shows itself by a client certificate of system:masters, and of whoever else its roles let ask nodes
+// directly, as scrapers do with their ServiceAccount's token.
+// Out: container logs, executed commands, attachments, forwarded ports (SPDY and WebSocket), Pods, configuration, figures (/stats/summary, and /metrics,
+// /metrics/cadvisor, /metrics/resource, /metrics/probes for Prometheus).
 //
-// It changes nothing, and it never decides who may ask for what: the API server has done so before it asks.
+// It changes nothing, serves no file of the host, and decides nobody's rights by itself: it asks the API server (access.go).
 package server

@@ -124,8 +124,11 @@ func logAttempt(p *v1.Pod, c *v1.ContainerStatus, previous bool) (int, error) {
 	if c.State.Waiting != nil {
 		reason = c.State.Waiting.Reason
 	}
-	if strings.Contains(reason, "Image") {
-		return 0, fmt.Errorf("container %q in pod %q is waiting to start: trying and failing to pull image", c.Name, p.Name)
+	switch reason {
+	case "ErrImagePull":
+		reason = "image can't be pulled"
+	case "ImagePullBackOff":
+		reason = "trying and failing to pull image"
 	}
 	return 0, fmt.Errorf("container %q in pod %q is waiting to start: %s", c.Name, p.Name, reason)
 }

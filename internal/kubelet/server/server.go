@@ -8,8 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/metrics"
-	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -29,6 +29,8 @@ type Server struct {
 	Runtime *runtime.Runtime
 	Logs    *logs.Client
 	Stats   *stats.Source
+	Access  *Access
+	Facts   Facts
 }
 
 // Serve answers on l until ctx ends.
@@ -47,28 +49,44 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, id *identity.Identit
 	return nil
 }
 
+// handler answers on the kubelet's own paths.
 func (s *Server) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
-	mux.HandleFunc("GET /pods", s.pods)
-	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.containerLogs)
-	for _, method := range []string{"GET", "POST"} {
-		mux.HandleFunc(method+" /exec/{namespace}/{pod}/{container}", s.exec)
-		mux.HandleFunc(method+" /exec/{namespace}/{pod}/{uid}/{container}", s.exec)
-		mux.HandleFunc(method+" /attach/{namespace}/{pod}/{container}", s.attach)
-		mux.HandleFunc(method+" /attach/{namespace}/{pod}/{uid}/{container}", s.attach)
-		mux.HandleFunc(method+" /portForward/{namespace}/{pod}", s.portForward)
-		mux.HandleFunc(method+" /portForward/{namespace}/{pod}/{uid}", s.portForward)
+	mux, m := http.NewServeMux(), newMetrics(s)
+	handle := func(method, path string, long bool, h http.HandlerFunc) {
+		top, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/{")
+		mux.HandleFunc(method+" "+path, m.counted(top, long, h))
 	}
-	mux.HandleFunc("GET /stats/summary", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Stats.Summary()) })
-	mux.HandleFunc("GET /metrics/resource", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		stats.WriteResource(w, s.Stats.Summary())
+	for _, path := range []string{"/healthz", "/healthz/ping", "/healthz/syncloop"} {
+		handle("GET", path, false, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	}
+	handle("GET", "/pods", false, func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, s.pods(func(*v1.Pod) bool { return true }))
 	})
-	mux.HandleFunc("GET /metrics", s.metrics)
+	handle("GET", "/runningpods/", false, func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, s.pods(func(p *v1.Pod) bool { return p.Status.Phase == v1.PodRunning }))
+	})
+	handle("GET", "/containerLogs/{namespace}/{pod}/{container}", true, s.containerLogs)
+	for _, method := range []string{"GET", "POST"} {
+		handle(method, "/exec/{namespace}/{pod}/{container}", true, s.exec)
+		handle(method, "/exec/{namespace}/{pod}/{uid}/{container}", true, s.exec)
+		handle(method, "/attach/{namespace}/{pod}/{container}", true, s.attach)
+		handle(method, "/attach/{namespace}/{pod}/{uid}/{container}", true, s.attach)
+		handle(method, "/portForward/{namespace}/{pod}", true, s.portForward)
+		handle(method, "/portForward/{namespace}/{pod}/{uid}", true, s.portForward)
+	}
+	handle("GET", "/stats/summary", false, s.summary)
+	handle("GET", "/configz", false, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Facts.configuration()) })
+	handle("GET", "/metrics", false, m.own.ServeHTTP)
+	handle("GET", "/metrics/cadvisor", false, m.cadvisor.ServeHTTP)
+	handle("GET", "/metrics/resource", false, m.resource.ServeHTTP)
+	handle("GET", "/metrics/probes", false, m.probes.ServeHTTP)
+	// The host's own logs are nobody's business but the host's: what Pods write has its own way out.
+	handle("GET", "/logs/", false, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "logs endpoint is disabled: this node does not serve the files of its host", http.StatusMethodNotAllowed)
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/healthz" {
-			if code, why := refuse(r); why != "" {
+			if code, why := s.Access.refuse(r); why != "" {
 				http.Error(w, why, code)
 				return
 			}
@@ -77,15 +95,16 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
-// refuse says why a request may not be made; only the API server's own certificate, of the group system:masters, may ask for anything.
-func refuse(r *http.Request) (int, string) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return http.StatusUnauthorized, "this server is for the cluster's API server: show a client certificate signed by the cluster's CA"
+// summary sends the figures; with only_cpu_and_memory=true nothing else, which is all that autoscalers read.
+func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
+	sum := s.Stats.Summary()
+	if only, err := strconv.ParseBool(r.URL.Query().Get("only_cpu_and_memory")); err == nil && only {
+		sum.Node.Network, sum.Node.Fs, sum.Node.Runtime = nil, nil, nil
+		for i := range sum.Pods {
+			sum.Pods[i].Network, sum.Pods[i].ProcessStats = nil, nil
+		}
 	}
-	if who := r.TLS.PeerCertificates[0].Subject; !slices.Contains(who.Organization, "system:masters") {
-		return http.StatusForbidden, fmt.Sprintf("%q may not ask nodes; ask the API server", who.CommonName)
-	}
-	return 0, ""
+	writeJSON(w, sum)
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
@@ -95,43 +114,15 @@ func writeJSON(w http.ResponseWriter, v any) {
 	}
 }
 
-func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
-	list := &v1.PodList{}
+func (s *Server) pods(wanted func(*v1.Pod) bool) *v1.PodList {
+	list := &v1.PodList{Items: []v1.Pod{}}
 	list.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "PodList"})
 	for _, p := range s.Pods.List() {
-		list.Items = append(list.Items, *p)
-	}
-	writeJSON(w, list)
-}
-
-// metrics of the daemon itself, in Prometheus' text format.
-func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	running, containers := 0, map[string]int{"waiting": 0, "running": 0, "exited": 0}
-	for _, p := range s.Pods.List() {
-		if p.Status.Phase == v1.PodRunning {
-			running++
-		}
-		for _, c := range p.Status.ContainerStatuses {
-			switch {
-			case c.State.Running != nil:
-				containers["running"]++
-			case c.State.Terminated != nil:
-				containers["exited"]++
-			default:
-				containers["waiting"]++
-			}
+		if wanted(p) {
+			list.Items = append(list.Items, *p)
 		}
 	}
-	fmt.Fprintf(w, "# HELP kubelet_running_pods Pods that run on this node\n# TYPE kubelet_running_pods gauge\nkubelet_running_pods %d\n", running)
-	fmt.Fprint(w, "# HELP kubelet_running_containers Containers of this node by state\n# TYPE kubelet_running_containers gauge\n")
-	for _, state := range []string{"waiting", "running", "exited"} {
-		fmt.Fprintf(w, "kubelet_running_containers{container_state=%q} %d\n", state, containers[state])
-	}
-	samples := []metrics.Sample{{Name: "/sched/goroutines:goroutines"}, {Name: "/memory/classes/heap/objects:bytes"}}
-	metrics.Read(samples)
-	fmt.Fprintf(w, "# HELP go_goroutines Goroutines that exist\n# TYPE go_goroutines gauge\ngo_goroutines %d\n", samples[0].Value.Uint64())
-	fmt.Fprintf(w, "# HELP go_memstats_heap_alloc_bytes Bytes of heap in use\n# TYPE go_memstats_heap_alloc_bytes gauge\ngo_memstats_heap_alloc_bytes %d\n", samples[1].Value.Uint64())
+	return list
 }
 
 // find gives the Pod and the status of the container that a request's path names, or answers that there is none.
@@ -151,6 +142,10 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request, container string) 
 			}
 		}
 	}
-	http.Error(w, fmt.Sprintf("container %s not found in pod %s", container, p.Name), http.StatusNotFound)
+	if containerSpec(p, container) != nil {
+		// Bound to this node a moment ago: nothing has been reported of it.
+		return p, &v1.ContainerStatus{Name: container, State: v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "ContainerCreating"}}}
+	}
+	http.Error(w, fmt.Sprintf("container %q not found in pod %q", container, p.Name), http.StatusNotFound)
 	return nil, nil
 }

@@ -136,6 +136,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 	remotecommand.ServeAttach(w, r, attacher{s, spec}, p.Name, string(p.UID), id, opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
+// containerSpec gives a container of any kind by its name; nil if there is none.
 func containerSpec(p *v1.Pod, name string) *v1.Container {
 	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 		for i := range list {
@@ -149,7 +150,7 @@ func containerSpec(p *v1.Pod, name string) *v1.Container {
 			return lifecycle.Ephemeral(e)
 		}
 	}
-	return &v1.Container{}
+	return nil
 }
 
 type attacher struct {

@@ -3,6 +3,7 @@ package stats
 import (
 	"bufio"
 	"bytes"
+	"iter"
 	"os"
 	"strconv"
 	"strings"
@@ -98,16 +99,10 @@ func (s *Source) pod(pod *v1.Pod, now time.Time, seen map[string]bool) statsv1.P
 		p.StartTime = *pod.Status.StartTime
 	}
 	p.CPU, p.Memory, p.ProcessStats = s.group(s.Cgroups.Pod(uid), now, seen)
-	for _, list := range [][]v1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
-		for i := range list {
-			c := &list[i]
-			if c.State.Running == nil {
-				continue
-			}
-			cs := statsv1.ContainerStats{Name: c.Name, StartTime: c.State.Running.StartedAt}
-			cs.CPU, cs.Memory, _ = s.group(s.Cgroups.Container(uid, strings.TrimPrefix(c.ContainerID, "containerd://")), now, seen)
-			p.Containers = append(p.Containers, cs)
-		}
+	for c := range running(pod) {
+		cs := statsv1.ContainerStats{Name: c.Name, StartTime: c.State.Running.StartedAt}
+		cs.CPU, cs.Memory, _ = s.group(s.Cgroups.Container(uid, strings.TrimPrefix(c.ContainerID, "containerd://")), now, seen)
+		p.Containers = append(p.Containers, cs)
 	}
 	if path := s.NetNS(pod); path != "" {
 		p.Network = network(path, now)
@@ -115,13 +110,25 @@ func (s *Source) pod(pod *v1.Pod, now time.Time, seen map[string]bool) statsv1.P
 	return p
 }
 
+// running gives a Pod's containers that run, of every kind.
+func running(pod *v1.Pod) iter.Seq[*v1.ContainerStatus] {
+	return func(yield func(*v1.ContainerStatus) bool) {
+		for _, list := range [][]v1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses} {
+			for i := range list {
+				if list[i].State.Running != nil && !yield(&list[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 func (s *Source) group(path string, now time.Time, seen map[string]bool) (*statsv1.CPUStats, *statsv1.MemoryStats, *statsv1.ProcessStats) {
 	u := s.Cgroups.Usage(path)
 	seen[path] = true
 	at := metav1.NewTime(now)
 	m := &statsv1.MemoryStats{Time: at, UsageBytes: &u.Memory, WorkingSetBytes: &u.WorkingSet, RSSBytes: &u.RSS, PageFaults: &u.PageFaults, MajorPageFaults: &u.MajorPageFaults}
-	// No limit shows as a number of pages that no machine has.
-	if u.Limit > 0 && u.Limit < 1<<60 {
+	if u.Limit > 0 && u.Limit < unlimited {
 		available := u.Limit - min(u.Limit, u.WorkingSet)
 		m.AvailableBytes = &available
 	}

@@ -1,0 +1,45 @@
+package server
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubeletconfig "k8s.io/kubelet/config/v1beta1"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/register"
+)
+
+// Facts are what of this node's configuration others ask for.
+type Facts struct {
+	Address       string
+	Port          int32
+	ClusterDomain string
+	ClusterDNS    []string
+	CgroupRoot    string
+	Containerd    string
+	PodLogDir     string
+	MaxPods       int32
+}
+
+// configuration tells of this node's settings in the kubelet's own form, as /configz has it. What the node has no setting for is left out.
+func (f Facts) configuration() map[string]*kubeletconfig.KubeletConfiguration {
+	yes, no := true, false
+	c := &kubeletconfig.KubeletConfiguration{
+		EnableServer: &yes, Address: f.Address, Port: f.Port, ServerTLSBootstrap: true, RotateCertificates: true,
+		Authentication: kubeletconfig.KubeletAuthentication{
+			X509:      kubeletconfig.KubeletX509Authentication{},
+			Webhook:   kubeletconfig.KubeletWebhookAuthentication{Enabled: &yes, CacheTTL: metav1.Duration{Duration: believed}},
+			Anonymous: kubeletconfig.KubeletAnonymousAuthentication{Enabled: &no},
+		},
+		Authorization: kubeletconfig.KubeletAuthorization{
+			Mode: kubeletconfig.KubeletAuthorizationModeWebhook,
+			Webhook: kubeletconfig.KubeletWebhookAuthorization{
+				CacheAuthorizedTTL: metav1.Duration{Duration: believed}, CacheUnauthorizedTTL: metav1.Duration{Duration: doubted},
+			},
+		},
+		ClusterDomain: f.ClusterDomain, ClusterDNS: f.ClusterDNS, CgroupRoot: f.CgroupRoot, CgroupDriver: "cgroupfs", CgroupsPerQOS: &no,
+		StreamingConnectionIdleTimeout: metav1.Duration{Duration: idleTimeout}, MaxPods: f.MaxPods, ContainerRuntimeEndpoint: "unix://" + f.Containerd, PodLogsDir: f.PodLogDir,
+		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &no, EnableSystemLogQuery: &no,
+		FailSwapOn: &no, RegisterNode: &yes,
+	}
+	c.Kind, c.APIVersion = "KubeletConfiguration", kubeletconfig.SchemeGroupVersion.String()
+	return map[string]*kubeletconfig.KubeletConfiguration{"kubeletconfig": c}
+}
