@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/gitopsd/gitopsd/test/cluster"
@@ -85,45 +80,41 @@ func benchStart(ctx context.Context, bin, dir string, out io.Writer) error {
 	return table(out, fmt.Sprintf("gitopsd start to /readyz, %d starts", starts), []figure{cold, warm})
 }
 
-func startOnce(ctx context.Context, bin, data string) (took time.Duration, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func startOnce(ctx context.Context, bin, data string) (time.Duration, error) {
+	p, err := startControlPlane(ctx, bin, data)
 	if err != nil {
 		return 0, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return 0, err
-	}
-	var log strings.Builder
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "gitopsd"), "serve", "--data-dir", data, "--bind-address", "127.0.0.1", "--https-port", strconv.Itoa(port))
-	cmd.Stderr = &log
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	start := time.Now()
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	defer func() {
-		err = errors.Join(err, cmd.Process.Signal(syscall.SIGTERM))
-		if werr := cmd.Wait(); err != nil || werr != nil {
-			err = errors.Join(err, werr, errors.New(log.String()))
+	return p.took, p.stop()
+}
+
+// settles is when a control plane has given back what only its start needed; memory is read after it.
+const settles = 25 * time.Second
+
+// rest waits until the control plane has settled, and prints its memory and the processor time that it uses while nobody asks for anything.
+func (p *controlPlane) rest(ctx context.Context, out io.Writer, when string) error {
+	var used [2]time.Duration
+	for i, wait := range []time.Duration{settles, 5 * time.Second} {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-	}()
-	// The certificate is one that this process has just made; health is the same for everybody.
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}} //nolint:gosec
-	deadline := start.Add(roundTime)
-	for {
-		resp, err := client.Get(fmt.Sprintf("https://127.0.0.1:%d/readyz", port))
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return time.Since(start), nil
-			}
+		var err error
+		if used[i], err = p.processorTime(); err != nil {
+			return err
 		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return 0, fmt.Errorf("not ready after %s: %w", roundTime, err)
-		}
-		time.Sleep(2 * time.Millisecond) // there is no event for "a port answers"
 	}
+	return p.memory(out, fmt.Sprintf("%s (%.1f%% of a core)", when, 100*(used[1]-used[0]).Seconds()/5))
+}
+
+func (p *controlPlane) memory(out io.Writer, when string) error {
+	rss, anon, err := memory(p.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "resident memory, %s: %d MB, of which %d MB anonymous\n", when, rss>>10, anon>>10)
+	return err
 }
 
 func trust(ca []byte) (*x509.CertPool, error) {

@@ -17,10 +17,13 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "push,pods,memory,start", "which figures to take")
+	only := flag.String("only", "start,api,memory,push,pods", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	bin := flag.String("bin", "bin", "folder of the programs")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		*only = strings.Join(flag.Args(), ",")
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, os.Stdout); err != nil {
@@ -47,6 +50,11 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, out
 	if wants("start") {
 		if err := benchStart(ctx, bin, dir, out); err != nil {
 			return fmt.Errorf("start: %w", err)
+		}
+	}
+	if wants("api") {
+		if err := benchAPI(ctx, bin, dir, out); err != nil {
+			return fmt.Errorf("api: %w", err)
 		}
 	}
 	if !wants("push") && !wants("pods") && !wants("memory") {

@@ -26,6 +26,8 @@ const (
 	electionMs = 100
 	// maxRequestBytes leaves room for the largest object that the API server accepts (3 MiB) plus its key.
 	maxRequestBytes = 4 << 20
+	// snapshotCount is the number of writes after which the log is cut.
+	snapshotCount = 2000
 	// maxSocketPath is the room in sockaddr_un, without the final NUL (unix(7)).
 	maxSocketPath = 107
 )
@@ -67,7 +69,8 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 	cfg.MaxRequestBytes = maxRequestBytes
 	// The API server compacts by its own clock; etcd's automatic compaction would take revisions from under its watchers.
 	cfg.AutoCompactionRetention = "0"
-	cfg.SnapshotCount = 5000
+	// What raft keeps of the log in memory is for members that lag behind, and there are none: each entry is an object.
+	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = snapshotCount, 100
 	logs := &slogCore{quiet: new(atomic.Bool)}
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(logs))
 

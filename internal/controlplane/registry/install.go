@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ type Registry struct {
 	stores map[schema.GroupResource]*genericregistry.Store
 	// served is what each stored resource is served as, with its subresources, by name.
 	served map[schema.GroupResource]map[string]rest.Storage
+	// byType finds the storage of an object of this process.
+	byType map[reflect.Type]*genericregistry.Store
 }
 
 // Deps is what some resources need beyond storage.
@@ -51,7 +54,8 @@ type Deps struct {
 
 // New builds the storage of all groups.
 func New(d Deps) (*Registry, error) {
-	r := &Registry{stores: map[schema.GroupResource]*genericregistry.Store{}, served: map[schema.GroupResource]map[string]rest.Storage{}}
+	r := &Registry{stores: map[schema.GroupResource]*genericregistry.Store{}, served: map[schema.GroupResource]map[string]rest.Storage{},
+		byType: map[reflect.Type]*genericregistry.Store{}}
 	for _, g := range groups(d, r) {
 		if err := r.add(g, d.Storage); err != nil {
 			return nil, err
@@ -84,6 +88,7 @@ func (r *Registry) add(g group, storage *Storage) error {
 		}
 		gr := g.gv.WithResource(e.resource()).GroupResource()
 		r.stores[gr], r.served[gr] = store, resources
+		r.byType[reflect.TypeOf(e.example())] = store
 		gvk, err := kindOf(g.gv, e.example())
 		if err != nil {
 			return err

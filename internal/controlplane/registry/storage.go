@@ -41,6 +41,7 @@ type Storage struct {
 	stop      func()
 	// transformer turns objects of a resource into their stored form and back.
 	transformer func(schema.GroupResource) value.Transformer
+	fields      interned
 }
 
 var _ generic.RESTOptionsGetter = (*Storage)(nil)
@@ -135,25 +136,36 @@ func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix strin
 	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
 ) (storage.Interface, factory.DestroyFunc, error) {
 	versioner := storage.APIObjectVersioner{}
-	raw, err := etcd3.New(s.client, s.compactor, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
-		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, versioner), versioner)
+	// The cache reads with a codec of its own: what is read to be changed must share nothing.
+	codec := &sharing{Codec: c.Codec, fields: &s.fields, key: key, newFunc: newFunc}
+	watched, err := etcd3.New(s.client, s.compactor, codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
+		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(codec, versioner), versioner)
 	if err != nil {
 		return nil, nil, err
 	}
+	raw, err := etcd3.New(s.client, s.compactor, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
+		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, versioner), versioner)
+	if err != nil {
+		watched.Close()
+		return nil, nil, err
+	}
 	cached, err := cacher.NewCacherFromConfig(cacher.Config{
-		Storage: raw, Versioner: versioner, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
+		Storage: watched, Versioner: versioner, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
 		ResourcePrefix: resourcePrefix, KeyFunc: key, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs,
 		IndexerFuncs: triggers, Indexers: indexers, Codec: c.Codec,
 	})
 	if err != nil {
+		watched.Close()
 		raw.Close()
 		return nil, nil, err
 	}
+	codec.cache.Store(cached)
 	delegator := cacher.NewCacheDelegator(cached, raw)
 	// A resource that is served in two groups is given up by both.
 	return delegator, sync.OnceFunc(func() {
 		delegator.Stop()
 		cached.Stop()
+		watched.Close()
 		raw.Close()
 	}), nil
 }

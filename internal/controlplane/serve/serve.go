@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -107,6 +108,9 @@ func Run(ctx context.Context, o Options, started func()) error {
 			cancel(err)
 		}
 	})
+	if os.Getenv("GOGC") == "" {
+		resident.Pace(heapBudget)
+	}
 	release := time.AfterFunc(settled, resident.ReleaseProgram)
 	defer release.Stop()
 	err = api.Run(ctx)
@@ -117,6 +121,9 @@ func Run(ctx context.Context, o Options, started func()) error {
 	}
 	return err
 }
+
+// heapBudget is what the heap may grow to under load as long as less of it is live.
+const heapBudget = 280 << 20
 
 // settled is when starting is over, and with it the need for most of the program's text that starting touched.
 const settled = 20 * time.Second

@@ -35,7 +35,7 @@ func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
 	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"),
 		sets.NewString("attach", "exec", "log", "portforward", "proxy"))
 	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = maxReads, maxWrites
-	c.EnableProfiling = false
+	c.EnableProfiling = true
 	c.ShutdownDelayDuration = 0
 	c.RequestTimeout = time.Minute
 	build := c.BuildHandlerChainFunc

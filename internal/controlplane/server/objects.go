@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -17,21 +18,31 @@ import (
 // objects reads objects for the decisions made about requests, from the same storage that serves them.
 type objects struct{ registry *registry.Registry }
 
+// get reads from the watch cache, which is a moment old, as every API server does for such decisions; only what is not there yet is looked for in etcd.
 func get[T runtime.Object](ctx context.Context, o objects, resource, namespace, name string) (T, error) {
-	obj, err := o.registry.Store(corev1.Resource(resource)).Get(genericapirequest.WithNamespace(ctx, namespace), name, &metav1.GetOptions{})
+	t, err := read[T](ctx, o, resource, namespace, name, &metav1.GetOptions{ResourceVersion: "0"})
+	if apierrors.IsNotFound(err) {
+		return read[T](ctx, o, resource, namespace, name, &metav1.GetOptions{})
+	}
+	return t, err
+}
+
+func read[T runtime.Object](ctx context.Context, o objects, resource, namespace, name string, options *metav1.GetOptions) (T, error) {
+	var none T
+	obj, err := o.registry.Store(corev1.Resource(resource)).Get(genericapirequest.WithNamespace(ctx, namespace), name, options)
 	if err != nil {
-		var none T
 		return none, err
 	}
 	t, ok := obj.(T)
 	if !ok {
-		return t, fmt.Errorf("storage of %s holds a %T", resource, obj)
+		return none, fmt.Errorf("storage of %s holds a %T", resource, obj)
 	}
 	return t, nil
 }
 
+// Namespace is read from etcd: nothing may be created in one whose deletion has begun, not even a moment after.
 func (o objects) Namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
-	return get[*corev1.Namespace](ctx, o, "namespaces", "", name)
+	return read[*corev1.Namespace](ctx, o, "namespaces", "", name, &metav1.GetOptions{})
 }
 
 func (o objects) ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {

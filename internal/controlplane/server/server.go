@@ -14,7 +14,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -60,6 +59,7 @@ type Server struct {
 	informers informers.SharedInformerFactory
 	member    *etcd.Member
 	storage   *registry.Storage
+	registry  *registry.Registry
 	keys      *encryption.Keys
 	tokens    *auth.Tokens
 	transport *inProcess
@@ -103,7 +103,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(withoutManagedFields))
+	s.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(func(obj any) (any, error) { return s.registry.Lean(obj) }))
 	access := newAccess(s.informers)
 	s.access = access
 	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDR)
@@ -115,6 +115,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.registry = reg
 	reg.AddProxies(nodes)
 	addUsage(reg, nodes)
 	objects := objects{reg}
@@ -182,14 +183,6 @@ func (s *Server) client() (kubernetes.Interface, error) {
 	config := s.ClientConfig()
 	config.ContentType, config.UserAgent = runtime.ContentTypeProtobuf, "gitopsd"
 	return kubernetes.NewForConfig(config)
-}
-
-// withoutManagedFields keeps out of the informers' memory what no controller looks at.
-func withoutManagedFields(obj any) (any, error) {
-	if m, ok := obj.(metav1.Object); ok {
-		m.SetManagedFields(nil)
-	}
-	return obj, nil
 }
 
 // SignLegacyToken makes the token of a Secret, which is good as long as the Secret holds it.

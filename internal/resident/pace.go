@@ -1,0 +1,82 @@
+package resident
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"time"
+)
+
+const (
+	// calmPercent is how much the heap may grow between two collections while they are rare: memory matters then, and their cost does not.
+	calmPercent = 50
+	// busyPercent is the most while they are not: past it, collecting is too small a part of the work to matter.
+	busyPercent = 300
+	// rare is the time between two collections from which they cost nothing to speak of.
+	rare = 3 * time.Second
+)
+
+// Pace has the garbage collector use budget bytes of heap, as far as what is live leaves room for it, while much is allocated, and little more than what is live
+// while not: the same percentage at all times (GOGC) would either cost a quarter of the processor under load or twice the memory at rest. A heap that is live
+// beyond the budget is collected as at rest; there is no limit at which the collector would not come to an end. When load ends, free memory is given back.
+//
+// It works from the end of one collection to the next, and never stops.
+func Pace(budget uint64) {
+	p := &pace{budget: budget, last: time.Now(), percent: calmPercent}
+	debug.SetGCPercent(calmPercent)
+	p.arm()
+}
+
+type pace struct {
+	budget  uint64
+	mu      sync.Mutex
+	last    time.Time
+	percent int
+	// busy is whether there was load since memory was given back.
+	busy bool
+	// releasing is whether the collection that ends next is that of giving back.
+	releasing bool
+}
+
+// arm has the end of the next collection call collected.
+func (p *pace) arm() {
+	runtime.AddCleanup(new(sentinel), func(p *pace) { p.collected(time.Now()) }, p)
+}
+
+// sentinel is what a collection finds dead. It has a pointer, for small objects without one live as long as their neighbours.
+type sentinel struct{ _ *byte }
+
+func (p *pace) collected(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.arm()
+	since := now.Sub(p.last)
+	p.last = now
+	if p.releasing {
+		p.releasing = false
+		return
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	percent := next(live[0].Value.Uint64(), p.budget, since)
+	calm := percent == calmPercent && p.percent == calmPercent
+	p.busy = p.busy || percent > calmPercent
+	// Setting it stops the world for a moment: not for a few percent.
+	if d := percent - p.percent; d > 5 || d < -5 || d != 0 && percent == calmPercent {
+		debug.SetGCPercent(percent)
+		p.percent = percent
+	}
+	if calm && p.busy {
+		p.busy, p.releasing = false, true
+		go ReleaseProgram()
+	}
+}
+
+// next is how much the heap may grow until the next collection, in percent of what is live, when the last one was since ago.
+func next(live, budget uint64, since time.Duration) int {
+	if since >= rare || live >= budget {
+		return calmPercent
+	}
+	return int(min(max((budget-live)*100/max(live, 1), calmPercent), busyPercent))
+}
