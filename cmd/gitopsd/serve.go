@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -38,6 +39,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.EncryptionConfig, "encryption-provider-config", "", "file that says how objects are encrypted in etcd (default: Secrets are, with a key in the data directory)")
 	flags.StringVar(&f.Audit.PolicyFile, "audit-policy-file", "", "file that says which requests are written to the audit log")
 	flags.StringVar(&f.Audit.LogPath, "audit-log-path", "", "file of the audit log; - is the standard output")
+	registerAccess(flags, &f.Options)
 	flags.StringVar(&f.Repo, "repo", "", "URL of the Git repo that says what is to run")
 	flags.StringVar(&f.Branch, "branch", "main", "branch of the repo")
 	flags.StringVar(&f.Path, "path", "", "folder in the repo (default: all of it)")
@@ -64,6 +66,9 @@ func (f *serveFlags) complete() error {
 	}
 	if f.Port < 0 || f.Port > 65535 {
 		return fmt.Errorf("--https-port: %d is not a port", f.Port)
+	}
+	if err := errors.Join(f.Authentication.Validate(), f.Authorization.Validate()); err != nil {
+		return err
 	}
 	level := slog.LevelInfo
 	if f.verbose {

@@ -48,7 +48,14 @@ type Authenticators struct {
 	Secrets SecretGetter
 	// Tokens verifies ServiceAccount tokens.
 	Tokens *Tokens
+	// Foreign judges the tokens that are not this cluster's; nil: there are none.
+	Foreign authenticator.Token
+	// Open are the requests that need no credential; nil: those of OpenPaths.
+	Open authenticator.Request
 }
+
+// OpenPaths are answered to everybody who may reach the server.
+var OpenPaths = []apiserver.AnonymousAuthCondition{{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}, {Path: "/version"}}
 
 // Request builds the authenticator. A request with no credential at all is the anonymous user; one with a wrong credential is refused.
 func (a Authenticators) Request() authenticator.Request {
@@ -62,12 +69,19 @@ func (a Authenticators) Request() authenticator.Request {
 		if m := bootstrapToken.FindStringSubmatch(token); m != nil {
 			return a.bootstrap(ctx, m[1], m[2])
 		}
-		return a.Tokens.AuthenticateToken(ctx, token)
+		// One of ours that is no longer good is shown to nobody else.
+		response, ok, err := a.Tokens.AuthenticateToken(ctx, token)
+		if ok || err != nil || a.Foreign == nil {
+			return response, ok, err
+		}
+		return a.Foreign.AuthenticateToken(ctx, token)
 	})
 	known := group.NewAuthenticatedGroupAdder(union.NewFailOnError(certs, bearertoken.New(tokens), websocket.NewProtocolAuthenticator(tokens)))
-	return union.NewFailOnError(known, anonymous.NewAuthenticator([]apiserver.AnonymousAuthCondition{
-		{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}, {Path: "/version"},
-	}))
+	open := a.Open
+	if open == nil {
+		open = anonymous.NewAuthenticator(OpenPaths)
+	}
+	return union.NewFailOnError(known, open)
 }
 
 // bootstrapToken is the form of a join token's secret part (the format of Kubernetes' bootstrap tokens).

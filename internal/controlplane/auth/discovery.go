@@ -39,7 +39,7 @@ func (t *Tokens) Discovery(external string) (map[string]http.Handler, error) {
 		return nil, fmt.Errorf("key set of ServiceAccount tokens: %w", err)
 	}
 	provider, err := json.Marshal(map[string]any{
-		"issuer": issuer, "jwks_uri": "https://" + external + KeysPath, "response_types_supported": []string{"id_token"},
+		"issuer": Issuer, "jwks_uri": "https://" + external + KeysPath, "response_types_supported": []string{"id_token"},
 		"subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{string(jose.ES256)},
 	})
 	if err != nil {

@@ -46,7 +46,7 @@ func TestANodeMayDoWhatItsOwnPodsNeed(t *testing.T) {
 				}
 				a.FieldSelectorRequirements = s.Requirements()
 			}
-			decision, reason, err := (&Authorizer{Nodes: graph{}}).Authorize(t.Context(), a)
+			decision, reason, err := (&Nodes{Graph: graph{}}).Authorize(t.Context(), a)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,7 +72,7 @@ func TestOnlyHealthIsForEverybodyWithoutAnyRole(t *testing.T) {
 		{"alice", "system:authenticated", "get", "/metrics", authorizer.DecisionNoOpinion},
 		{"admin", "system:masters", "get", "/metrics", authorizer.DecisionAllow},
 	} {
-		got, _, err := (&Authorizer{Nodes: graph{}}).Authorize(t.Context(), authorizer.AttributesRecord{
+		got, _, err := Privileged(t.Context(), authorizer.AttributesRecord{
 			User: &user.DefaultInfo{Name: test.user, Groups: []string{test.groups}}, Verb: test.verb, Path: test.path,
 		})
 		if err != nil || got != test.want {

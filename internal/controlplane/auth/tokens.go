@@ -20,8 +20,8 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 )
 
-// issuer is the name under which the cluster signs ServiceAccount tokens, and their audience when none is asked for; the same as Kubernetes' default.
-const issuer = "https://kubernetes.default.svc.cluster.local"
+// Issuer is the name under which the cluster signs ServiceAccount tokens, and their audience when none is asked for; the same as Kubernetes' default.
+const Issuer = "https://kubernetes.default.svc.cluster.local"
 
 // maxTokenLife bounds what a request may ask for.
 const maxTokenLife = 365 * 24 * time.Hour
@@ -76,14 +76,14 @@ type privateClaims struct {
 }
 
 // Audience implements registry.TokenIssuer.
-func (*Tokens) Audience() string { return issuer }
+func (*Tokens) Audience() string { return Issuer }
 
 // Issue implements registry.TokenIssuer.
 func (t *Tokens) Issue(r registry.TokenRequest) (string, time.Time, error) {
 	now := time.Now()
 	expires := now.Add(min(r.Lifetime, maxTokenLife)).Truncate(time.Second)
 	claims := jwt.Claims{
-		Issuer: issuer, Subject: serviceaccount.MakeUsername(r.Account.Namespace, r.Account.Name), Audience: r.Audiences,
+		Issuer: Issuer, Subject: serviceaccount.MakeUsername(r.Account.Namespace, r.Account.Name), Audience: r.Audiences,
 		Expiry: jwt.NewNumericDate(expires), NotBefore: jwt.NewNumericDate(now), IssuedAt: jwt.NewNumericDate(now), ID: string(uuid.NewUUID()),
 	}
 	var private privateClaims
@@ -114,13 +114,16 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, text string) (*authentic
 	}
 	var claims jwt.Claims
 	var private privateClaims
+	if err := token.UnsafeClaimsWithoutVerification(&claims); err != nil || claims.Issuer != Issuer && claims.Issuer != legacyIssuer {
+		return nil, false, nil
+	}
 	if err := token.Claims(t.key.Public(), &claims, &private); err != nil {
 		return nil, false, errors.New("the token is not signed by this cluster")
 	}
 	if claims.Issuer == legacyIssuer {
 		return t.legacy(ctx, token, text)
 	}
-	if err := claims.ValidateWithLeeway(jwt.Expected{Issuer: issuer, Time: time.Now()}, 0); err != nil {
+	if err := claims.ValidateWithLeeway(jwt.Expected{Issuer: Issuer, Time: time.Now()}, 0); err != nil {
 		return nil, false, fmt.Errorf("the ServiceAccount token of %s: %w", claims.Subject, err)
 	}
 	audiences, err := intersect(ctx, claims.Audience)
@@ -165,7 +168,7 @@ func (t *Tokens) AuthenticateToken(ctx context.Context, text string) (*authentic
 func intersect(ctx context.Context, audience jwt.Audience) (authenticator.Audiences, error) {
 	wanted, ok := authenticator.AudiencesFrom(ctx)
 	if !ok || len(wanted) == 0 {
-		wanted = authenticator.Audiences{issuer}
+		wanted = authenticator.Audiences{Issuer}
 	}
 	both := wanted.Intersect(authenticator.Audiences(audience))
 	if len(both) == 0 {

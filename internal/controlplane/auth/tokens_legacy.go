@@ -33,7 +33,7 @@ func (t *Tokens) legacy(ctx context.Context, token *jwt.JSONWebToken, text strin
 	if err := token.Claims(t.key.Public(), &c); err != nil {
 		return nil, false, fmt.Errorf("the claims of a ServiceAccount token: %w", err)
 	}
-	audiences, err := intersect(ctx, jwt.Audience{issuer})
+	audiences, err := intersect(ctx, jwt.Audience{Issuer})
 	if err != nil {
 		return nil, false, fmt.Errorf("the token of Secret %s/%s %w", c.Namespace, c.Secret, err)
 	}

@@ -25,6 +25,8 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authentication"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authorization"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
@@ -52,6 +54,9 @@ type Options struct {
 	EncryptionConfig string
 	// Audit is the log of requests; by default there is none.
 	Audit server.Audit
+	// Authentication and Authorization are whose tokens are believed, and who decides, besides the cluster itself.
+	Authentication authentication.Options
+	Authorization  authorization.Options
 	// Repo, Branch, Path and Interval describe the first Application; without a Repo there is none.
 	Repo, Branch, Path string
 	Interval           time.Duration
@@ -88,7 +93,8 @@ func Run(ctx context.Context, o Options, started func()) error {
 	webhooks := &lateHandler{}
 	api, err := server.New(ctx, server.Config{
 		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
-		ServiceCIDR: o.ServiceCIDR, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit, Handlers: map[string]http.Handler{"/webhook/": webhooks},
+		ServiceCIDR: o.ServiceCIDR, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit,
+		Authentication: o.Authentication, Authorization: o.Authorization, Handlers: map[string]http.Handler{"/webhook/": webhooks},
 	})
 	if err != nil {
 		return err

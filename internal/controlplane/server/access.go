@@ -16,6 +16,8 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/admission"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authentication"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authorization"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/defaultroles"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/rbac"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
@@ -27,7 +29,9 @@ type access struct {
 	rules   *rbac.Resolver
 	grants  *rbac.Grants
 	reviews *registry.Access
-	objects objects
+	// deciders are the rules and whoever else the configuration names.
+	deciders *authorization.Authorization
+	objects  objects
 	// informers are shared with the rest of the process.
 	informers informers.SharedInformerFactory
 	// ready is closed when the default roles count.
@@ -36,26 +40,38 @@ type access struct {
 
 func newAccess(f informers.SharedInformerFactory) *access {
 	rules := rbac.NewResolver(f)
-	return &access{informers: f, ready: make(chan struct{}), rules: rules, grants: &rbac.Grants{Resolver: rules}, reviews: &registry.Access{Rules: rules}}
+	return &access{informers: f, ready: make(chan struct{}), rules: rules, grants: &rbac.Grants{Resolver: rules}, reviews: &registry.Access{}}
 }
 
-// complete connects the parts; nothing asks them before the server runs.
-func (a *access) complete(s *Server, cfg Config, o objects) {
+// complete connects the parts; nothing asks them before the server runs. What it starts ends with ctx.
+func (a *access) complete(ctx context.Context, s *Server, cfg Config, serverID string, o objects) error {
 	a.objects = o
+	foreign, err := authentication.New(ctx, cfg.Authentication, authentication.Cluster{Issuer: auth.Issuer, ServerID: serverID, Anonymous: auth.OpenPaths})
+	if err != nil {
+		return err
+	}
 	a.reviews.Authenticator = auth.Authenticators{
 		ClientCA: cfg.PKI.Pool(), InProcess: s.token,
 		User:    &user.DefaultInfo{Name: registry.SystemUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}},
-		Secrets: o.SystemSecret, Tokens: s.tokens,
+		Secrets: o.SystemSecret, Tokens: s.tokens, Foreign: foreign, Open: foreign,
 	}.Request()
-	a.reviews.Authorizer = (&auth.Authorizer{Nodes: o, Rules: a.rules.Authorizer()}).Authorizer()
+	nodes := &auth.Nodes{Graph: o}
+	a.deciders, err = authorization.New(ctx, cfg.Authorization, authorization.Deciders{
+		First: auth.Privileged, Node: nodes.Authorize, RBAC: a.rules.Authorize, Rules: a.rules, ServerID: serverID,
+	})
+	if err != nil {
+		return err
+	}
+	a.reviews.Authorizer, a.reviews.Rules = a.deciders.Authorizer(), a.deciders
 	a.grants.Authorizer = a.reviews.Authorizer
+	return nil
 }
 
 // install puts authentication, authorization and admission into the server's configuration.
 func (a *access) install(c *genericapiserver.Config, client kubernetes.Interface, self *rest.Config, webhooks Webhooks) error {
 	c.Authentication.Authenticator = a.reviews.Authenticator
-	c.Authorization.Authorizer = a.reviews.Authorizer
-	c.RuleResolver = a.rules
+	c.Authorization.Authorizer = a.deciders.ForRequests()
+	c.RuleResolver = a.deciders
 	objects, err := dynamic.NewForConfig(self)
 	if err != nil {
 		return err

@@ -24,6 +24,8 @@ import (
 	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authentication"
+	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authorization"
 	"github.com/gitopsd/gitopsd/internal/controlplane/deletions"
 	"github.com/gitopsd/gitopsd/internal/controlplane/encryption"
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
@@ -49,6 +51,9 @@ type Config struct {
 	EncryptionConfig string
 	// Audit is the log of requests.
 	Audit Audit
+	// Authentication says whose tokens are believed besides the cluster's own, Authorization who decides what a user may do.
+	Authentication authentication.Options
+	Authorization  authorization.Options
 	// Handlers are served besides the API, by path prefix, without authentication: each must check its requests itself.
 	Handlers map[string]http.Handler
 }
@@ -137,7 +142,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	access.complete(s, cfg, objects)
+	if err := access.complete(ctx, s, cfg, generic.APIServerID, objects); err != nil {
+		return nil, err
+	}
 	if err := access.install(generic, client, s.ClientConfig(), webhooks); err != nil {
 		return nil, err
 	}

@@ -39,8 +39,21 @@ func Start(t testing.TB) *Cluster {
 	return c
 }
 
+// With runs an API server until the test ends, with a configuration that change has had its hands on.
+func With(t testing.TB, change func(*server.Config)) *Cluster {
+	t.Helper()
+	c, stop := start(t, t.TempDir(), change)
+	t.Cleanup(stop)
+	return c
+}
+
 // StartIn runs an API server on dir until stop is called, so that a test can start another on what it leaves.
 func StartIn(t testing.TB, dir string) (c *Cluster, stop func()) {
+	t.Helper()
+	return start(t, dir, func(*server.Config) {})
+}
+
+func start(t testing.TB, dir string, change func(*server.Config)) (c *Cluster, stop func()) {
 	t.Helper()
 	keys, err := pki.Open(filepath.Join(dir, "pki"))
 	if err != nil {
@@ -51,9 +64,11 @@ func StartIn(t testing.TB, dir string) (c *Cluster, stop func()) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := server.New(ctx, server.Config{
+	cfg := server.Config{
 		EtcdDir: filepath.Join(dir, "etcd"), PKI: keys, Listener: l, ServiceCIDR: ServiceCIDR, Advertise: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
-	})
+	}
+	change(&cfg)
+	s, err := server.New(ctx, cfg)
 	if err != nil {
 		cancel()
 		t.Fatal(err)
