@@ -73,7 +73,7 @@ func busyboxImage(t testing.TB) registryv1.Image {
 		add(tar.Header{Name: d, Typeflag: tar.TypeDir, Mode: 0o777}, nil)
 	}
 	add(tar.Header{Name: "bin/busybox", Mode: 0o755}, program)
-	for _, applet := range []string{"sh", "cat", "sleep", "echo", "ls", "id", "env", "mount", "hostname", "test", "httpd", "stty", "touch", "date", "wc", "head", "tail", "kill", "ps", "true", "false"} {
+	for _, applet := range []string{"sh", "cat", "sleep", "echo", "ls", "id", "env", "mount", "hostname", "test", "httpd", "stty", "touch", "date", "wc", "head", "tail", "kill", "ps", "tar", "tr", "grep", "true", "false"} {
 		add(tar.Header{Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox"}, nil)
 	}
 	add(tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\nweb:x:101:102::/:/bin/sh\n"))
