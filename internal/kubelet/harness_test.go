@@ -45,6 +45,8 @@ type host struct {
 	stopAPI func()
 	node    *exec.Cmd
 	flags   []string
+	// cleanFlags are those of `node clean` beyond the usual.
+	cleanFlags []string
 }
 
 var number int
@@ -194,8 +196,8 @@ func (h *host) clean() {
 		log, _ := os.ReadFile(filepath.Join(h.dir, "node.log"))
 		h.t.Logf("what the node logged:\n%s", log[max(0, len(log)-20000):])
 	}
-	out, err := exec.Command(filepath.Join(os.Getenv(dirVariable), "node"), "clean", "--data-dir", filepath.Join(h.dir, "n"),
-		"--pod-log-dir", filepath.Join(h.dir, "logs"), "--cgroup-root", h.cgroup()).CombinedOutput()
+	out, err := exec.Command(filepath.Join(os.Getenv(dirVariable), "node"), append([]string{"clean", "--data-dir", filepath.Join(h.dir, "n"),
+		"--pod-log-dir", filepath.Join(h.dir, "logs"), "--cgroup-root", h.cgroup()}, h.cleanFlags...)...).CombinedOutput()
 	if err != nil {
 		h.t.Errorf("node clean: %v\n%s", err, out)
 	}
