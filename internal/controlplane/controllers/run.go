@@ -12,7 +12,9 @@ import (
 	"sync"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,9 +22,11 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/record"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/accounttokens"
@@ -38,10 +42,12 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodeipam"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podgc"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/policystatus"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/replicaset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/resourcequota"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/serviceaccount"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ttlafterfinished"
 )
 
 // Config is what the controllers need.
@@ -126,6 +132,8 @@ func table(cfg Config) ([]runner, error) {
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
+		ttlafterfinished.New(c, f),
+		policystatus.New(c, f, cfg.Discovery, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(cfg.Discovery))),
 		resourcequota.New(c, f, inv),
 		namespace.New(c, f, cfg.Metadata, inv),
 		garbagecollector.New(cfg.Metadata, inv),
@@ -166,6 +174,8 @@ var watched = []schema.GroupVersionResource{
 	rbacv1.SchemeGroupVersion.WithResource("clusterrolebindings"),
 	appsv1.SchemeGroupVersion.WithResource("deployments"),
 	appsv1.SchemeGroupVersion.WithResource("replicasets"),
+	batchv1.SchemeGroupVersion.WithResource("jobs"),
+	admissionregistrationv1.SchemeGroupVersion.WithResource("validatingadmissionpolicies"),
 	discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
 	coordinationv1.SchemeGroupVersion.WithResource("leases"),
 	certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"),

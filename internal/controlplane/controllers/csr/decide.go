@@ -2,6 +2,7 @@ package csr
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -143,14 +144,21 @@ func finished(csr *certificatesv1.CertificateSigningRequest) bool {
 
 // retention is how long the request is still kept.
 func retention(o Observed) time.Duration {
-	if !finished(o.CSR) {
-		return o.CSR.CreationTimestamp.Add(keepPending).Sub(o.Now)
-	}
 	since := o.CSR.CreationTimestamp.Time
 	for _, c := range o.CSR.Status.Conditions {
 		if c.LastUpdateTime.After(since) {
 			since = c.LastUpdateTime.Time
 		}
 	}
-	return since.Add(keepDecided).Sub(o.Now)
+	if !finished(o.CSR) {
+		return since.Add(keepPending).Sub(o.Now)
+	}
+	left := since.Add(keepDecided).Sub(o.Now)
+	// A certificate that has expired is of no use to anybody, however lately it was issued.
+	if block, _ := pem.Decode(o.CSR.Status.Certificate); block != nil {
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
+			left = min(left, certificate.NotAfter.Sub(o.Now))
+		}
+	}
+	return left
 }

@@ -31,7 +31,8 @@ var now = time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
 //	cn N          the subject's common name; o O: an organization
 //	san X         a DNS name, an IP address, or with "uri:" or "email:" before it one of those
 //	usages U,…    left out: what the signer needs
-//	is C          a condition it has already; has-certificate
+//	is C [D]      a condition it has already, for D (left out: it does not say since when)
+//	has-certificate [D]  the certificate, which expires in D (left out: nobody can read it)
 //	age D         how long ago it was made, and its conditions
 //	forged        its signature is not made with its own key
 //
@@ -75,6 +76,30 @@ func printed(a Actions) string {
 	return b.String()
 }
 
+func duration(t *testing.T, text string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// expiring is a certificate that ends at a time.
+func expiring(t *testing.T, end time.Time) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: end.Add(-time.Hour), NotAfter: end}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
 func read(t *testing.T, text string) *certificatesv1.CertificateSigningRequest {
 	t.Helper()
 	csr := &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "csr-1", CreationTimestamp: metav1.NewTime(now)}}
@@ -100,15 +125,18 @@ func read(t *testing.T, text string) *certificatesv1.CertificateSigningRequest {
 				usages = append(usages, certificatesv1.KeyUsage(u))
 			}
 		case "is":
-			csr.Status.Conditions = append(csr.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{Type: certificatesv1.RequestConditionType(arg)})
+			c := certificatesv1.CertificateSigningRequestCondition{Type: certificatesv1.RequestConditionType(words[1])}
+			if len(words) > 2 {
+				c.LastUpdateTime = metav1.NewTime(now.Add(-duration(t, words[2])))
+			}
+			csr.Status.Conditions = append(csr.Status.Conditions, c)
 		case "has-certificate":
 			csr.Status.Certificate = []byte("x")
-		case "age":
-			d, err := time.ParseDuration(arg)
-			if err != nil {
-				t.Fatal(err)
+			if arg != "" {
+				csr.Status.Certificate = expiring(t, now.Add(duration(t, arg)))
 			}
-			csr.CreationTimestamp = metav1.NewTime(now.Add(-d))
+		case "age":
+			csr.CreationTimestamp = metav1.NewTime(now.Add(-duration(t, arg)))
 		case "forged":
 			forged = true
 		default:
