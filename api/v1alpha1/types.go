@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
@@ -84,6 +85,23 @@ type Source struct {
 	// identity (an ssh private key), password (of that key) and known_hosts, or caFile.
 	// +optional
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+	// helm says how the path is rendered when it is a Helm chart, which it is when it holds a Chart.yaml.
+	// +optional
+	Helm *Helm `json:"helm,omitempty"`
+}
+
+// Helm says how a chart is rendered.
+type Helm struct {
+	// releaseName is what templates see as .Release.Name; default: the Application's name.
+	// +optional
+	ReleaseName string `json:"releaseName,omitempty"`
+	// valuesFiles are merged over the chart's values.yaml in order; paths are relative to the chart's folder.
+	// +optional
+	// +listType=atomic
+	ValuesFiles []string `json:"valuesFiles,omitempty"`
+	// values are merged over those of all files.
+	// +optional
+	Values *runtime.RawExtension `json:"values,omitempty"`
 }
 
 // Ref chooses a revision; at most one field is set.
@@ -218,6 +236,8 @@ type AppliedSource struct {
 	Path string `json:"path,omitempty"`
 	// +optional
 	TargetNamespace string `json:"targetNamespace,omitempty"`
+	// +optional
+	Helm *Helm `json:"helm,omitempty"`
 }
 
 // ObjectRef names an object of the cluster.

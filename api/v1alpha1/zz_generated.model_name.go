@@ -36,6 +36,11 @@ func (in FieldDrift) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Helm) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Helm"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in HistoryEntry) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.HistoryEntry"
 }

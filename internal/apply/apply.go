@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -113,7 +114,27 @@ func (c *Cluster) afterDefinitions(ctx context.Context, definitions, changes []C
 	if len(deferred) == 0 {
 		return nil
 	}
-	return c.Preflight(ctx, deferred, standIn)
+	return c.preflightRedefined(ctx, deferred, standIn)
+}
+
+// servesWithin is how long the API server may take until it judges by a definition that was changed, and again the time between two looks: a changed definition
+// is established all along, so there is no event that says when it is served.
+const servesWithin, again = 3 * time.Second, 50 * time.Millisecond
+
+// preflightRedefined is Preflight for objects whose definition has just been written. What it refuses may only be what the older definition refuses.
+func (c *Cluster) preflightRedefined(ctx context.Context, changes []Change, standIn string) error {
+	end := time.Now().Add(servesWithin)
+	for {
+		err := c.Preflight(ctx, changes, standIn)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // established waits for the watch event that says so; ctx bounds the wait.

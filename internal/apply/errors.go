@@ -29,12 +29,10 @@ type Error struct {
 
 // Error is "file:line: Kind namespace/name: field: message".
 func (e *Error) Error() string {
-	line := e.Source.Origin.Line
-	object := e.Source.String()
 	if e.Field == "" {
-		return fmt.Sprintf("%s:%d: %s: %s", e.Source.Origin.File, line, object, e.Message)
+		return fmt.Sprintf("%s: %s: %s", e.Source.Position(), e.Source, e.Message)
 	}
-	return fmt.Sprintf("%s:%d: %s: %s: %s", e.Source.Origin.File, e.Source.Line(e.Field), object, e.Field, e.Message)
+	return fmt.Sprintf("%s: %s: %s: %s", source.At(e.Source.Origin.File, e.Source.Line(e.Field)), e.Source, e.Field, e.Message)
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 )
@@ -19,6 +20,7 @@ import (
 // An object in a namespace that the same commit creates cannot be tried in its place, because the server refuses it before looking at it. It
 // is tried as a creation in the stand-in namespace instead, which runs the same decoding, defaulting, admission and validation.
 func (c *Cluster) Preflight(ctx context.Context, changes []Change, standIn string) error {
+	deferRedefined(changes)
 	var mu sync.Mutex
 	var errs Errors
 	g, gctx := errgroup.WithContext(ctx)
@@ -49,6 +51,23 @@ func (c *Cluster) Preflight(ctx context.Context, changes []Change, standIn strin
 		return errs
 	}
 	return nil
+}
+
+// deferRedefined puts off the trial of objects whose kind's definition changes with the same commit: the server would judge them by the definition that it has.
+func deferRedefined(changes []Change) {
+	redefined := map[schema.GroupKind]bool{}
+	for _, ch := range changes {
+		if classOf(ch.Object.Ref.Group, ch.Object.Ref.Kind) == classDefinition {
+			group, _, _ := unstructured.NestedString(ch.Object.Desired.Object, "spec", "group")
+			kind, _, _ := unstructured.NestedString(ch.Object.Desired.Object, "spec", "names", "kind")
+			redefined[schema.GroupKind{Group: group, Kind: kind}] = true
+		}
+	}
+	for _, ch := range changes {
+		if redefined[schema.GroupKind{Group: ch.Object.Ref.Group, Kind: ch.Object.Ref.Kind}] {
+			ch.Object.Deferred = true
+		}
+	}
 }
 
 func createsNamespace(changes []Change, name string) bool {

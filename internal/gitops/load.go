@@ -18,7 +18,7 @@ func (p *pass) recall(ctx context.Context) error {
 	if p.m.applied != nil || s.AppliedRevision == "" || s.AppliedSource == nil {
 		return nil
 	}
-	from := shape{s.AppliedSource.RepoURL, s.AppliedSource.Path, s.AppliedSource.TargetNamespace}
+	from := shape{s.AppliedSource.RepoURL, s.AppliedSource.Path, s.AppliedSource.TargetNamespace, helmText(s.AppliedSource.Helm)}
 	r, err := p.load(ctx, p.commitFromHistory(s.AppliedRevision), from)
 	if err != nil {
 		// The store is lost and the host away, or the kinds are not served any more. What is at the ref now decides.
@@ -50,7 +50,11 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	objects, err := source.Parse(files, source.From{Repo: from.url, Commit: c.Hash, DefaultNamespace: namespace})
+	helm, err := helmOf(from.helm)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := parse(ctx, files, source.From{Repo: from.url, Commit: c.Hash, DefaultNamespace: namespace}, p.key.Name, helm)
 	if err != nil {
 		return nil, err
 	}

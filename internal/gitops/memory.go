@@ -66,10 +66,14 @@ type revision struct {
 }
 
 // shape is the part of a spec that the objects depend on besides the commit; url is without credentials.
-type shape struct{ url, path, namespace string }
+type shape struct {
+	url, path, namespace string
+	// helm is the text of spec.source.helm, so that shapes can be compared.
+	helm string
+}
 
 func shapeOf(s v1alpha1.ApplicationSpec) shape {
-	return shape{source.Redact(s.Source.RepoURL), s.Source.Path, s.TargetNamespace}
+	return shape{source.Redact(s.Source.RepoURL), s.Source.Path, s.TargetNamespace, helmText(s.Source.Helm)}
 }
 
 // refusal is a commit that was not applied, and why.

@@ -86,7 +86,8 @@ func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	parsed, err := source.Parse(files, source.From{Repo: source.Redact(app.Spec.Source.RepoURL), Commit: commit, DefaultNamespace: namespace})
+	from := source.From{Repo: source.Redact(app.Spec.Source.RepoURL), Commit: commit, DefaultNamespace: namespace}
+	parsed, err := parse(ctx, files, from, app.Name, app.Spec.Source.Helm)
 	if err != nil {
 		return p, err
 	}

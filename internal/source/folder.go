@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
 )
 
@@ -19,6 +18,8 @@ func Folder(dir string) ([]File, error) {
 	tree := root.FS()
 	var files []File
 	total := 0
+	st, err := fs.Stat(tree, ChartFile)
+	chart := err == nil && st.Mode().IsRegular()
 	err = fs.WalkDir(tree, ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -29,7 +30,7 @@ func Folder(dir string) ([]File, error) {
 			}
 			return nil
 		}
-		if _, special := unsupported[path.Base(name)]; e.IsDir() || !special && !IsManifest(name) {
+		if e.IsDir() || !chart && !concerns(name) {
 			return nil
 		}
 		info, err := fs.Stat(tree, name)

@@ -26,6 +26,8 @@ type From struct {
 	Repo, Commit string
 	// DefaultNamespace is where objects without metadata.namespace go; two objects that differ only in naming it are duplicates.
 	DefaultNamespace string
+	// Omit says which objects of rendered files are left out; nil for none.
+	Omit func(content map[string]any) bool
 }
 
 // Parse turns the files of a commit into objects, in the order of the files and of the documents in them. Files that are no manifests
@@ -51,13 +53,40 @@ func IsManifest(name string) bool {
 	return false
 }
 
+// concerns says whether a file is a manifest, or says that the folder is not one of plain manifests.
+func concerns(name string) bool {
+	_, special := unsupported[path.Base(name)]
+	return special || path.Base(name) == ChartFile || IsManifest(name)
+}
+
 // unsupported are the files that make a folder something other than plain manifests. Applying their neighbours as they are would be wrong
 // in a way that nobody sees, so they stop the commit.
 var unsupported = map[string]string{
 	"kustomization.yaml": "kustomize",
 	"kustomization.yml":  "kustomize",
 	"Kustomization":      "kustomize",
-	"Chart.yaml":         "Helm",
+}
+
+// ChartFile is the file by whose presence a folder is a Helm chart.
+const ChartFile = "Chart.yaml"
+
+// ChartRoot returns the folder of the chart that the files are, if they are one: it holds all of them.
+func ChartRoot(files []File) (root string, ok bool) {
+	for _, f := range files {
+		if path.Base(f.Path) != ChartFile {
+			continue
+		}
+		dir := strings.TrimSuffix(strings.TrimSuffix(f.Path, ChartFile), "/")
+		if !ok || len(dir) < len(root) {
+			root, ok = dir, true
+		}
+	}
+	for _, f := range files {
+		if ok && root != "" && !strings.HasPrefix(f.Path, root+"/") {
+			return "", false
+		}
+	}
+	return root, ok
 }
 
 // identity is what makes two objects the same one; the version of the API that was used to write it does not.
@@ -83,16 +112,29 @@ func (p *parser) file(f File) {
 		p.failf(f.Path, 0, "this folder is for %s, which comes with a later release; point spec.source.path at plain manifests, or commit what %s renders", tool, tool)
 		return
 	}
+	if path.Base(f.Path) == ChartFile {
+		p.failf(f.Path, 0, "a Helm chart among plain manifests; make it an Application of its own, whose spec.source.path is the chart's folder")
+		return
+	}
 	parse := parseYAML
 	if path.Ext(f.Path) == ".json" {
 		parse = parseJSON
 	}
 	docs, err := parse(f.Path, f.Data, &p.values)
 	if err != nil {
+		if f.Rendered && err.Line > 0 {
+			err = &ParseError{File: err.File, Message: fmt.Sprintf("line %d of what the template makes: %s", err.Line, err.Message)}
+		}
 		p.errs = append(p.errs, err)
 		return
 	}
 	for _, d := range docs {
+		if f.Rendered {
+			if content, ok := d.value.(map[string]any); d.value == nil || ok && (len(content) == 0 || p.from.Omit != nil && p.from.Omit(content)) {
+				continue
+			}
+			d.lines, d.line = nil, 0
+		}
 		p.document(f.Path, d)
 	}
 }
@@ -116,7 +158,11 @@ func (p *parser) document(file string, d document) {
 		skip++ // the list itself
 		for _, item := range items {
 			n := size(item)
-			p.document(file, document{value: item, lines: slices.Clone(at[skip : skip+n]), line: int(at[skip])})
+			one := document{value: item}
+			if len(at) > 0 {
+				one.lines, one.line = slices.Clone(at[skip:skip+n]), int(at[skip])
+			}
+			p.document(file, one)
 			skip += n
 		}
 		return

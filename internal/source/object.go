@@ -14,6 +14,8 @@ type File struct {
 	// Path is relative to the root of the repository, with slashes.
 	Path string
 	Data []byte
+	// Rendered says that the data was made from the file and is not its text, so that lines in it say nothing about the file.
+	Rendered bool
 }
 
 // Object is one Kubernetes object as Git has it.
@@ -57,8 +59,16 @@ func (o *Object) Line(field string) int { return o.lines.find(o.Content, field) 
 // Value returns the value of a field, given as for Line.
 func (o *Object) Value(field string) (any, bool) { return lookup(o.Content, field) }
 
-// Position is "file:line" of the object's beginning.
-func (o *Object) Position() string { return fmt.Sprintf("%s:%d", o.Origin.File, o.Origin.Line) }
+// Position is "file:line" of the object's beginning; the file alone for an object that was rendered from it.
+func (o *Object) Position() string { return At(o.Origin.File, o.Origin.Line) }
+
+// At is "file:line", or the file alone when the line is not known.
+func At(file string, line int) string {
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
+}
 
 // String names the object as in messages: Kind namespace/name.
 func (o *Object) String() string { return describe(o.Content) }

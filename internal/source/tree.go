@@ -28,12 +28,14 @@ type treeReader struct {
 
 	files []File
 	total int64
+	// chart says that the folder is a Helm chart, of which every file may be needed.
+	chart bool
 	// open are the folders between the root of the walk and where it is, to notice links that lead back into one of them.
 	open []plumbing.Hash
 }
 
 // filesAt returns the files below dir that plain mode reads, sorted by path, hidden files and folders left out. With them come files that say
-// the folder is not plain, such as kustomization.yaml.
+// the folder is not plain, such as kustomization.yaml. Of a Helm chart it returns every file.
 func filesAt(objects storer.EncodedObjectStorer, repo string, commit plumbing.Hash, dir string) ([]File, error) {
 	c, err := object.GetCommit(objects, commit)
 	if err != nil {
@@ -56,6 +58,11 @@ func filesAt(objects storer.EncodedObjectStorer, repo string, commit plumbing.Ha
 		return nil, failf(PathNotFound, "path %q does not exist in commit %s of %s; %s", dir, r.commit, r.repo, r.suggest(clean))
 	case e.Mode != filemode.Dir:
 		return nil, failf(PathNotFound, "path %q is a file in commit %s of %s; spec.source.path must be a folder", dir, r.commit, r.repo)
+	}
+	if chart, _, err := r.lookup(path.Join(at, ChartFile), 0); err != nil {
+		return nil, err
+	} else if chart != nil {
+		r.chart = chart.Mode.IsFile()
 	}
 	if err := r.walk(e.Hash, at); err != nil {
 		return nil, err
@@ -210,8 +217,7 @@ func (r *treeReader) follow(link *object.TreeEntry, name string) (*object.TreeEn
 }
 
 func (r *treeReader) read(blob plumbing.Hash, name string) error {
-	_, special := unsupported[path.Base(name)]
-	if !special && !IsManifest(name) {
+	if !r.chart && !concerns(name) {
 		return nil
 	}
 	if len(r.files) == maxFiles {

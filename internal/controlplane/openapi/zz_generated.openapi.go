@@ -47,6 +47,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ApplicationStatus{}.OpenAPIModelName():                              schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref),
 		v1alpha1.AppliedSource{}.OpenAPIModelName():                                  schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref),
 		v1alpha1.FieldDrift{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref),
+		v1alpha1.Helm{}.OpenAPIModelName():                                           schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref),
 		v1alpha1.HistoryEntry{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_HistoryEntry(ref),
 		v1alpha1.IgnoreDifference{}.OpenAPIModelName():                               schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref),
 		v1alpha1.ObjectHealth{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_ObjectHealth(ref),
@@ -1189,10 +1190,17 @@ func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallb
 							Format: "",
 						},
 					},
+					"helm": {
+						SchemaProps: spec.SchemaProps{
+							Ref: ref(v1alpha1.Helm{}.OpenAPIModelName()),
+						},
+					},
 				},
 				Required: []string{"repoURL"},
 			},
 		},
+		Dependencies: []string{
+			v1alpha1.Helm{}.OpenAPIModelName()},
 	}
 }
 
@@ -1304,6 +1312,53 @@ func schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref common.ReferenceCallback
 		},
 		Dependencies: []string{
 			metav1.Time{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Helm says how a chart is rendered.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"releaseName": {
+						SchemaProps: spec.SchemaProps{
+							Description: "releaseName is what templates see as .Release.Name; default: the Application's name.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"valuesFiles": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "valuesFiles are merged over the chart's values.yaml in order; paths are relative to the chart's folder.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"values": {
+						SchemaProps: spec.SchemaProps{
+							Description: "values are merged over those of all files.",
+							Ref:         ref(runtime.RawExtension{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			runtime.RawExtension{}.OpenAPIModelName()},
 	}
 }
 
@@ -1695,12 +1750,18 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
 						},
 					},
+					"helm": {
+						SchemaProps: spec.SchemaProps{
+							Description: "helm says how the path is rendered when it is a Helm chart, which it is when it holds a Chart.yaml.",
+							Ref:         ref(v1alpha1.Helm{}.OpenAPIModelName()),
+						},
+					},
 				},
 				Required: []string{"repoURL"},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.Ref{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName()},
+			v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Ref{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName()},
 	}
 }
 

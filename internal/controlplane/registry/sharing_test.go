@@ -55,7 +55,9 @@ func TestVersionsOfAnObjectShareWhatDidNotChangeAndNothingElse(t *testing.T) {
 func TestSharingNeverChangesWhatEitherObjectSays(t *testing.T) {
 	for seed := range int64(200) {
 		fill := randfill.NewWithSeed(seed).NilChance(0.3).NumElements(0, 2).MaxDepth(6).Funcs(
-			func(q *apiresource.Quantity, c randfill.Continue) { *q = *apiresource.NewQuantity(c.Int63n(1000), apiresource.DecimalSI) },
+			func(q *apiresource.Quantity, c randfill.Continue) {
+				*q = *apiresource.NewQuantity(c.Int63n(1000), apiresource.DecimalSI)
+			},
 			func(f *metav1.FieldsV1, c randfill.Continue) { f.SetRawString(`{}`) },
 		)
 		var a, b corev1.Pod

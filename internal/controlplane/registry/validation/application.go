@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -62,6 +63,36 @@ func gitSource(at *field.Path, source *v1alpha1.Source) field.ErrorList {
 			errs = append(errs, field.Required(at.Child("secretRef", "name"), ""))
 		} else {
 			errs = append(errs, dnsSubdomain(at.Child("secretRef", "name"), source.SecretRef.Name)...)
+		}
+	}
+	return append(errs, helm(at.Child("helm"), source.Helm)...)
+}
+
+// maxReleaseName is Helm's own bound: templates make names of objects from it.
+const maxReleaseName = 53
+
+func helm(at *field.Path, h *v1alpha1.Helm) field.ErrorList {
+	if h == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if h.ReleaseName != "" {
+		errs = append(errs, dnsSubdomain(at.Child("releaseName"), h.ReleaseName)...)
+		if len(h.ReleaseName) > maxReleaseName {
+			errs = append(errs, field.TooLong(at.Child("releaseName"), h.ReleaseName, maxReleaseName))
+		}
+	}
+	for i, f := range h.ValuesFiles {
+		if f == "" {
+			errs = append(errs, field.Required(at.Child("valuesFiles").Index(i), ""))
+			continue
+		}
+		errs = append(errs, relativePath(at.Child("valuesFiles").Index(i), f)...)
+	}
+	if h.Values != nil && len(h.Values.Raw) > 0 {
+		var values map[string]any
+		if err := json.Unmarshal(h.Values.Raw, &values); err != nil {
+			errs = append(errs, field.Invalid(at.Child("values"), string(h.Values.Raw), "must be a map"))
 		}
 	}
 	return errs

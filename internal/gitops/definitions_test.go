@@ -1,0 +1,129 @@
+package gitops_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// widgets defines the kind Widget, whose spec has these fields.
+func widgets(fields ...string) string {
+	var b strings.Builder
+	b.WriteString(`apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  names: {kind: Widget, plural: widgets, singular: widget, listKind: WidgetList}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+`)
+	for _, f := range fields {
+		b.WriteString("              " + f + ": {type: integer, maximum: 10}\n")
+	}
+	return b.String()
+}
+
+func widget(spec string) string {
+	return "apiVersion: example.com/v1\nkind: Widget\nmetadata:\n  name: w\n  namespace: shop\nspec:\n  " + spec + "\n"
+}
+
+func (b *bench) widget() (*unstructured.Unstructured, error) {
+	b.t.Helper()
+	d, err := dynamic.NewForConfig(b.cluster.System)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return d.Resource(schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}).Namespace("shop").Get(b.t.Context(), "w", metav1.GetOptions{})
+}
+
+func (b *bench) size() any {
+	b.t.Helper()
+	w, err := b.widget()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	v, _, err := unstructured.NestedFieldNoCopy(w.Object, "spec", "size")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return v
+}
+
+func TestAKindItsNamespaceAndItsObjectsComeInOneCommitAndGoInOne(t *testing.T) {
+	b := start(t, nil)
+	files := map[string]string{"deploy/a-widget.yaml": widget("size: 3"), "deploy/namespace.yaml": namespace, "deploy/z-definition.yaml": widgets("size")}
+	app := b.applied(b.push(files))
+	if n := len(app.Status.Inventory); n != 3 {
+		t.Errorf("%d objects in the inventory, want 3: %v", n, app.Status.Inventory)
+	}
+	if got := b.size(); got != int64(3) {
+		t.Errorf("size %v, want 3", got)
+	}
+	b.applied(b.push(map[string]string{"deploy/namespace.yaml": namespace}))
+	if _, err := b.widget(); !apierrors.IsNotFound(err) {
+		t.Errorf("after Git dropped the kind and its objects: %v, want not found", err)
+	}
+}
+
+func TestADefinitionAndTheObjectThatNeedsItsChangeComeInOneCommit(t *testing.T) {
+	b := start(t, nil)
+	files := map[string]string{"deploy/namespace.yaml": namespace, "deploy/definition.yaml": widgets("size"), "deploy/widget.yaml": widget("size: 3")}
+	b.applied(b.push(files))
+	files["deploy/definition.yaml"], files["deploy/widget.yaml"] = widgets("size", "colour"), widget("{size: 4, colour: 5}")
+	b.applied(b.push(files))
+	w, err := b.widget()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(map[string]any{"size": int64(4), "colour": int64(5)}, w.Object["spec"]); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestAnObjectThatItsOwnDefinitionRefusesIsToldWithItsLine(t *testing.T) {
+	for name, c := range map[string]struct{ before, file, content, want string }{
+		"the definition is there already": {"size: 1", "deploy/widget.yaml", widget("size: 30"), "deploy/widget.yaml:7: Widget shop/w: spec.size: "},
+		"the definition comes with it":    {"", "deploy/widget.yaml", widget("size: 30"), "deploy/widget.yaml:7: Widget shop/w: spec.size: "},
+		"a field that it does not have":   {"size: 1", "deploy/widget.yaml", widget("sise: 3"), "deploy/widget.yaml:7: Widget shop/w: spec.sise: "},
+		"a kind that nobody defines":      {"size: 1", "deploy/gadget.yaml", strings.ReplaceAll(widget("size: 1"), "Widget", "Gadget"), "deploy/gadget.yaml:2: Gadget shop/w: kind: the cluster knows no kind Gadget in example.com/v1; correct apiVersion and kind, or add its CustomResourceDefinition to the commit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, nil)
+			files := map[string]string{"deploy/namespace.yaml": namespace, "deploy/definition.yaml": widgets("size")}
+			if c.before != "" {
+				files["deploy/widget.yaml"] = widget(c.before)
+				b.applied(b.push(files))
+			}
+			files[c.file] = c.content
+			commit := b.push(files)
+			// By the time that an object of a new kind can be tried, the kind is there: such a commit is applied in part and tried again.
+			b.until("the commit is told to be wrong", func(a *v1alpha1.Application) bool {
+				for _, cond := range a.Status.Conditions {
+					if cond.Type == v1alpha1.ConditionReady && strings.Contains(cond.Message, commit[:12]) {
+						return strings.Contains(cond.Message, c.want)
+					}
+				}
+				return false
+			})
+		})
+	}
+}

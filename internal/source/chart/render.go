@@ -1,0 +1,146 @@
+package chart
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/loader/archive"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"helm.sh/helm/v4/pkg/engine"
+
+	"github.com/gitopsd/gitopsd/internal/source"
+)
+
+// definition is the file by whose presence a folder is a chart.
+const definition = source.ChartFile
+
+// maxRendered bounds what the templates of one chart may make: a loop in a template is a few characters.
+const maxRendered = 64 << 20
+
+// Release says what a chart is rendered for.
+type Release struct {
+	// Name and Namespace are what templates see as .Release.
+	Name, Namespace string
+	// ValuesFiles are merged over the chart's values.yaml in order; paths are relative to the chart's folder.
+	ValuesFiles []string
+	// Values are merged over all files; they are changed by the rendering.
+	Values map[string]any
+	// KubeVersion is what templates see as .Capabilities.KubeVersion, such as v1.37.2.
+	KubeVersion string
+}
+
+// Render renders the chart whose folder root is, as source.ChartRoot found it.
+func Render(ctx context.Context, files []source.File, root string, r Release) ([]source.File, error) {
+	c, err := load(files, root)
+	if err != nil {
+		return nil, err
+	}
+	fail := func(file, format string, args ...any) error {
+		return source.ParseErrors{{File: path.Join(root, file), Message: fmt.Sprintf(format, args...)}}
+	}
+	if c.Metadata.Type == "library" {
+		return nil, fail(definition, "the chart %s is a library for other charts, and has nothing to apply", c.Name())
+	}
+	if err := chartutil.ValidateReleaseName(r.Name); err != nil {
+		return nil, fail(definition, "the release name %q: %v; set spec.source.helm.releaseName", r.Name, err)
+	}
+	values, err := merge(files, root, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := chartutil.ProcessDependencies(c, values); err != nil {
+		return nil, fail(definition, "dependencies: %v", err)
+	}
+	if missing := absent(c); len(missing) > 0 {
+		return nil, fail(definition, "the chart depends on %s, which is not in its folder charts: run `helm dependency build` and commit what it puts there", strings.Join(missing, ", "))
+	}
+	capabilities := common.DefaultCapabilities.Copy()
+	if r.KubeVersion != "" {
+		v, err := common.ParseKubeVersion(r.KubeVersion)
+		if err != nil {
+			return nil, fmt.Errorf("version of Kubernetes %q: %w", r.KubeVersion, err)
+		}
+		capabilities.KubeVersion = *v
+	}
+	if want := c.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, capabilities.KubeVersion.String()) {
+		return nil, fail(definition, "the chart is for Kubernetes %s, and this is %s", want, capabilities.KubeVersion.String())
+	}
+	top, err := util.ToRenderValues(c, values, common.ReleaseOptions{Name: r.Name, Namespace: r.Namespace, Revision: 1, IsInstall: true}, capabilities)
+	if err != nil {
+		return nil, fail("values.yaml", "%v", err)
+	}
+	rendered, err := engine.Engine{}.RenderWithContext(ctx, c, top)
+	if err != nil {
+		return nil, explain(err, c.Name(), root)
+	}
+	return manifests(c, rendered, root)
+}
+
+func load(files []source.File, root string) (*chartv2.Chart, error) {
+	buffered := make([]*archive.BufferedFile, 0, len(files))
+	for _, f := range files {
+		buffered = append(buffered, &archive.BufferedFile{Name: relative(root, f.Path), Data: f.Data})
+	}
+	c, err := loader.LoadFiles(buffered)
+	if err != nil {
+		return nil, source.ParseErrors{{File: path.Join(root, definition), Message: fmt.Sprintf("the chart cannot be read: %v", err)}}
+	}
+	return c, nil
+}
+
+// relative is the path of a file within the chart.
+func relative(root, file string) string {
+	if root == "" {
+		return file
+	}
+	return strings.TrimPrefix(file, root+"/")
+}
+
+// absent names the dependencies that the folder charts lacks.
+func absent(c *chartv2.Chart) []string {
+	var missing []string
+	for _, d := range c.Metadata.Dependencies {
+		// Those that the values switch off are not in the list any more; those with an alias go by it.
+		name := d.Name
+		if d.Alias != "" {
+			name = d.Alias
+		}
+		if !slices.ContainsFunc(c.Dependencies(), func(have *chartv2.Chart) bool { return have.Name() == name || have.Name() == d.Name }) {
+			missing = append(missing, d.Name)
+		}
+	}
+	return missing
+}
+
+// manifests are the definitions of kinds, then what the templates made, by path; notes for people and empty results are left out.
+func manifests(c *chartv2.Chart, rendered map[string]string, root string) ([]source.File, error) {
+	var out []source.File
+	for _, crd := range c.CRDObjects() {
+		out = append(out, source.File{Path: within(crd.Filename, c.Name(), root), Data: crd.File.Data})
+	}
+	total := 0
+	for _, name := range slices.Sorted(maps.Keys(rendered)) {
+		text := rendered[name]
+		if total += len(text); total > maxRendered {
+			return nil, source.ParseErrors{{File: within(name, c.Name(), root), Message: fmt.Sprintf("the templates make more than %d MiB; split the chart", maxRendered>>20)}}
+		}
+		if path.Base(name) == "NOTES.txt" || strings.TrimSpace(text) == "" {
+			continue
+		}
+		out = append(out, source.File{Path: within(name, c.Name(), root), Data: []byte(text), Rendered: true})
+	}
+	return out, nil
+}
+
+// within is where a template, which the engine names after the chart, lies in the repository.
+func within(name, chart, root string) string {
+	return path.Join(root, strings.TrimPrefix(name, chart+"/"))
+}
