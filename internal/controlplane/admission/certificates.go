@@ -62,6 +62,33 @@ func signing(authz authorizer.Authorizer) *rule {
 	}}.on(nil, admission.Update)
 }
 
+// attesting asks for the right to speak for a signer of whoever publishes the certificates to verify it by.
+func attesting(authz authorizer.Authorizer) *rule {
+	return rule{of: []schema.GroupResource{certificatesv1.Resource("clustertrustbundles")}, validate: func(ctx context.Context, a admission.Attributes) error {
+		bundle, ok := object[*certificatesv1.ClusterTrustBundle](a)
+		if !ok || bundle.Spec.SignerName == "" {
+			return nil
+		}
+		// Whoever only takes the object away, as the garbage collector does, or writes it as it was, says nothing about the signer.
+		if old := oldObject[*certificatesv1.ClusterTrustBundle](a); old != nil && sameButForItsEnd(bundle, old) {
+			return nil
+		}
+		if mayUseSigner(ctx, authz, a, "attest", bundle.Spec.SignerName) != nil {
+			return fmt.Errorf("user not permitted to attest for signerName %q", bundle.Spec.SignerName)
+		}
+		return nil
+	}}.on(nil, admission.Create, admission.Update)
+}
+
+// sameButForItsEnd tells whether an update changes nothing but who owns the object and what holds up its deletion.
+func sameButForItsEnd(bundle, old *certificatesv1.ClusterTrustBundle) bool {
+	bundle, old = bundle.DeepCopy(), old.DeepCopy()
+	for _, b := range []*certificatesv1.ClusterTrustBundle{bundle, old} {
+		b.OwnerReferences, b.Finalizers, b.ManagedFields = nil, nil, nil
+	}
+	return equality.Semantic.DeepEqual(bundle, old)
+}
+
 func requests(a admission.Attributes, subresource string) (csr, old *certificatesv1.CertificateSigningRequest) {
 	if a.GetSubresource() != subresource {
 		return nil, nil

@@ -94,6 +94,7 @@ func Chain(c Config) (admission.Interface, error) {
 		{"RuntimeClass", runtimeClass(c.Informers, c.Client)},
 		{"CertificateApproval", approval(c.Authorizer)},
 		{"CertificateSigning", signing(c.Authorizer)},
+		{"ClusterTrustBundleAttest", attesting(c.Authorizer)},
 		{"CertificateSubjectRestriction", mastersRequest()},
 		{"DefaultIngressClass", defaultIngressClass(c.Informers)},
 	}, library...) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,8 @@ var _ admission.MutationInterface = (*namespaceLifecycle)(nil)
 
 var immortal = map[string]bool{metav1.NamespaceDefault: true, metav1.NamespaceSystem: true, metav1.NamespacePublic: true}
 
+var accessReviews = authorizationv1.Resource("localsubjectaccessreviews")
+
 func (l *namespaceLifecycle) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	isNamespace := a.GetKind().GroupKind() == corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind()
 	if a.GetOperation() == admission.Delete {
@@ -28,7 +31,8 @@ func (l *namespaceLifecycle) Admit(ctx context.Context, a admission.Attributes, 
 		}
 		return nil
 	}
-	if isNamespace || a.GetNamespace() == "" {
+	// Whether somebody may do something in a namespace can be asked before there is one.
+	if isNamespace || a.GetNamespace() == "" || a.GetResource().GroupResource() == accessReviews {
 		return nil
 	}
 	ns, err := l.objects.Namespace(ctx, a.GetNamespace())
