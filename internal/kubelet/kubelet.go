@@ -163,7 +163,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Seccomp:  seccompProfiles(filepath.Join(cfg.DataDir, "seccomp")),
 		Plan: step.Plan{
 			Steps: []step.Step{
-				step.Directory{}, step.Cgroup{Tree: tree},
+				step.Directory{}, step.Cgroup{Tree: tree}, step.Handler{Class: objects.RuntimeClass, Runtime: runtime.ForHandler},
 				d.volumes(ctx, objects, recorder),
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
 				step.Resolver{ClusterDNS: cfg.ClusterDNS, Domain: cfg.Domain, HostFile: "/etc/resolv.conf"},

@@ -58,6 +58,7 @@ func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, reaso
 	case <-ctx.Done():
 		return m, createError, ctx.Err()
 	}
+	o.Runtime = in.sandbox.Runtime
 	o.Stdin, o.Stdout, o.Stderr, o.TTY = streams.Stdin(), streams.Stdout(), streams.Stderr(), in.container.TTY
 	if err := w.node.Runtime.Create(ctx, o); err != nil {
 		if runtime.IsDown(err) || ctx.Err() != nil {

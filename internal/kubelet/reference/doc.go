@@ -1,4 +1,4 @@
-// Package reference fetches what Pods refer to: ConfigMaps, Secrets and service account tokens.
+// Package reference fetches what Pods refer to: ConfigMaps, Secrets, RuntimeClasses and service account tokens.
 //
 // In: names. Out: the objects as the API has them at or after the moment of asking, or, while the API does not answer, as they were last seen.
 //

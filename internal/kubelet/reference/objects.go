@@ -9,6 +9,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	v1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -61,6 +62,13 @@ type Namespaced struct {
 func (n Namespaced) ConfigMap(name string) (*v1.ConfigMap, error) {
 	return get(n, "configmap", name, func(ctx context.Context) (*v1.ConfigMap, error) {
 		return n.o.client.CoreV1().ConfigMaps(n.namespace).Get(ctx, name, metav1.GetOptions{})
+	})
+}
+
+// RuntimeClass fetches a RuntimeClass, which belongs to no namespace.
+func (o *Objects) RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
+	return get(o.For(ctx, ""), "runtimeclass", name, func(ctx context.Context) (*nodev1.RuntimeClass, error) {
+		return o.client.NodeV1().RuntimeClasses().Get(ctx, name, metav1.GetOptions{})
 	})
 }
 

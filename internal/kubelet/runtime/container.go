@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -85,6 +86,7 @@ type Order struct {
 	Spec                  *specs.Spec
 	Stdin, Stdout, Stderr string // pipes; empty for none
 	TTY                   bool
+	Runtime               string // containerd's name of it; empty for the usual
 }
 
 // Create makes the container ready to start. What an interrupted call for the same attempt left behind is removed first.
@@ -115,11 +117,12 @@ func (r *Runtime) reserve(ctx context.Context, id string, o Order) ([]mount.Moun
 	if err != nil {
 		return nil, err
 	}
+	kind := cmp.Or(o.Runtime, shim)
 	var mounts []mount.Mount
 	var g errgroup.Group
 	g.Go(func() error {
 		_, err := r.Client.ContainerService().Create(ctx, containers.Container{
-			ID: id, Labels: o.labels(), Image: o.Image.Ref, Runtime: containers.RuntimeInfo{Name: shim}, Spec: spec,
+			ID: id, Labels: o.labels(), Image: o.Image.Ref, Runtime: containers.RuntimeInfo{Name: kind}, Spec: spec,
 			Snapshotter: image.Snapshotter, SnapshotKey: id,
 		})
 		return err

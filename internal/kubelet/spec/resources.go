@@ -71,6 +71,11 @@ func PodLimits(pod *v1.Pod) cgroup.Limits {
 			l.Memory, memoryLimited = q.Value(), true
 		}
 	}
+	if o := pod.Spec.Overhead; o != nil { // what the runtime itself takes, on top (KEP-688)
+		l.MilliCPU += o.Cpu().MilliValue()
+		l.MilliCPULimit += o.Cpu().MilliValue()
+		l.Memory += o.Memory().Value()
+	}
 	if !cpuLimited {
 		l.MilliCPULimit = 0
 	}

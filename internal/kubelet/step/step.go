@@ -19,6 +19,7 @@ type Sandbox struct {
 	Dir string // the Pod's own, below the node's data directory
 
 	ID         string          // of this set of namespaces; another one means that all containers of before are gone
+	Runtime    string          // containerd's name for what runs the containers, by the handler step; empty for the usual
 	Namespaces spec.Namespaces // by the namespaces step
 	Hostname   string
 	FQDN       string
@@ -29,7 +30,7 @@ type Sandbox struct {
 
 // Early is a copy without what late steps fill in; it may be taken while those still run.
 func (s *Sandbox) Early() Sandbox {
-	return Sandbox{Pod: s.Pod, Dir: s.Dir, ID: s.ID, Namespaces: s.Namespaces, Hostname: s.Hostname, FQDN: s.FQDN, Volumes: s.Volumes}
+	return Sandbox{Pod: s.Pod, Dir: s.Dir, ID: s.ID, Runtime: s.Runtime, Namespaces: s.Namespaces, Hostname: s.Hostname, FQDN: s.FQDN, Volumes: s.Volumes}
 }
 
 // Step is one part of a Sandbox.
