@@ -39,6 +39,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.EncryptionConfig, "encryption-provider-config", "", "file that says how objects are encrypted in etcd (default: Secrets are, with a key in the data directory)")
 	flags.StringVar(&f.Audit.PolicyFile, "audit-policy-file", "", "file that says which requests are written to the audit log")
 	flags.StringVar(&f.Audit.LogPath, "audit-log-path", "", "file of the audit log; - is the standard output")
+	flags.StringVar(&f.TracingConfig, "tracing-config-file", "", "file that says where OpenTelemetry spans of requests are sent (default: nowhere)")
 	registerAccess(flags, &f.Options)
 	flags.StringVar(&f.Repo, "repo", "", "URL of the Git repo that says what is to run")
 	flags.StringVar(&f.Branch, "branch", "main", "branch of the repo")

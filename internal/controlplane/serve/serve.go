@@ -57,6 +57,8 @@ type Options struct {
 	// Authentication and Authorization are whose tokens are believed, and who decides, besides the cluster itself.
 	Authentication authentication.Options
 	Authorization  authorization.Options
+	// TracingConfig says where spans of requests are sent; empty: nowhere.
+	TracingConfig string
 	// Repo, Branch, Path and Interval describe the first Application; without a Repo there is none.
 	Repo, Branch, Path string
 	Interval           time.Duration
@@ -94,7 +96,7 @@ func Run(ctx context.Context, o Options, started func()) error {
 	api, err := server.New(ctx, server.Config{
 		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
 		ServiceCIDR: o.ServiceCIDR, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit,
-		Authentication: o.Authentication, Authorization: o.Authorization, Handlers: map[string]http.Handler{"/webhook/": webhooks},
+		Authentication: o.Authentication, Authorization: o.Authorization, TracingConfig: o.TracingConfig, Handlers: map[string]http.Handler{"/webhook/": webhooks},
 	})
 	if err != nil {
 		return err

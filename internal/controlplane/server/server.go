@@ -54,6 +54,8 @@ type Config struct {
 	// Authentication says whose tokens are believed besides the cluster's own, Authorization who decides what a user may do.
 	Authentication authentication.Options
 	Authorization  authorization.Options
+	// TracingConfig is the file that says where spans of requests are sent (Kubernetes' TracingConfiguration); empty: nowhere.
+	TracingConfig string
 	// Handlers are served besides the API, by path prefix, without authentication: each must check its requests itself.
 	Handlers map[string]http.Handler
 }
@@ -85,6 +87,10 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 			s.member.Close()
 		}
 	}()
+	tracer, err := newTracer(ctx, cfg.TracingConfig, cfg.Listener.Addr().String(), s.member)
+	if err != nil {
+		return nil, err
+	}
 	if s.keys, err = openKeys(cfg); err != nil {
 		return nil, err
 	}
@@ -133,6 +139,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := cfg.Audit.apply(generic); err != nil {
 		return nil, err
 	}
+	traceRequests(generic, tracer)
 	generic.RESTOptionsGetter = s.storage
 	generic.AddHealthChecks(healthz.NamedCheck("etcd", func(r *http.Request) error { return s.storage.Healthy(r.Context()) }))
 	webhooks, err := newWebhooks(s.informers, &rest.Config{
