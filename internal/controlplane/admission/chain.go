@@ -97,6 +97,8 @@ func Chain(c Config) (admission.Interface, error) {
 		{"ClusterTrustBundleAttest", attesting(c.Authorizer)},
 		{"CertificateSubjectRestriction", mastersRequest()},
 		{"DefaultIngressClass", defaultIngressClass(c.Informers)},
+		{"PodTopologyLabels", topologyLabels(c.Informers)},
+		{"PodResizeValidator", resizeFits(c.Informers)},
 	}, library...) {
 		chain = append(chain, admissionmetrics.WithControllerMetrics(n.plugin, n.name))
 	}

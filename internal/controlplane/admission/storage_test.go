@@ -21,6 +21,7 @@ import (
 func known(t *testing.T, objects ...runtime.Object) informers.SharedInformerFactory {
 	t.Helper()
 	f := informers.NewSharedInformerFactory(fake.NewClientset(objects...), 0)
+	f.Core().V1().Nodes().Informer()
 	f.Storage().V1().StorageClasses().Informer()
 	f.Networking().V1().IngressClasses().Informer()
 	f.StartWithContext(t.Context())

@@ -167,6 +167,12 @@ func (r *bindingREST) Create(ctx context.Context, name string, obj runtime.Objec
 		for k, v := range b.Annotations {
 			p.Annotations[k] = v
 		}
+		if p.Labels == nil && len(b.Labels) > 0 {
+			p.Labels = map[string]string{}
+		}
+		for k, v := range b.Labels {
+			p.Labels[k] = v
+		}
 		setScheduled(p)
 		return p, nil
 	}), dryrun.IsDryRun(options.DryRun), nil)
