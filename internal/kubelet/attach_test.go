@@ -16,7 +16,6 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/portforward"
@@ -204,7 +203,6 @@ func (h *host) attachOutput(protocol, name string) {
 // forward opens two local ports: one to a server, one to nobody.
 func (h *host) forward(protocol string) {
 	at := h.client.CoreV1().RESTClient().Post().Namespace("default").Resource("pods").Name("p").SubResource("portforward").URL()
-	dialer := h.dialer(protocol, at)
 	stop, isUp := make(chan struct{}), make(chan struct{})
 	defer close(stop)
 	// The library tells of a forwarded connection that failed by its handlers of errors only, and ends then; kubectl shows just that.
@@ -212,10 +210,7 @@ func (h *host) forward(protocol string) {
 	before := utilruntime.ErrorHandlers
 	utilruntime.ErrorHandlers = []utilruntime.ErrorHandler{func(_ context.Context, err error, what string, _ ...any) { said <- fmt.Sprint(what, ": ", err) }}
 	defer func() { utilruntime.ErrorHandlers = before }()
-	f, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{":8080", ":9"}, stop, isUp, io.Discard, io.Discard)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	f := h.forwarder(protocol, at, stop, isUp)
 	done := make(chan error, 1)
 	go func() { done <- f.ForwardPorts() }()
 	select {
@@ -257,17 +252,27 @@ func (h *host) forward(protocol string) {
 	<-done
 }
 
-func (h *host) dialer(protocol string, at *url.URL) httpstream.Dialer {
+// forwarder forwards two ports of the Pod: one with a server, one with nobody.
+func (h *host) forwarder(protocol string, at *url.URL, stop, isUp chan struct{}) *portforward.PortForwarder {
+	h.t.Helper()
+	addresses, ports := []string{"127.0.0.1"}, []string{":8080", ":9"}
+	var f *portforward.PortForwarder
 	if protocol == "WebSocket" {
 		d, err := portforward.NewSPDYOverWebsocketDialer(at, h.config)
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		return d
+		if f, err = portforward.NewOnAddresses(d, addresses, ports, stop, isUp, io.Discard, io.Discard); err != nil {
+			h.t.Fatal(err)
+		}
+		return f
 	}
 	rt, up, err := spdy.RoundTripperFor(h.config)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return spdy.NewDialer(up, &http.Client{Transport: rt}, "POST", at)
+	if f, err = portforward.NewOnAddresses(spdy.NewDialer(up, &http.Client{Transport: rt}, "POST", at), addresses, ports, stop, isUp, io.Discard, io.Discard); err != nil {
+		h.t.Fatal(err)
+	}
+	return f
 }
