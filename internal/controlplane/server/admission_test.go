@@ -125,7 +125,6 @@ func hooked(t *testing.T, k kubernetes.Interface, name, url string, ca []byte, m
 }
 
 func TestAWebhookThatDoesNotAnswerAsItShouldCountsByItsFailurePolicy(t *testing.T) {
-	t.Parallel()
 	c := servertest.Start(t)
 	k := client(t, c.System)
 	namespace(t, k, "shop")
@@ -201,7 +200,9 @@ func TestAWebhookThatDoesNotAnswerAsItShouldCountsByItsFailurePolicy(t *testing.
 		})
 	}
 	t.Cleanup(func() {
-		eventually(t, "no call of a webhook is left", func() bool { return !running(").callHook(") && !running("AttrCallHook(") && !running("server_test.hang") })
+		eventually(t, "no call of a webhook is left", func() bool {
+			return !running(").callHook(") && !running("AttrCallHook(") && !running("server_test.hang")
+		})
 	})
 }
 

@@ -67,7 +67,6 @@ func nested(open, inner, end string, depth int) string {
 }
 
 func TestWhateverIsSentIsAnsweredByAStatus(t *testing.T) {
-	t.Parallel()
 	c := servertest.Start(t)
 	k := client(t, c.System)
 	namespace(t, k, "shop")

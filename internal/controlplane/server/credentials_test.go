@@ -58,7 +58,6 @@ func certificate(t *testing.T, c *servertest.Cluster, own bool, notBefore, notAf
 }
 
 func TestAClientCertificateCountsWhileItIsValidAndOfTheClustersAuthority(t *testing.T) {
-	t.Parallel()
 	c := servertest.Start(t)
 	now := time.Now()
 	client1 := x509.ExtKeyUsageClientAuth
@@ -89,7 +88,6 @@ func TestAClientCertificateCountsWhileItIsValidAndOfTheClustersAuthority(t *test
 }
 
 func TestATokenEndsWithItsTimeAndWithWhatItIsBoundTo(t *testing.T) {
-	t.Parallel()
 	c := servertest.Start(t)
 	k := client(t, c.System)
 	namespace(t, k, "shop")
@@ -177,7 +175,6 @@ func TestATokenEndsWithItsTimeAndWithWhatItIsBoundTo(t *testing.T) {
 }
 
 func TestSomebodyActsAsAnotherOnlyAsFarAsARoleSays(t *testing.T) {
-	t.Parallel()
 	c := servertest.Start(t)
 	k := client(t, c.System)
 	role := func(name string, rules ...rbacv1.PolicyRule) {

@@ -12,7 +12,6 @@ import (
 )
 
 func TestAnEventIsForgottenAnHourAfterItsLastWriteAndNothingElseIs(t *testing.T) {
-	t.Parallel()
 	c := servertest.Start(t)
 	k := client(t, c.System)
 	namespace(t, k, "shop")

@@ -62,7 +62,6 @@ func refused401(t *testing.T, what string, err error) {
 }
 
 func TestAUserLogsInWithTheTokenOfAnIssuerAndHasTheRightsOfTheirGroups(t *testing.T) {
-	t.Parallel()
 	issuer, other := oidctest.New(t), oidctest.New(t)
 	file := filepath.Join(t.TempDir(), "authentication.yaml")
 	configure := func(i *oidctest.Issuer) {
@@ -147,7 +146,6 @@ func account(t *testing.T, k kubernetes.Interface, ns string) string {
 }
 
 func TestWebhooksAreAskedWhoAUserIsAndWhatTheyMayDo(t *testing.T) {
-	t.Parallel()
 	tokens := webhooktest.New(t, func(r *authenticationv1.TokenReview) {
 		if name, ok := strings.CutPrefix(r.Spec.Token, "badge-of-"); ok {
 			r.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{Username: name, Groups: []string{"staff"}}}

@@ -11,7 +11,6 @@ import (
 )
 
 func TestABoundPodSaysInWhichZoneItIs(t *testing.T) {
-	t.Parallel()
 	c := servertest.Start(t)
 	k := client(t, c.System)
 	namespace(t, k, "shop")

@@ -84,7 +84,6 @@ func collect(t *testing.T) (*collector, string) {
 }
 
 func TestARequestIsTracedDownToEtcd(t *testing.T) {
-	t.Parallel()
 	received, at := collect(t)
 	file := filepath.Join(t.TempDir(), "tracing.yaml")
 	text := fmt.Sprintf("apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\nendpoint: %s\nsamplingRatePerMillion: 0\n", at)
@@ -125,7 +124,6 @@ func TestARequestIsTracedDownToEtcd(t *testing.T) {
 }
 
 func TestATracingConfigurationThatIsWrongIsRefusedWithItsFile(t *testing.T) {
-	t.Parallel()
 	const head = "apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\n"
 	for name, test := range map[string]struct{ text, says string }{
 		"another kind":     {"apiVersion: v1\nkind: Pod\n", "no kind"},
