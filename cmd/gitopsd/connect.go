@@ -44,7 +44,7 @@ func (c *connection) config() (*rest.Config, error) {
 	case env != "":
 		rules.Precedence = filepath.SplitList(env)
 	default:
-		rules.ExplicitPath = filepath.Join(c.dataDir, "admin.kubeconfig")
+		rules.ExplicitPath = adminKubeconfig(controlPlaneDir(c.dataDir))
 	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	switch {

@@ -34,10 +34,11 @@ func newEncryptionCommand() *cobra.Command {
 	c.AddCommand(&cobra.Command{
 		Use: "rotate", Short: "Make a new key, write every object anew with it, and drop the old keys", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir := controlPlaneDir(dir)
 			if file == "" {
 				file = server.EncryptionFile(filepath.Join(dir, "pki"))
 			}
-			n, err := rotate(cmd.Context(), filepath.Join(dir, "admin.kubeconfig"), file)
+			n, err := rotate(cmd.Context(), adminKubeconfig(dir), file)
 			if err != nil {
 				return fmt.Errorf("rotate the keys in %s: %w; the old keys are kept, and another run goes on from here", file, err)
 			}

@@ -66,10 +66,11 @@ func (o kubeconfigOptions) create(ctx context.Context, user string, now time.Tim
 	case o.namespace != "" && o.role == "":
 		return nil, errors.New("--namespace says where --role counts; give --role too")
 	}
-	file := filepath.Join(o.dir, "admin.kubeconfig")
+	o.dir = controlPlaneDir(o.dir)
+	file := adminKubeconfig(o.dir)
 	admin, err := clientcmd.LoadFromFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing: start `gitopsd serve` first, or name its data directory with --data-dir", file)
+		return nil, fmt.Errorf("%s is missing: start `gitopsd serve` or `gitopsd up` first, or name its data directory with --data-dir", file)
 	}
 	if err != nil {
 		return nil, err

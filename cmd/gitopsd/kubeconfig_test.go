@@ -102,7 +102,7 @@ func TestAKubeconfigThatCannotBeMadeSaysWhy(t *testing.T) {
 		"no user":           {"", kubeconfigOptions{ttl: time.Hour}, "USER: must not be empty"},
 		"no time":           {"alice", kubeconfigOptions{}, "--ttl: must be more than zero"},
 		"namespace alone":   {"alice", kubeconfigOptions{ttl: time.Hour, namespace: "shop"}, "give --role too"},
-		"no control plane":  {"alice", kubeconfigOptions{ttl: time.Hour, dir: t.TempDir()}, "start `gitopsd serve` first"},
+		"no control plane":  {"alice", kubeconfigOptions{ttl: time.Hour, dir: t.TempDir()}, "start `gitopsd serve` or `gitopsd up` first"},
 		"nobody that hears": {"alice", kubeconfigOptions{ttl: time.Hour, role: "view", dir: deaf(t)}, "the control plane does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,8 @@ package main
 
 import (
 	"os"
-	"path/filepath"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -30,13 +31,15 @@ func newKubectlCommand() *cobra.Command {
 
 // runKubectl runs kubectl with arguments that do not contain its own name. It may end the process, as kubectl does when it fails.
 func runKubectl(parent *cobra.Command, args []string) error {
+	// Its commands that run until they are stopped know nothing of a context: a signal ends them as if nobody here had asked for it.
+	signal.Reset(os.Interrupt, syscall.SIGTERM)
 	if os.Getenv(clientcmd.RecommendedConfigPathEnvVar) == "" {
 		dir := os.Getenv(dataDirEnv)
 		if dir == "" {
 			dir = defaultDataDir
 		}
 		// Where there is no control plane, kubectl looks where it always does.
-		if file := filepath.Join(dir, "admin.kubeconfig"); readable(file) {
+		if file := adminKubeconfig(controlPlaneDir(dir)); readable(file) {
 			if err := os.Setenv(clientcmd.RecommendedConfigPathEnvVar, file); err != nil {
 				return err
 			}

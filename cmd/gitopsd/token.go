@@ -40,7 +40,7 @@ func newTokenCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			keys, err := pki.Open(filepath.Join(dir, "pki"))
+			keys, err := pki.Open(filepath.Join(controlPlaneDir(dir), "pki"))
 			if err != nil {
 				return err
 			}
@@ -105,10 +105,10 @@ func newTokenCommand() *cobra.Command {
 
 // adminClient reaches the control plane of the data directory as its administrator.
 func adminClient(dir string) (kubernetes.Interface, error) {
-	file := filepath.Join(dir, "admin.kubeconfig")
+	file := adminKubeconfig(controlPlaneDir(dir))
 	config, err := clientcmd.BuildConfigFromFlags("", file)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing: start `gitopsd serve` first, or name its data directory with --data-dir", file)
+		return nil, fmt.Errorf("%s is missing: start `gitopsd serve` or `gitopsd up` first, or name its data directory with --data-dir", file)
 	}
 	if err != nil {
 		return nil, err

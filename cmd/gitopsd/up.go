@@ -42,7 +42,7 @@ Containers keep running when it stops; the next start takes them over.`,
 				return errors.New("--https-port: up needs a fixed port, for the node to find the control plane again after a restart")
 			}
 			base := f.DataDir
-			f.DataDir = filepath.Join(base, "control-plane")
+			f.DataDir = upControlPlane(base)
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			stopped := make(chan struct{})
