@@ -54,7 +54,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	v, err := Decide(job, time.Now())
 	if err != nil {
 		// Trying again changes nothing; the next change of the Job may.
-		slog.Warn("a finished Job stays", "err", err)
+		slog.Warn("a Job is kept although it asks not to be", "err", err)
 		return reconcile.Result{}, nil
 	}
 	if !v.Delete {

@@ -28,7 +28,7 @@ func Decide(job *batchv1.Job, now time.Time) (Verdict, error) {
 		return Verdict{}, nil
 	}
 	if end.LastTransitionTime.IsZero() {
-		return Verdict{}, fmt.Errorf("Job %s/%s has the condition %s without a lastTransitionTime: it cannot be known when its ttlSecondsAfterFinished (%d) is over; "+
+		return Verdict{}, fmt.Errorf("the finished Job %s/%s has the condition %s without a lastTransitionTime: it cannot be known when its ttlSecondsAfterFinished (%d) is over; "+
 			"whoever writes its status must set that time", job.Namespace, job.Name, end.Type, *ttl)
 	}
 	due := end.LastTransitionTime.Add(time.Duration(*ttl) * time.Second)
