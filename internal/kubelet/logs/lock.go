@@ -34,5 +34,11 @@ func lockHeld(dir string) bool {
 		return false
 	}
 	defer f.Close()
-	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		return true
+	}
+	// Closing alone does not let go: a program that is being started at this moment has the descriptor too until it is executed, and a collector that is
+	// started next would find the lock held.
+	unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	return false
 }
