@@ -27,7 +27,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apiserver/pkg/features"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -43,12 +46,15 @@ var (
 	ExternalScheme = runtime.NewScheme()
 	// Codecs encodes and decodes the types of Scheme as JSON, YAML, protobuf and CBOR. Unknown and duplicate fields are reported as
 	// the request's fieldValidation asks.
-	Codecs = serializer.NewCodecFactory(Scheme, serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
+	Codecs = serializer.NewCodecFactory(Scheme, serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf(),
+		serializer.WithSerializer(cbor.NewSerializerInfo))
 	// ParameterCodec decodes query parameters.
 	ParameterCodec = runtime.NewParameterCodec(Scheme)
 )
 
 func init() {
+	// The library has its own lists of what it serves: of watches, patches, custom resources and discovery. Clients that do not ask for CBOR never get it.
+	utilruntime.Must(utilfeature.DefaultMutableFeatureGate.Set(string(features.CBORServingAndStorage) + "=true"))
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, admissionregistrationv1.AddToScheme, appsv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 		autoscalingv2.AddToScheme, autoscalingv1.AddToScheme, batchv1.AddToScheme, certificatesv1.AddToScheme, coordinationv1.AddToScheme,

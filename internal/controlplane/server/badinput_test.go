@@ -92,7 +92,7 @@ func TestWhateverIsSentIsAnsweredByAStatus(t *testing.T) {
 		{"an alias bomb", "POST", maps, yamlType, bomb(), 400, metav1.StatusReasonBadRequest, "yaml: document contains excessive aliasing"},
 		{"no protobuf", "POST", maps, "application/vnd.kubernetes.protobuf", "k8s\x00\x0a\xff\xff\xff\xff\xff", 400, metav1.StatusReasonBadRequest, "unexpected EOF"},
 		{"protobuf without its prefix", "POST", maps, "application/vnd.kubernetes.protobuf", "abc", 400, metav1.StatusReasonBadRequest, "provided data does not appear to be a protobuf message"},
-		{"no CBOR", "POST", maps, "application/cbor", "\xd9\xd9\xf7\x9f\x9f", 415, metav1.StatusReasonUnsupportedMediaType, "unknown format"},
+		{"no CBOR", "POST", maps, "application/cbor", "\xd9\xd9\xf7\x9f\x9f", 400, metav1.StatusReasonBadRequest, "unexpected EOF"},
 		{"nothing", "POST", maps, jsonType, "", 400, metav1.StatusReasonBadRequest, ""},
 		{"null", "POST", maps, jsonType, "null", 422, metav1.StatusReasonInvalid, "name or generateName is required"},
 		{"a list where an object belongs", "POST", maps, jsonType, `[]`, 400, metav1.StatusReasonBadRequest, ""},
