@@ -32,6 +32,8 @@ const (
 	compactionInterval = 5 * time.Minute
 	// deleteCollectionWorkers delete the items of one collection side by side.
 	deleteCollectionWorkers = 8
+	// countPeriod is the time between two countings of a resource's objects, for the metrics.
+	countPeriod = time.Minute
 )
 
 // Storage makes the storage of every resource on one shared etcd client. It is the library's RESTOptionsGetter.
@@ -120,6 +122,7 @@ func (s *Storage) restOptions(gr schema.GroupResource, codec runtime.Codec, vers
 		EnableGarbageCollection: true,
 		DeleteCollectionWorkers: deleteCollectionWorkers,
 		ResourcePrefix:          prefix,
+		CountMetricPollPeriod:   countPeriod,
 	}
 }
 

@@ -36,6 +36,7 @@ func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
 		sets.NewString("attach", "exec", "log", "portforward", "proxy"))
 	c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight = maxReads, maxWrites
 	c.EnableProfiling = true
+	memberMetrics()
 	c.ShutdownDelayDuration = 0
 	c.RequestTimeout = time.Minute
 	build := c.BuildHandlerChainFunc

@@ -54,6 +54,7 @@ func TestHealthIsToldByNamedChecksAndMetricsByTheNamesThatDashboardsRead(t *test
 	for _, name := range []string{
 		"apiserver_request_total", "apiserver_request_duration_seconds_bucket", "etcd_request_duration_seconds_bucket", "workqueue_adds_total",
 		"process_resident_memory_bytes", "go_goroutines", "apiserver_flowcontrol_current_executing_requests",
+		"etcd_server_has_leader", "etcd_disk_wal_fsync_duration_seconds_bucket", "etcd_mvcc_db_total_size_in_bytes", "kubernetes_build_info", "apiserver_resource_objects",
 	} {
 		if !strings.Contains(metrics, "\n"+name) {
 			t.Errorf("/metrics has no %s", name)

@@ -71,6 +71,7 @@ func FuzzEveryKind(f *testing.F) {
 				*p = intstr.IntOrString{Type: intstr.Type(c.Intn(3)), IntVal: c.Int31(), StrVal: c.String(5)}
 			},
 			func(*metav1.FieldsV1, randfill.Continue) {},
+			func(*runtime.RawExtension, randfill.Continue) {},
 		)
 		obj := kinds[int(kind)%len(kinds)].DeepCopyObject()
 		empty := obj.DeepCopyObject()
