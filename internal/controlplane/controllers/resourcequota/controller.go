@@ -3,6 +3,7 @@ package resourcequota
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,7 +36,8 @@ type Controller struct {
 	quotas     corelisters.ResourceQuotaLister
 	evaluators []quota.Evaluator
 	synced     []cache.InformerSynced
-	loop       *reconcile.Loop
+	// loop counts anew; added looks only whether something new is missing from the numbers.
+	loop, added *reconcile.Loop
 }
 
 // New makes the controller, and registers what it wants to hear from f and from the inventory.
@@ -54,7 +56,12 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, inv *in
 			}),
 		}).Evaluators(),
 	}
-	c.loop = reconcile.New("resourcequota", c.reconcile)
+	c.loop = reconcile.New("resourcequota", func(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+		return reconcile.Result{After: recount}, c.reconcile(ctx, key, Status)
+	})
+	c.added = reconcile.New("resourcequota-added", func(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+		return reconcile.Result{}, c.reconcile(ctx, key, AtLeast)
+	})
 	c.synced = []cache.InformerSynced{
 		reconcile.Listen(inf.Informer(), cache.ResourceEventHandlerFuncs{
 			AddFunc: c.loop.EnqueueObject,
@@ -71,18 +78,25 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, inv *in
 	return c
 }
 
-// changed has a namespace's quotas counted anew when something there may use less than before. A new object has been counted by admission.
+// changed has a namespace's quotas looked at: counted anew when something there may use less than before, and raised when something new is there. Admission has
+// counted what is new, unless it did not know of the quota yet: it reads quotas from a watch, which can be behind the client that has just made one.
 func (c *Controller) changed(e inventory.Event) {
-	if e.Old == nil || e.New != nil && !frees(e) {
+	loop, namespace := c.loop, ""
+	switch {
+	case e.Old == nil:
+		loop, namespace = c.added, e.New.GetNamespace()
+	case e.New == nil || frees(e):
+		namespace = e.Old.GetNamespace()
+	}
+	if namespace == "" {
 		return
 	}
-	namespace := e.Old.GetNamespace()
 	quotas, err := c.quotas.ResourceQuotas(namespace).List(labels.Everything())
-	if err != nil || namespace == "" {
+	if err != nil {
 		return
 	}
 	for _, q := range quotas {
-		c.loop.Enqueue(reconcile.Key{Namespace: namespace, Name: q.Name})
+		loop.Enqueue(reconcile.Key{Namespace: namespace, Name: q.Name})
 	}
 }
 
@@ -105,28 +119,34 @@ func frees(e inventory.Event) bool {
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) {
 	if cache.WaitForCacheSync(ctx.Done(), c.synced...) && c.inventory.Wait(ctx) {
+		var loops sync.WaitGroup
+		loops.Go(func() { c.added.Run(ctx, workers) })
 		c.loop.Run(ctx, workers)
+		loops.Wait()
 	}
 }
 
-func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
+// measure is Status or AtLeast.
+type measure func(*corev1.ResourceQuota, []quota.Evaluator, count) (corev1.ResourceQuotaStatus, bool, error)
+
+func (c *Controller) reconcile(ctx context.Context, key reconcile.Key, measure measure) error {
 	q, err := c.quotas.ResourceQuotas(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
-		return reconcile.Result{}, nil
+		return nil
 	}
 	if err != nil {
-		return reconcile.Result{}, err
+		return err
 	}
-	status, differs, err := Status(q, c.evaluators, func(gr schema.GroupResource) (int, bool) { return c.inventory.Count(gr, key.Namespace) })
+	status, differs, err := measure(q, c.evaluators, func(gr schema.GroupResource) (int, bool) { return c.inventory.Count(gr, key.Namespace) })
 	if differs {
 		next := q.DeepCopy()
 		next.Status = status
 		if _, err := c.client.CoreV1().ResourceQuotas(key.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return reconcile.Result{}, fmt.Errorf("status of ResourceQuota %s: %w", key, err)
+			return fmt.Errorf("status of ResourceQuota %s: %w", key, err)
 		}
 	}
 	if err != nil {
-		return reconcile.Result{}, fmt.Errorf("usage of ResourceQuota %s: %w", key, err)
+		return fmt.Errorf("usage of ResourceQuota %s: %w", key, err)
 	}
-	return reconcile.Result{After: recount}, nil
+	return nil
 }

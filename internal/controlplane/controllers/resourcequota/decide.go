@@ -54,6 +54,18 @@ func Status(q *corev1.ResourceQuota, evaluators []quota.Evaluator, objects count
 	return status, !equality.Semantic.DeepEqual(q.Status, status), errors.Join(errs...)
 }
 
+// AtLeast is Status where that is more than what is said to be used, and leaves the rest: a lower number may be one that admission has counted ahead of the
+// caches, or that of an object on its way.
+func AtLeast(q *corev1.ResourceQuota, evaluators []quota.Evaluator, objects count) (status corev1.ResourceQuotaStatus, differs bool, err error) {
+	status, _, err = Status(q, evaluators, objects)
+	for name, old := range q.Status.Used {
+		if used, ok := status.Used[name]; ok && used.Cmp(old) < 0 {
+			status.Used[name] = old
+		}
+	}
+	return status, !equality.Semantic.DeepEqual(q.Status, status), err
+}
+
 func keep(used, old corev1.ResourceList, names []corev1.ResourceName) {
 	for _, name := range names {
 		if q, ok := old[name]; ok {
