@@ -68,7 +68,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	bin = filepath.Join(dir, "bin")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-X k8s.io/component-base/version.gitVersion=v1.37.2+e2e", "-o", bin+"/",
-		"./cmd/gitopsd", "./cmd/node", "./test/localcluster", "./test/images/web")
+		"./cmd/gitopsd", "./cmd/node", "./test/localcluster", "./test/images/web", "./test/operator")
 	build.Dir, build.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("build the programs: %w\n%s", err, out)
