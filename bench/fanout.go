@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,7 +37,7 @@ func benchFanOut(ctx context.Context, p *controlPlane, out io.Writer) error {
 	if err := createNamespace(ctx, k, fanOutNamespace); err != nil {
 		return err
 	}
-	f := fanOut{kube: k, seen: make(chan time.Duration, watchers*broadcasts)}
+	f := fanOut{kube: k, seen: make(chan time.Duration, watchers*broadcasts), epoch: time.Now()}
 	// The nodes do not exist: Pods of such are left alone for 40 seconds.
 	for i := range watchers {
 		pod := samplePod(i)
@@ -70,8 +71,10 @@ type fanOut struct {
 	kube kubernetes.Interface
 	// seen takes how long each event took.
 	seen chan time.Duration
-	// begun says when each change of all runs began; a Pod's label has its index.
-	begun []time.Time
+	// begun says when each change of all runs began, as nanoseconds since epoch; a Pod's label has its index.
+	begun [changes + broadcasts]atomic.Int64
+	epoch time.Time
+	next  int
 }
 
 // run makes n changes, of which each is seen by want watchers; of says whose Pod the i-th changes.
@@ -86,9 +89,8 @@ func (f *fanOut) run(ctx context.Context, name string, n int, every time.Duratio
 	if err != nil {
 		return result, err
 	}
-	first := len(f.begun)
-	f.begun = append(f.begun, make([]time.Time, n)...)
-	begun := f.begun
+	first := f.next
+	f.next += n
 	for w := range watchers {
 		// With one watcher for each change they differ; otherwise all want what the first wants.
 		node := nodeName(w)
@@ -108,7 +110,7 @@ func (f *fanOut) run(ctx context.Context, name string, n int, every time.Duratio
 					continue
 				}
 				if i, err := strconv.Atoi(pod.Labels["change"]); err == nil && i >= first {
-					f.seen <- at.Sub(begun[i])
+					f.seen <- at.Sub(f.epoch) - time.Duration(f.begun[i].Load())
 				}
 			}
 		})
@@ -117,7 +119,7 @@ func (f *fanOut) run(ctx context.Context, name string, n int, every time.Duratio
 	defer tick.Stop()
 	for i := range n {
 		<-tick.C
-		begun[first+i] = time.Now()
+		f.begun[first+i].Store(int64(time.Since(f.epoch)))
 		patch := fmt.Appendf(nil, `{"metadata":{"labels":{"change":"%d"}}}`, first+i)
 		if _, err := pods.Patch(ctx, podName(of(i)), types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			return result, err
