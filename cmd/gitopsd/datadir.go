@@ -8,7 +8,7 @@ import (
 // controlPlaneDir is the directory of the control plane that a command's --data-dir means: dir itself where `gitopsd serve` works in it, and the folder in it
 // that `gitopsd up` uses, which keeps the node's files beside. Where neither has started yet it is dir.
 func controlPlaneDir(dir string) string {
-	if below := upControlPlane(dir); !exists(adminKubeconfig(dir)) && exists(adminKubeconfig(below)) {
+	if below := upControlPlane(dir); !readable(adminKubeconfig(dir)) && readable(adminKubeconfig(below)) {
 		return below
 	}
 	return dir
@@ -20,7 +20,11 @@ func upControlPlane(dir string) string { return filepath.Join(dir, "control-plan
 // adminKubeconfig is the administrator's access to the control plane of a directory.
 func adminKubeconfig(dir string) string { return filepath.Join(dir, "admin.kubeconfig") }
 
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
+func readable(file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	_ = f.Close()
+	return true
 }

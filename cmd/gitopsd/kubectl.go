@@ -56,12 +56,3 @@ func runKubectl(parent *cobra.Command, args []string) error {
 	c.SetArgs(args)
 	return c.ExecuteContext(parent.Context())
 }
-
-func readable(file string) bool {
-	f, err := os.Open(file)
-	if err != nil {
-		return false
-	}
-	_ = f.Close()
-	return true
-}

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -164,15 +165,11 @@ func (r *bindingREST) Create(ctx context.Context, name string, obj runtime.Objec
 		if p.Annotations == nil && len(b.Annotations) > 0 {
 			p.Annotations = map[string]string{}
 		}
-		for k, v := range b.Annotations {
-			p.Annotations[k] = v
-		}
+		maps.Copy(p.Annotations, b.Annotations)
 		if p.Labels == nil && len(b.Labels) > 0 {
 			p.Labels = map[string]string{}
 		}
-		for k, v := range b.Labels {
-			p.Labels[k] = v
-		}
+		maps.Copy(p.Labels, b.Labels)
 		setScheduled(p)
 		return p, nil
 	}), dryrun.IsDryRun(options.DryRun), nil)

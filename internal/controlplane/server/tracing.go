@@ -7,15 +7,13 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/resource"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/apis/apiserver"
-	"k8s.io/apiserver/pkg/apis/apiserver/install"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/tracing"
 	tracingv1 "k8s.io/component-base/tracing/api/v1"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/configfile"
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
 )
 
@@ -56,15 +54,9 @@ func readTracing(file string) (*tracingv1.TracingConfiguration, error) {
 	if err != nil {
 		return nil, err
 	}
-	scheme := runtime.NewScheme()
-	install.Install(scheme)
-	obj, err := runtime.Decode(serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDecoder(), content)
+	config, err := configfile.Decode[*apiserver.TracingConfiguration](content, "a TracingConfiguration")
 	if err != nil {
 		return nil, err
-	}
-	config, ok := obj.(*apiserver.TracingConfiguration)
-	if !ok {
-		return nil, fmt.Errorf("it holds %T; a TracingConfiguration of apiserver.config.k8s.io/v1 is expected", obj)
 	}
 	if err := tracingv1.ValidateTracingConfiguration(&config.TracingConfiguration, utilfeature.DefaultFeatureGate, nil).ToAggregate(); err != nil {
 		return nil, err

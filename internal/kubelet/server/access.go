@@ -52,8 +52,8 @@ func (a *Access) refuse(r *http.Request) (int, string) {
 	if slices.Contains(user.Groups, "system:masters") {
 		return 0, ""
 	}
-	verb, tried := verbOf(r.Method), []string(nil)
-	for _, sub := range subresources(r.URL.Path) {
+	verb, fitting := verbOf(r.Method), subresources(r.URL.Path)
+	for _, sub := range fitting {
 		ok, err := a.may(r.Context(), user, verb, sub)
 		if err != nil {
 			return http.StatusInternalServerError, fmt.Sprintf("asking the API server whether %q may %s nodes/%s: %v", user.Username, verb, sub, err)
@@ -61,10 +61,9 @@ func (a *Access) refuse(r *http.Request) (int, string) {
 		if ok {
 			return 0, ""
 		}
-		tried = append(tried, "nodes/"+sub)
 	}
-	return http.StatusForbidden, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v): a role must allow it one of %s",
-		user.Username, verb, subresources(r.URL.Path), strings.Join(tried, ", "))
+	return http.StatusForbidden, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v): a role must allow it one of nodes/%s",
+		user.Username, verb, fitting, strings.Join(fitting, ", nodes/"))
 }
 
 // who finds the user behind a request.

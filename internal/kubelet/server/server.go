@@ -56,9 +56,13 @@ func (s *Server) handler() http.Handler {
 		top, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/{")
 		mux.HandleFunc(method+" "+path, m.counted(top, long, h))
 	}
-	for _, path := range []string{"/healthz", "/healthz/ping", "/healthz/syncloop"} {
+	for _, path := range []string{"/healthz", "/healthz/ping"} {
 		handle("GET", path, false, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	}
+	handle("GET", "/healthz/syncloop", false, func(w http.ResponseWriter, _ *http.Request) {
+		s.Pods.List() // answers only while the Pods' workers can be asked
+		fmt.Fprint(w, "ok")
+	})
 	handle("GET", "/pods", false, func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, s.pods(func(*v1.Pod) bool { return true }))
 	})

@@ -2,6 +2,7 @@ package stats
 
 import (
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,7 +141,8 @@ func (c *collection) network(path string, who identity) {
 func (x Cadvisor) Collect(out chan<- prometheus.Metric) {
 	s, c := x.Source, &collection{out: out, known: map[string]*prometheus.Desc{}}
 	machine := identity{id: "/"}
-	c.group(wholeMachine(s.Cgroups), s.Cgroups.Detail(""), machine, s.Start)
+	whole := wholeMachine(s.Cgroups)
+	c.group(whole, s.Cgroups.Detail(""), machine, s.Start)
 	c.network("", machine)
 	for _, p := range s.Pods() {
 		if p.Status.Phase == v1.PodSucceeded || p.Status.Phase == v1.PodFailed {
@@ -152,8 +154,16 @@ func (x Cadvisor) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), gauge, value)
 	}
 	one("machine_cpu_cores", "Processors of the machine", float64(goruntime.NumCPU()))
-	one("machine_memory_bytes", "Memory of the machine, in bytes", float64(register.Meminfo()["MemTotal"]))
-	one("container_scrape_error", "1 if figures could not be read", 0)
+	one("machine_memory_bytes", "Memory of the machine, in bytes", float64(whole.Limit))
+	one("container_scrape_error", "1 if the machine's figures could not be read", unread(whole.CPUNanos, whole.Limit))
+}
+
+// unread is 1 if one of the figures, none of which is ever zero on a machine that runs, could not be read.
+func unread(figures ...uint64) float64 {
+	if slices.Contains(figures, 0) {
+		return 1
+	}
+	return 0
 }
 
 // wholeMachine is what the machine uses: the topmost control group of version 2 does not tell all of it.

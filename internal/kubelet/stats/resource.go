@@ -21,7 +21,7 @@ var (
 	containerStart  = prometheus.NewDesc("container_start_time_seconds", "When the container started, in seconds since 1970", containerLabels, nil)
 	podCPU          = prometheus.NewDesc("pod_cpu_usage_seconds_total", "Processor time that the Pod used, in core-seconds", podLabels, nil)
 	podMemory       = prometheus.NewDesc("pod_memory_working_set_bytes", "Memory that the Pod uses and cannot give up at once, in bytes", podLabels, nil)
-	scrapeError     = prometheus.NewDesc("resource_scrape_error", "1 if figures could not be read", nil, nil)
+	scrapeError     = prometheus.NewDesc("resource_scrape_error", "1 if the node's figures could not be read", nil, nil)
 )
 
 // Describe leaves out what depends on the Pods: the collector is unchecked.
@@ -50,5 +50,5 @@ func (r Resource) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(containerStart, prometheus.GaugeValue, float64(c.StartTime.Unix()), labels...)
 		}
 	}
-	out <- prometheus.MustNewConstMetric(scrapeError, prometheus.GaugeValue, 0)
+	out <- prometheus.MustNewConstMetric(scrapeError, prometheus.GaugeValue, unread(*s.Node.CPU.UsageCoreNanoSeconds, *s.Node.Memory.WorkingSetBytes))
 }

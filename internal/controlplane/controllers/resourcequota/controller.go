@@ -27,6 +27,8 @@ const (
 	workers = 4
 	// recount bounds how long a number stays too high that admission counted for something that was never stored.
 	recount = 5 * time.Minute
+	// gathered is how long new objects are gathered before a namespace is looked at once for all of them; admission's own count is there by then.
+	gathered = time.Second
 )
 
 // Controller is the controller of ResourceQuotas.
@@ -81,10 +83,10 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, inv *in
 // changed has a namespace's quotas looked at: counted anew when something there may use less than before, and raised when something new is there. Admission has
 // counted what is new, unless it did not know of the quota yet: it reads quotas from a watch, which can be behind the client that has just made one.
 func (c *Controller) changed(e inventory.Event) {
-	loop, namespace := c.loop, ""
+	enqueue, namespace := c.loop.Enqueue, ""
 	switch {
 	case e.Old == nil:
-		loop, namespace = c.added, e.New.GetNamespace()
+		enqueue, namespace = func(k reconcile.Key) { c.added.EnqueueAfter(k, gathered) }, e.New.GetNamespace()
 	case e.New == nil || frees(e):
 		namespace = e.Old.GetNamespace()
 	}
@@ -96,7 +98,7 @@ func (c *Controller) changed(e inventory.Event) {
 		return
 	}
 	for _, q := range quotas {
-		loop.Enqueue(reconcile.Key{Namespace: namespace, Name: q.Name})
+		enqueue(reconcile.Key{Namespace: namespace, Name: q.Name})
 	}
 }
 
