@@ -38,6 +38,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/job"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/namespace"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodeipam"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
@@ -132,6 +133,7 @@ func table(cfg Config) ([]runner, error) {
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
+		job.New(c, f, events),
 		ttlafterfinished.New(c, f),
 		policystatus.New(c, f, cfg.Discovery, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(cfg.Discovery))),
 		resourcequota.New(c, f, inv),
