@@ -28,11 +28,13 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/accounttokens"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/apiserverendpoints"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/bootstraptokens"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/clusterroleaggregation"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/cronjob"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/csr"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/deployment"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
@@ -134,6 +136,7 @@ func table(cfg Config) ([]runner, error) {
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
 		job.New(c, f, events),
+		cronjob.New(c, f, events, clock.RealClock{}),
 		ttlafterfinished.New(c, f),
 		policystatus.New(c, f, cfg.Discovery, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(cfg.Discovery))),
 		resourcequota.New(c, f, inv),
@@ -177,6 +180,7 @@ var watched = []schema.GroupVersionResource{
 	appsv1.SchemeGroupVersion.WithResource("deployments"),
 	appsv1.SchemeGroupVersion.WithResource("replicasets"),
 	batchv1.SchemeGroupVersion.WithResource("jobs"),
+	batchv1.SchemeGroupVersion.WithResource("cronjobs"),
 	admissionregistrationv1.SchemeGroupVersion.WithResource("validatingadmissionpolicies"),
 	discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
 	coordinationv1.SchemeGroupVersion.WithResource("leases"),

@@ -202,7 +202,7 @@ func (c *Controller) untrack(ctx context.Context, job *batchv1.Job, pod *corev1.
 	default:
 		return fmt.Errorf("Job %s/%s: taking the finalizer %s off Pod %s: %w", job.Namespace, job.Name, batchv1.JobTrackingFinalizer, pod.Name, err)
 	}
-	c.memory.releasing(job.UID, pod.UID)
+	c.released.done(job.UID, pod.UID)
 	return nil
 }
 

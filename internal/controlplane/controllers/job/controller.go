@@ -39,16 +39,17 @@ const (
 
 // Controller is the controller of Jobs.
 type Controller struct {
-	client  kubernetes.Interface
-	events  record.EventRecorder
-	jobs    batchlisters.JobLister
-	pods    cache.Indexer
-	synced  []cache.InformerSynced
-	ledger  ledger.Ledger
-	memory  memory
-	loop    *reconcile.Loop
-	orphans *reconcile.Loop
-	clock   func() time.Time
+	client   kubernetes.Interface
+	events   record.EventRecorder
+	jobs     batchlisters.JobLister
+	pods     cache.Indexer
+	synced   []cache.InformerSynced
+	ledger   ledger.Ledger
+	written  ledger.Written // statuses
+	released releases
+	loop     *reconcile.Loop
+	orphans  *reconcile.Loop
+	clock    func() time.Time
 }
 
 // New makes the controller and registers what it wants to hear from f.
@@ -89,7 +90,8 @@ func (c *Controller) forget(obj any) {
 	}
 	if job, ok := obj.(*batchv1.Job); ok {
 		c.ledger.Forget(job.UID)
-		c.memory.forget(job.UID)
+		c.written.Forget(job.UID)
+		c.released.forget(job.UID)
 	}
 }
 
@@ -142,8 +144,8 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if err != nil || Finished(job) || !ours(job) {
 		return reconcile.Result{}, err
 	}
-	if c.memory.newer(job) {
-		return reconcile.Result{After: lookAgain}, nil // the informer's event of the status written last comes first
+	if c.written.NewerThan(job) {
+		return reconcile.Result{After: lookAgain}, nil // a Pod that the status written last names may be gone already: by this copy of the Job it would be missing
 	}
 	o, err := c.observe(ctx, job)
 	if err != nil {
@@ -177,7 +179,7 @@ func (c *Controller) observe(ctx context.Context, job *batchv1.Job) (Observed, e
 		byName[p.Name] = p
 	}
 	open := c.ledger.Look(job.UID, version, func(name string) (metav1.Object, bool) { p, ok := byName[name]; return p, ok })
-	released := c.memory.unseen(job.UID, own)
+	released := c.released.unseen(job.UID, own)
 
 	s := claim.Sort(job, selector, append(own, index.Orphans[*corev1.Pod](c.pods, job.Namespace)...))
 	adopt := map[string]bool{}
@@ -228,7 +230,7 @@ func (c *Controller) writeStatus(ctx context.Context, job *batchv1.Job, a Action
 	if err != nil {
 		return fmt.Errorf("Job %s/%s: writing its status: %w", job.Namespace, job.Name, err)
 	}
-	c.memory.wrote(job.UID, got.ResourceVersion)
+	c.written.Wrote(job.UID, got.ResourceVersion)
 	for _, e := range a.Events {
 		c.events.Event(job, e.Type, e.Reason, e.Message)
 	}
