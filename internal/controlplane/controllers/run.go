@@ -19,14 +19,18 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/scale"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
@@ -44,6 +48,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/namespace"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodeipam"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/poddisruptionbudget"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podgc"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/policystatus"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/replicaset"
@@ -59,6 +64,8 @@ type Config struct {
 	Client    kubernetes.Interface
 	Metadata  metadata.Interface
 	Discovery discovery.DiscoveryInterface
+	// REST reaches it the same way, for the groups that have clients of their own: scales and metrics.
+	REST *rest.Config
 	// Informers is the process's one factory. Run starts it once every controller has registered with it; whoever else listens on it may
 	// start it as well, before or after.
 	Informers informers.SharedInformerFactory
@@ -120,6 +127,11 @@ func table(cfg Config) ([]runner, error) {
 		return nil, err
 	}
 	c, f, events := cfg.Client, cfg.Informers, cfg.Events
+	kinds := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(cfg.Discovery))
+	scales, err := scale.NewForConfig(rest.CopyConfig(cfg.REST), kinds, dynamic.LegacyAPIPathResolverFunc, scale.NewDiscoveryScaleKindResolver(cfg.Discovery))
+	if err != nil {
+		return nil, fmt.Errorf("controllers: a client of scale subresources: %w", err)
+	}
 	inv := inventory.New(cfg.Metadata, cfg.Discovery, f, watched...)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cfg.CACertificate.Raw})
 	all := []runner{
@@ -137,8 +149,9 @@ func table(cfg Config) ([]runner, error) {
 		clusterroleaggregation.New(c, f),
 		job.New(c, f, events),
 		cronjob.New(c, f, events, clock.RealClock{}),
+		poddisruptionbudget.New(c, f, events, scales, kinds, cfg.Discovery),
 		ttlafterfinished.New(c, f),
-		policystatus.New(c, f, cfg.Discovery, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(cfg.Discovery))),
+		policystatus.New(c, f, cfg.Discovery, kinds),
 		resourcequota.New(c, f, inv),
 		namespace.New(c, f, cfg.Metadata, inv),
 		garbagecollector.New(cfg.Metadata, inv),
@@ -179,8 +192,10 @@ var watched = []schema.GroupVersionResource{
 	rbacv1.SchemeGroupVersion.WithResource("clusterrolebindings"),
 	appsv1.SchemeGroupVersion.WithResource("deployments"),
 	appsv1.SchemeGroupVersion.WithResource("replicasets"),
+	appsv1.SchemeGroupVersion.WithResource("statefulsets"),
 	batchv1.SchemeGroupVersion.WithResource("jobs"),
 	batchv1.SchemeGroupVersion.WithResource("cronjobs"),
+	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"),
 	admissionregistrationv1.SchemeGroupVersion.WithResource("validatingadmissionpolicies"),
 	discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
 	coordinationv1.SchemeGroupVersion.WithResource("leases"),

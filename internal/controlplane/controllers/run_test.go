@@ -34,7 +34,7 @@ func start(t testing.TB, e *controllerstest.Env) {
 	s := scheduler.New(e.Client, e.Factory, e.Events)
 	e.Start(t, s.Run, func(ctx context.Context) {
 		err := controllers.Run(ctx, controllers.Config{
-			Client: e.Client, Metadata: e.Metadata, Discovery: e.Discovery, Informers: e.Factory, Events: e.Events,
+			Client: e.Client, Metadata: e.Metadata, Discovery: e.Discovery, REST: e.Cluster.System, Informers: e.Factory, Events: e.Events,
 			CACertificate: cert, CAKey: key,
 			ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"), NodeCIDRBits: 24,
 			KubernetesIP: netip.MustParseAddr("10.43.0.1"), Advertise: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, AdvertisePort: 6443,

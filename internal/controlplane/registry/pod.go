@@ -7,12 +7,10 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
@@ -56,7 +54,7 @@ func pods(d Deps, r *Registry) entry {
 		More: func(s *genericregistry.Store) map[string]rest.Storage {
 			more := map[string]rest.Storage{
 				"binding":     &bindingREST{store: s},
-				"eviction":    &evictionREST{store: s},
+				"eviction":    &evictionREST{store: s, registry: r},
 				"log":         &logREST{store: s, nodes: d.Nodes, registry: r},
 				"exec":        &streamREST{store: s, nodes: d.Nodes, registry: r, verb: "exec", options: func() runtime.Object { return &corev1.PodExecOptions{} }},
 				"attach":      &streamREST{store: s, nodes: d.Nodes, registry: r, verb: "attach", options: func() runtime.Object { return &corev1.PodAttachOptions{} }},
@@ -195,51 +193,6 @@ func setScheduled(p *corev1.Pod) {
 		}
 	}
 	p.Status.Conditions = append(p.Status.Conditions, c)
-}
-
-// evictionREST deletes a Pod on behalf of somebody who empties a node.
-type evictionREST struct{ store *genericregistry.Store }
-
-var (
-	_ rest.NamedCreater             = (*evictionREST)(nil)
-	_ rest.GroupVersionKindProvider = (*evictionREST)(nil)
-)
-
-func (*evictionREST) New() runtime.Object { return &policyv1.Eviction{} }
-
-func (*evictionREST) Destroy() {}
-
-func (*evictionREST) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
-	return policyv1.SchemeGroupVersion.WithKind("Eviction")
-}
-
-func (r *evictionREST) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
-	e, ok := obj.(*policyv1.Eviction)
-	if !ok {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("expected an Eviction, got a %T", obj))
-	}
-	if e.Name != name {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("the Eviction is named %q, the URL names the Pod %q", e.Name, name))
-	}
-	if errs := validation.Eviction(e); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(policyv1.SchemeGroupVersion.WithKind("Eviction").GroupKind(), name, errs)
-	}
-	if validate != nil {
-		if err := validate(ctx, e); err != nil {
-			return nil, err
-		}
-	}
-	opts := e.DeleteOptions
-	if opts == nil {
-		opts = &metav1.DeleteOptions{}
-	}
-	if len(options.DryRun) > 0 {
-		opts.DryRun = options.DryRun
-	}
-	if _, _, err := r.store.Delete(ctx, name, rest.ValidateAllObjectFunc, opts); err != nil {
-		return nil, err
-	}
-	return &metav1.Status{Status: metav1.StatusSuccess}, nil
 }
 
 // getPod reads the Pod that a connecting request is about.

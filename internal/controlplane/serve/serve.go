@@ -168,7 +168,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	sched := scheduler.New(client, factory, recorder)
 	wg.Go(func() {
 		err := controllers.Run(ctx, controllers.Config{
-			Client: client, Metadata: meta, Discovery: client.Discovery(), Informers: factory, Events: recorder,
+			Client: client, Metadata: meta, Discovery: client.Discovery(), REST: api.ClientConfig(), Informers: factory, Events: recorder,
 			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
 			KubernetesIP: o.ServiceCIDR.Masked().Addr().Next(), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
 			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod,
