@@ -14,6 +14,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -43,6 +44,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/deployment"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/horizontalpodautoscaler"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/job"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/namespace"
@@ -132,6 +134,10 @@ func table(cfg Config) ([]runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controllers: a client of scale subresources: %w", err)
 	}
+	metrics, err := horizontalpodautoscaler.NewMetrics(cfg.REST, kinds, cfg.Discovery)
+	if err != nil {
+		return nil, fmt.Errorf("controllers: %w", err)
+	}
 	inv := inventory.New(cfg.Metadata, cfg.Discovery, f, watched...)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cfg.CACertificate.Raw})
 	all := []runner{
@@ -150,6 +156,7 @@ func table(cfg Config) ([]runner, error) {
 		job.New(c, f, events),
 		cronjob.New(c, f, events, clock.RealClock{}),
 		poddisruptionbudget.New(c, f, events, scales, kinds, cfg.Discovery),
+		horizontalpodautoscaler.New(c, f, events, scales, kinds, metrics),
 		ttlafterfinished.New(c, f),
 		policystatus.New(c, f, cfg.Discovery, kinds),
 		resourcequota.New(c, f, inv),
@@ -196,6 +203,7 @@ var watched = []schema.GroupVersionResource{
 	batchv1.SchemeGroupVersion.WithResource("jobs"),
 	batchv1.SchemeGroupVersion.WithResource("cronjobs"),
 	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"),
+	autoscalingv2.SchemeGroupVersion.WithResource("horizontalpodautoscalers"),
 	admissionregistrationv1.SchemeGroupVersion.WithResource("validatingadmissionpolicies"),
 	discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
 	coordinationv1.SchemeGroupVersion.WithResource("leases"),
