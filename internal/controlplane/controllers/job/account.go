@@ -132,13 +132,13 @@ func (d *decision) accountFor(p *corev1.Pod, named sets.Set[types.UID]) (list *[
 		return nil, false // accounted for, or discarded; only the cache does not show it yet
 	case !countable(d.Job, p):
 		return nil, over || d.leaving(p) || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+	case d.decided() == batchv1.JobSuccessCriteriaMet && d.leaving(p):
+		return nil, true // it was stopped because it was no longer needed
 	case p.Status.Phase == corev1.PodSucceeded && indexed(d.Job):
 		return nil, true // its index says it
 	case p.Status.Phase == corev1.PodSucceeded:
 		return &u.Succeeded, true
-	case over && d.leaving(p) && d.end != nil && d.end.Type == batchv1.JobSuccessCriteriaMet:
-		return nil, true // it was stopped because it was no longer needed
-	case failed(d.Job, p), over && d.end != nil && d.leaving(p):
+	case failed(d.Job, p), d.end != nil && d.leaving(p):
 		if !over && d.kept[i] == p {
 			return nil, false
 		}

@@ -108,11 +108,9 @@ func (d *decision) failedCount() int {
 
 // judge finds out whether the Job's fate is decided, and by what. What has been decided once stays.
 func (d *decision) judge() {
-	for _, t := range []batchv1.JobConditionType{batchv1.JobSuccessCriteriaMet, batchv1.JobFailureTarget} {
-		if c := condition(&d.Status, t); c != nil && c.Status == corev1.ConditionTrue {
-			d.end = c
-			return
-		}
+	if t := d.decided(); t != "" {
+		d.end = condition(&d.Status, t)
+		return
 	}
 	t, reason, message := d.verdict()
 	if t == "" {

@@ -21,8 +21,8 @@ type tally struct {
 	finished    []*corev1.Pod // that ended by themselves, counted or not
 	tracked     []*corev1.Pod // that carry the finalizer
 
-	succeeded []*corev1.Pod // tracked and successful, not named in the status yet
-	failed    []*corev1.Pod // tracked and failed, not named in the status yet
+	// What the status does not name yet, and may decide the Job's fate: tracked Pods that have succeeded and that have failed.
+	succeeded, failed []*corev1.Pod
 }
 
 // take sorts the Pods.
@@ -32,6 +32,7 @@ func take(o Observed) tally {
 	if u := o.Job.Status.UncountedTerminatedPods; u != nil {
 		named.Insert(u.Succeeded...).Insert(u.Failed...)
 	}
+	decided := o.decided()
 	for _, p := range o.Pods {
 		switch {
 		case podstate.Finished(p):
@@ -57,10 +58,11 @@ func take(o Observed) tally {
 		if named.Has(p.UID) || !countable(o.Job, p) {
 			continue
 		}
+		stopped := o.leaving(p) // and perhaps because of what has been decided, which must not be decided by it
 		switch {
-		case p.Status.Phase == corev1.PodSucceeded:
+		case p.Status.Phase == corev1.PodSucceeded && !(stopped && decided == batchv1.JobSuccessCriteriaMet):
 			t.succeeded = append(t.succeeded, p)
-		case fails:
+		case fails && !(stopped && decided != ""):
 			t.failed = append(t.failed, p)
 		}
 	}
@@ -70,6 +72,16 @@ func take(o Observed) tally {
 // leaving says that the Pod has been asked to go, whether the cache shows it or not.
 func (o Observed) leaving(p *corev1.Pod) bool {
 	return p.DeletionTimestamp != nil || o.Open.Deleting.Has(p.UID)
+}
+
+// decided is the condition that has decided the Job's fate before; "" while it is open.
+func (o Observed) decided() batchv1.JobConditionType {
+	for _, c := range o.Job.Status.Conditions {
+		if (c.Type == batchv1.JobSuccessCriteriaMet || c.Type == batchv1.JobFailureTarget) && c.Status == corev1.ConditionTrue {
+			return c.Type
+		}
+	}
+	return ""
 }
 
 // tracked says that a Pod has not been counted yet: the finalizer keeps it from disappearing before.
