@@ -145,7 +145,7 @@ func (c *Controller) observe(ctx context.Context, cj *batchv1.CronJob) (Observed
 		case err == nil && j.UID == ref.UID:
 			jobs = append(jobs, j)
 		case err != nil && !apierrors.IsNotFound(err):
-			return Observed{}, fmt.Errorf("CronJob %s/%s: reading the Job %s that its status lists: %w", cj.Namespace, cj.Name, ref.Name, err)
+			return Observed{}, fmt.Errorf("the CronJob %s/%s: reading the Job %s that its status lists: %w", cj.Namespace, cj.Name, ref.Name, err)
 		}
 	}
 	c.mu.Lock()
@@ -198,7 +198,7 @@ func (c *Controller) start(ctx context.Context, cj *batchv1.CronJob, a Actions) 
 		return nil, err
 	}
 	c.events.Eventf(cj, corev1.EventTypeWarning, "FailedCreate", "Error creating job: %v", err)
-	return nil, fmt.Errorf("CronJob %s/%s: creating Job %s: %w", cj.Namespace, cj.Name, want.Name, err)
+	return nil, fmt.Errorf("the CronJob %s/%s: creating Job %s: %w", cj.Namespace, cj.Name, want.Name, err)
 }
 
 func (c *Controller) remove(ctx context.Context, cj *batchv1.CronJob, j *batchv1.Job) error {
@@ -211,7 +211,7 @@ func (c *Controller) remove(ctx context.Context, cj *batchv1.CronJob, j *batchv1
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // gone, though the cache still shows it
 	default:
 		c.events.Eventf(cj, corev1.EventTypeWarning, "FailedDelete", "Deleted job: %v", err)
-		return fmt.Errorf("CronJob %s/%s: deleting Job %s: %w", cj.Namespace, cj.Name, j.Name, err)
+		return fmt.Errorf("the CronJob %s/%s: deleting Job %s: %w", cj.Namespace, cj.Name, j.Name, err)
 	}
 	return nil
 }
@@ -226,7 +226,7 @@ func (c *Controller) writeStatus(ctx context.Context, cj *batchv1.CronJob, a Act
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("CronJob %s/%s: writing its status: %w", cj.Namespace, cj.Name, err)
+			return fmt.Errorf("the CronJob %s/%s: writing its status: %w", cj.Namespace, cj.Name, err)
 		}
 		c.written.Wrote(cj.UID, got.ResourceVersion)
 	}

@@ -279,7 +279,7 @@ func (c *Controller) writeStatus(ctx context.Context, hpa *autoscalingv2.Horizon
 		c.written.Wrote(hpa.UID, got.ResourceVersion)
 	case !apierrors.IsNotFound(err):
 		c.events.Event(hpa, corev1.EventTypeWarning, "FailedUpdateStatus", err.Error())
-		return fmt.Errorf("HorizontalPodAutoscaler %s/%s: writing its status: %w", hpa.Namespace, hpa.Name, err)
+		return fmt.Errorf("the HorizontalPodAutoscaler %s/%s: writing its status: %w", hpa.Namespace, hpa.Name, err)
 	}
 	return nil
 }

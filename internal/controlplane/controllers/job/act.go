@@ -111,14 +111,14 @@ func (c *Controller) create(ctx context.Context, job *batchv1.Job, n NewPod, don
 		c.ledger.CreateUnsure(job.UID, n.Name)
 	}
 	c.events.Eventf(job, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-	return fmt.Errorf("Job %s/%s: creating Pod %s: %w", job.Namespace, job.Name, n.Name, err)
+	return fmt.Errorf("the Job %s/%s: creating Pod %s: %w", job.Namespace, job.Name, n.Name, err)
 }
 
 // taken finds out whether a Pod that already exists is the one this controller meant to create.
 func (c *Controller) taken(ctx context.Context, job *batchv1.Job, name string) error {
 	own, err := c.verifyCreated(ctx, job, name)
 	if err == nil && !own {
-		err = fmt.Errorf("Job %s/%s: the name %s is taken by a Pod of another owner; another name will be tried", job.Namespace, job.Name, name)
+		err = fmt.Errorf("the Job %s/%s: the name %s is taken by a Pod of another owner; another name will be tried", job.Namespace, job.Name, name)
 	}
 	return err
 }
@@ -135,7 +135,7 @@ func (c *Controller) verifyCreated(ctx context.Context, job *batchv1.Job, name s
 		return false, nil
 	}
 	c.ledger.CreateUnsure(job.UID, name)
-	return false, fmt.Errorf("Job %s/%s: reading Pod %s: %w", job.Namespace, job.Name, name, err)
+	return false, fmt.Errorf("the Job %s/%s: reading Pod %s: %w", job.Namespace, job.Name, name, err)
 }
 
 // delete tells a Pod to go that is still to be counted.
@@ -180,7 +180,7 @@ func (c *Controller) remove(ctx context.Context, job *batchv1.Job, d ledger.Dele
 		c.ledger.DeleteUnsure(job.UID, d.UID)
 	}
 	c.events.Eventf(job, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
-	return fmt.Errorf("Job %s/%s: deleting Pod %s: %w", job.Namespace, job.Name, d.Name, err)
+	return fmt.Errorf("the Job %s/%s: deleting Pod %s: %w", job.Namespace, job.Name, d.Name, err)
 }
 
 // release takes the finalizer off Pods that the status accounts for.
@@ -200,7 +200,7 @@ func (c *Controller) untrack(ctx context.Context, job *batchv1.Job, pod *corev1.
 		return errChanged
 	case apierrors.IsConflict(err), apierrors.IsInvalid(err): // another Pod has the name by now
 	default:
-		return fmt.Errorf("Job %s/%s: taking the finalizer %s off Pod %s: %w", job.Namespace, job.Name, batchv1.JobTrackingFinalizer, pod.Name, err)
+		return fmt.Errorf("the Job %s/%s: taking the finalizer %s off Pod %s: %w", job.Namespace, job.Name, batchv1.JobTrackingFinalizer, pod.Name, err)
 	}
 	c.released.done(job.UID, pod.UID)
 	return nil

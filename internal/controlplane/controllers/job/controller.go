@@ -170,7 +170,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 func (c *Controller) observe(ctx context.Context, job *batchv1.Job) (Observed, error) {
 	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
 	if err != nil {
-		return Observed{}, fmt.Errorf("Job %s/%s: spec.selector: %w", job.Namespace, job.Name, err)
+		return Observed{}, fmt.Errorf("the Job %s/%s: spec.selector: %w", job.Namespace, job.Name, err)
 	}
 	version := c.pods.LastStoreSyncResourceVersion()
 	own := index.ControlledBy[*corev1.Pod](c.pods, job.UID)
@@ -228,7 +228,7 @@ func (c *Controller) writeStatus(ctx context.Context, job *batchv1.Job, a Action
 	next.Status = status
 	got, err := c.client.BatchV1().Jobs(job.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager})
 	if err != nil {
-		return fmt.Errorf("Job %s/%s: writing its status: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("the Job %s/%s: writing its status: %w", job.Namespace, job.Name, err)
 	}
 	c.written.Wrote(job.UID, got.ResourceVersion)
 	for _, e := range a.Events {

@@ -69,14 +69,14 @@ func (c *Controller) releaseOrphan(ctx context.Context, key reconcile.Key) (reco
 		case err == nil && counts(job, ref):
 			return reconcile.Result{}, nil
 		case err != nil && !apierrors.IsNotFound(err):
-			return reconcile.Result{}, fmt.Errorf("Pod %s: reading the Job %s that owns it: %w", key, ref.Name, err)
+			return reconcile.Result{}, fmt.Errorf("the Pod %s: reading the Job %s that owns it: %w", key, ref.Name, err)
 		}
 	} else if pod.DeletionTimestamp == nil && len(c.selecting(pod)) > 0 {
 		return reconcile.Result{}, nil // it will be adopted
 	}
 	_, err = c.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, untrackPatch(pod, true), metav1.PatchOptions{FieldManager: fieldManager})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return reconcile.Result{}, fmt.Errorf("Pod %s: taking the finalizer %s off, as no Job is going to count it: %w", key, batchv1.JobTrackingFinalizer, err)
+		return reconcile.Result{}, fmt.Errorf("the Pod %s: taking the finalizer %s off, as no Job is going to count it: %w", key, batchv1.JobTrackingFinalizer, err)
 	}
 	return reconcile.Result{}, nil
 }

@@ -155,7 +155,7 @@ func (c *Controller) write(ctx context.Context, pdb *policyv1.PodDisruptionBudge
 	next.Status = status
 	_, err := c.client.PolicyV1().PodDisruptionBudgets(pdb.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("PodDisruptionBudget %s/%s: writing its status: %w", pdb.Namespace, pdb.Name, err)
+		return fmt.Errorf("the PodDisruptionBudget %s/%s: writing its status: %w", pdb.Namespace, pdb.Name, err)
 	}
 	return nil
 }
@@ -190,7 +190,7 @@ func (c *Controller) takeBack(ctx context.Context, key reconcile.Key) (reconcile
 	*cond = corev1.PodCondition{Type: cond.Type, Status: corev1.ConditionFalse, LastTransitionTime: metav1.Now(), ObservedGeneration: pod.Generation}
 	_, err = c.client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return reconcile.Result{}, fmt.Errorf("Pod %s: taking back the condition %s, since nobody has deleted the Pod: %w", key, corev1.DisruptionTarget, err)
+		return reconcile.Result{}, fmt.Errorf("the Pod %s: taking back the condition %s, since nobody has deleted the Pod: %w", key, corev1.DisruptionTarget, err)
 	}
 	return reconcile.Result{}, nil
 }
