@@ -86,11 +86,38 @@ func (s *Scheduler) podPlaced(pod *corev1.Pod) {
 	if s.snap.Confirm(pod, pod.Spec.NodeName) {
 		return
 	}
-	p := snapshot.NewPod(pod)
+	p, now := snapshot.NewPod(pod), time.Now()
+	// What it was before is gone: its requests may be smaller now, its labels others, and one that is being deleted no longer counts for spreading.
+	was, left := s.snap.Remove(pod.UID)
 	s.snap.Place(p, pod.Spec.NodeName)
+	if left != nil {
+		s.helped(plugins.Event{Change: plugins.PodGone, Node: left, Pod: was}, now)
+	}
 	if n := s.snap.Node(pod.Spec.NodeName); n != nil {
-		s.helped(plugins.Event{Change: plugins.PodPlaced, Node: n, Pod: p}, time.Now())
-		s.signal()
+		s.helped(plugins.Event{Change: plugins.PodPlaced, Node: n, Pod: p}, now)
+	}
+	s.signal()
+}
+
+func (s *Scheduler) namespaceChanged(old, ns *corev1.Namespace) {
+	if old != nil && maps.Equal(old.Labels, ns.Labels) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.snap.SetNamespace(ns.Name, ns.Labels)
+	s.helped(plugins.Event{Change: plugins.Namespaces}, time.Now())
+	s.signal()
+}
+
+func (s *Scheduler) namespaceDeleted(obj any) {
+	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = t.Obj
+	}
+	if ns, ok := obj.(*corev1.Namespace); ok {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.snap.RemoveNamespace(ns.Name)
 	}
 }
 

@@ -59,6 +59,11 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 		queue:  queue.New(),
 	}
 	s.synced = []cache.InformerSynced{
+		reconcile.Listen(f.Core().V1().Namespaces().Informer(), cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(obj any) { s.namespaceChanged(nil, obj.(*corev1.Namespace)) },
+			UpdateFunc: func(old, obj any) { s.namespaceChanged(old.(*corev1.Namespace), obj.(*corev1.Namespace)) },
+			DeleteFunc: func(obj any) { s.namespaceDeleted(obj) },
+		}),
 		reconcile.Listen(nodeInf.Informer(), cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(obj any) { s.nodeChanged(nil, obj.(*corev1.Node)) },
 			UpdateFunc: func(old, obj any) { s.nodeChanged(old.(*corev1.Node), obj.(*corev1.Node)) },

@@ -42,6 +42,7 @@ func enough(nodes int) int {
 
 // Schedule chooses a node for pod.
 func (c *Scheduler) Schedule(pod *snapshot.Pod, s *snapshot.Snapshot) Result {
+	s.Tidy()
 	nodes := s.Nodes()
 	c.prepare(pod, s)
 	c.feasible = c.feasible[:0]

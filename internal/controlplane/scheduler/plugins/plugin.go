@@ -54,18 +54,19 @@ const (
 	Allocatable                    // what it offers
 	PodGone                        // a Pod on it ended or was deleted
 	PodPlaced                      // a Pod was put on it
+	Namespaces                     // no node, but the labels of a namespace
 )
 
 // Event is a change in the cluster that might let a waiting Pod run.
 type Event struct {
 	Change Change
-	Node   *snapshot.Node // as it is now
+	Node   *snapshot.Node // as it is now; nil if no node changed
 	Pod    *snapshot.Pod  // for PodGone and PodPlaced
 }
 
 // Filters are all filters in the order they are asked: the cheap ones first, and before the others those whose reason, if several apply, says most.
 func Filters() []Filter {
-	return []Filter{Unschedulable{}, NodeAffinity{}, TaintToleration{}, NodePorts{}, Fit{}, TopologySpread{}}
+	return []Filter{Unschedulable{}, NodeAffinity{}, TaintToleration{}, NodePorts{}, Fit{}, TopologySpread{}, PodAffinity{}}
 }
 
 // Scores are all scores with their weights.
@@ -75,6 +76,7 @@ func Scores() []Weighted {
 		{AffinityPreference{}, 2},
 		{WorkloadSpread{}, 2},
 		{TopologyPreference{}, 2},
+		{PodPreference{}, 2},
 		{LeastAllocated{}, 1},
 		{Balanced{}, 1},
 		{ImageLocality{}, 1},

@@ -18,16 +18,16 @@ type Node struct {
 	Weight      Resources // sum of Pod.Weight
 	Pods        map[types.UID]*Pod
 	Workloads   map[Workload]int32 // how many Pods of each
-	Groups      map[*Group]int32   // how many Pods of each
 	Images      map[string]int64   // size in bytes by name
 	Zone        string             // topology.kubernetes.io/zone
 
-	ports []HostPort
-	at    int // position in Snapshot.nodes; -1 while Object is nil
+	ports   []HostPort
+	at      int      // position in Snapshot.nodes; -1 while Object is nil
+	domains []Domain // of each label that is followed; nil while Object is nil
 }
 
 func newNode() *Node {
-	return &Node{Pods: map[types.UID]*Pod{}, Workloads: map[Workload]int32{}, Groups: map[*Group]int32{}, at: -1}
+	return &Node{Pods: map[types.UID]*Pod{}, Workloads: map[Workload]int32{}, at: -1}
 }
 
 // Name is the node's name.
@@ -41,6 +41,14 @@ func (n *Node) PortFree(p HostPort) bool {
 		}
 	}
 	return true
+}
+
+// Domain is the domain that the node is in.
+func (n *Node) Domain(t *Topology) Domain {
+	if n.domains == nil {
+		return NoDomain
+	}
+	return n.domains[t.at]
 }
 
 func (n *Node) setObject(obj *corev1.Node) {
@@ -59,7 +67,7 @@ func (n *Node) setObject(obj *corev1.Node) {
 	}
 }
 
-func (n *Node) add(p *Pod, g *Group) {
+func (n *Node) add(p *Pod) {
 	n.Pods[p.Object.UID] = p
 	n.Requested.add(&p.Requests, 1)
 	n.Weight.add(&p.Weight, 1)
@@ -67,23 +75,15 @@ func (n *Node) add(p *Pod, g *Group) {
 	if p.Workload != "" {
 		n.Workloads[p.Workload]++
 	}
-	if g != nil {
-		n.Groups[g]++
-	}
 }
 
-func (n *Node) remove(p *Pod, g *Group) {
+func (n *Node) remove(p *Pod) {
 	delete(n.Pods, p.Object.UID)
 	n.Requested.add(&p.Requests, -1)
 	n.Weight.add(&p.Weight, -1)
 	if p.Workload != "" {
 		if n.Workloads[p.Workload]--; n.Workloads[p.Workload] == 0 {
 			delete(n.Workloads, p.Workload)
-		}
-	}
-	if g != nil {
-		if n.Groups[g]--; n.Groups[g] == 0 {
-			delete(n.Groups, g)
 		}
 	}
 	if len(p.Ports) > 0 {

@@ -14,8 +14,10 @@ type Pod struct {
 	Weight   Resources // what it counts when nodes are compared; only MilliCPU and Memory
 	Ports    []HostPort
 	Workload Workload
+	Affinity *Affinity // nil for none
 
-	group string // key of the group it was placed with
+	key   string // what makes its group
+	group *Group // while it is on a node
 }
 
 // Workload names the replicas that a Pod is one of, all revisions of a Deployment together. It is empty for a Pod without a controller.
@@ -30,7 +32,9 @@ type HostPort struct {
 
 // NewPod works out what scheduling needs of pod, which must not change afterwards.
 func NewPod(pod *corev1.Pod) *Pod {
-	return &Pod{Object: pod, Requests: requestsOf(pod), Weight: weightOf(pod), Ports: hostPorts(pod), Workload: workloadOf(pod)}
+	return &Pod{
+		Object: pod, Requests: requestsOf(pod), Weight: weightOf(pod), Ports: hostPorts(pod), Workload: workloadOf(pod), Affinity: affinityOf(pod), key: groupKey(pod),
+	}
 }
 
 func workloadOf(pod *corev1.Pod) Workload {

@@ -14,7 +14,13 @@ type Snapshot struct {
 	placed map[types.UID]*placement
 	images map[string]int // on how many nodes each image is
 	zones  map[string]*zone
-	groups map[string]*Group
+
+	namespaces map[string]map[string]string // labels of each
+	groups     map[string]map[string]*Group // by namespace, and then by what makes a group
+	repelling  map[*Group]bool              // those with required anti-affinity
+	attracting map[*Group]bool              // those with other affinity
+	topologies []*Topology
+	topologyOf map[string]*Topology
 }
 
 // zone is the sums over the nodes of one zone.
@@ -33,7 +39,9 @@ type placement struct {
 func New() *Snapshot {
 	return &Snapshot{
 		byName: map[string]*Node{}, placed: map[types.UID]*placement{},
-		images: map[string]int{}, zones: map[string]*zone{}, groups: map[string]*Group{},
+		images: map[string]int{}, zones: map[string]*zone{},
+		namespaces: map[string]map[string]string{}, groups: map[string]map[string]*Group{},
+		repelling: map[*Group]bool{}, attracting: map[*Group]bool{}, topologyOf: map[string]*Topology{},
 	}
 }
 
@@ -62,14 +70,11 @@ func (s *Snapshot) InZone(name string, w Workload) int32 {
 	return 0
 }
 
-// Groups calls f for every group of Pods in a namespace.
-func (s *Snapshot) Groups(namespace string, f func(*Group)) {
-	for _, g := range s.groups {
-		if g.Namespace == namespace {
-			f(g)
-		}
-	}
-}
+// SetNamespace takes in the labels of a namespace.
+func (s *Snapshot) SetNamespace(name string, labels map[string]string) { s.namespaces[name] = labels }
+
+// RemoveNamespace takes a namespace out. Pods in it stay until they go themselves.
+func (s *Snapshot) RemoveNamespace(name string) { delete(s.namespaces, name) }
 
 // SetNode takes in a node that is new or has changed.
 func (s *Snapshot) SetNode(obj *corev1.Node) *Node {
@@ -81,6 +86,7 @@ func (s *Snapshot) SetNode(obj *corev1.Node) *Node {
 	s.count(n, -1)
 	n.setObject(obj)
 	s.count(n, 1)
+	s.move(n)
 	if n.at < 0 {
 		n.at = len(s.nodes)
 		s.nodes = append(s.nodes, n)
@@ -101,6 +107,7 @@ func (s *Snapshot) RemoveNode(name string) {
 	s.nodes[last] = nil
 	s.nodes = s.nodes[:last]
 	n.at, n.Object = -1, nil
+	s.move(n)
 	if len(n.Pods) == 0 {
 		delete(s.byName, name)
 	}
@@ -159,7 +166,8 @@ func (s *Snapshot) place(p *Pod, node string, assumed bool) {
 		n = newNode()
 		s.byName[node] = n
 	}
-	n.add(p, s.group(p))
+	n.add(p)
+	s.enter(p, n)
 	s.countPod(n, p, 1)
 	s.placed[p.Object.UID] = &placement{pod: p, node: node, assumed: assumed}
 }
@@ -172,7 +180,8 @@ func (s *Snapshot) Remove(uid types.UID) (*Pod, *Node) {
 	}
 	delete(s.placed, uid)
 	n := s.byName[was.node]
-	n.remove(was.pod, s.leave(was.pod))
+	n.remove(was.pod)
+	s.leave(was.pod, n)
 	s.countPod(n, was.pod, -1)
 	if n.Object == nil {
 		if len(n.Pods) == 0 {

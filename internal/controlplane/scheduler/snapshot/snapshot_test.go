@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
@@ -22,28 +23,79 @@ type sums struct {
 	Ports     map[string]int
 	Zones     map[string]map[Workload]int32
 	Images    map[string]int
+	Domains   map[string]int32 // Pods of a group in a domain
+	Nodes     map[string]int32 // nodes of a domain
+	Labelled  map[string]int
+
+	Repelling, Attracting int
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// nameOf also knows the nodes that only Pods speak of.
+func (s *Snapshot) nameOf(n *Node) string {
+	for name, have := range s.byName {
+		if have == n {
+			return name
+		}
+	}
+	return "?"
 }
 
 func sumsOf(s *Snapshot) sums {
 	out := sums{
 		Requested: map[string]Resources{}, Workloads: map[string]map[Workload]int32{}, Groups: map[string]int{}, PerGroup: map[string]int32{},
 		Ports: map[string]int{}, Zones: map[string]map[Workload]int32{}, Images: s.images,
+		Domains: map[string]int32{}, Nodes: map[string]int32{}, Labelled: map[string]int{},
 	}
 	for _, n := range s.nodes {
 		out.Requested[n.Name()] = n.Requested
 		out.Workloads[n.Name()] = n.Workloads
 		out.Ports[n.Name()] = len(n.ports)
-		for g, c := range n.Groups {
-			out.PerGroup[n.Name()+fmt.Sprint(g.Labels)] = c
+	}
+	for ns, groups := range s.groups {
+		for k, g := range groups {
+			out.Groups[ns+k] = g.pods
+			for n, c := range g.nodes {
+				out.PerGroup[fmt.Sprint(s.nameOf(n), k)] = c
+			}
+			for _, t := range s.topologies {
+				for d, c := range s.Counts(g, t) {
+					out.Domains[fmt.Sprint(t.Key, "=", t.Value(d), k)] = c
+				}
+			}
+			out.Repelling += count(s.repelling[g])
+			out.Attracting += count(s.attracting[g])
 		}
 	}
-	for k, g := range s.groups {
-		out.Groups[k] = g.pods
+	for _, t := range s.topologies {
+		out.Labelled[t.Key] = t.Labelled()
+		for value, d := range t.ids {
+			out.Nodes[t.Key+"="+value] = t.nodes[d]
+		}
 	}
 	for name, z := range s.zones {
 		out.Zones[name] = z.workloads
 	}
 	return out
+}
+
+var followed = []string{corev1.LabelTopologyZone, "rack", "nobody-has-it"}
+
+func term(key string) corev1.PodAffinityTerm {
+	return corev1.PodAffinityTerm{TopologyKey: key, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"v": "1"}}}
+}
+
+var affinities = []*corev1.Affinity{
+	nil,
+	{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term("rack")}}},
+	{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{term("rack")}}},
+	{PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: term("rack")}}}},
 }
 
 func TestSumsKeptUpToDateEqualSumsCountedAnew(t *testing.T) {
@@ -53,11 +105,18 @@ func TestSumsKeptUpToDateEqualSumsCountedAnew(t *testing.T) {
 		nodes := map[string]*corev1.Node{}
 		pods := map[types.UID]*corev1.Pod{}
 		for range 60 {
-			switch r.IntN(5) {
+			switch r.IntN(6) {
+			case 5:
+				// From when on a label is followed must make no difference.
+				s.Topology(followed[r.IntN(len(followed))])
+				sumsOf(s)
 			case 0:
 				n := &corev1.Node{}
 				n.Name = fmt.Sprintf("n%d", r.IntN(4))
 				n.Labels = map[string]string{corev1.LabelTopologyZone: string('a' + rune(r.IntN(2)))}
+				if r.IntN(3) > 0 {
+					n.Labels["rack"] = fmt.Sprint(r.IntN(3))
+				}
 				n.Status.Images = []corev1.ContainerImage{{Names: []string{fmt.Sprintf("i%d", r.IntN(3))}, SizeBytes: 1}}
 				nodes[n.Name] = n
 				s.SetNode(n)
@@ -68,6 +127,10 @@ func TestSumsKeptUpToDateEqualSumsCountedAnew(t *testing.T) {
 			case 2, 3:
 				p := podtest.Line(t, fmt.Sprintf("p%d node=n%d cpu=%dm gpu=%d port=%d owner=ReplicaSet/w%d labels=v:%d",
 					r.IntN(8), r.IntN(4), r.IntN(900), r.IntN(2), 80+r.IntN(2), r.IntN(2), r.IntN(2)))
+				p.Spec.Affinity = affinities[r.IntN(len(affinities))]
+				if r.IntN(5) == 0 {
+					p.DeletionTimestamp = &metav1.Time{Time: podtest.Now}
+				}
 				pods[p.UID] = p
 				s.Place(NewPod(p), p.Spec.NodeName)
 			case 4:
@@ -82,6 +145,10 @@ func TestSumsKeptUpToDateEqualSumsCountedAnew(t *testing.T) {
 		}
 		for _, p := range pods {
 			fresh.Place(NewPod(p), p.Spec.NodeName)
+		}
+		for _, key := range followed {
+			s.Topology(key)
+			fresh.Topology(key)
 		}
 		got, want := sumsOf(s), sumsOf(fresh)
 		zero := cmp.Transformer("withoutZeros", func(r Resources) map[string]int64 {
@@ -139,4 +206,26 @@ func TestPodsOfANodeThatGoesAndComesBackStillCount(t *testing.T) {
 	if got := s.Node("n1").Requested.MilliCPU; got != 500 {
 		t.Errorf("%dm are requested, want 500m", got)
 	}
+}
+
+func TestLabelsThatAnyoneMayNameAreNotAllFollowedForEver(t *testing.T) {
+	s := New()
+	n := &corev1.Node{}
+	n.Name, n.Labels = "n1", map[string]string{"rack": "r1"}
+	s.SetNode(n)
+	s.Place(NewPod(podtest.Line(t, "web node=n1")), "n1")
+	for i := range maxTopologies + 1 {
+		s.Topology(fmt.Sprint("label-", i))
+	}
+	s.Tidy()
+	if len(s.topologies) != 0 {
+		t.Fatalf("%d labels are followed after tidying up, want none", len(s.topologies))
+	}
+	s.Groups("default", func(g *Group) {
+		rack := s.Topology("rack")
+		want := map[Domain]int32{s.Node("n1").Domain(rack): 1}
+		if diff := cmp.Diff(want, s.Counts(g, rack)); diff != "" {
+			t.Errorf("Pods per domain (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -1,0 +1,180 @@
+package plugins
+
+import (
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+)
+
+// PodAffinity turns away from domains where the Pod would break a required Pod affinity or anti-affinity: its own, or the anti-affinity of a Pod that is
+// there already. Existing Pods' required affinity is not looked at: it speaks of when they were placed (requiredDuringSchedulingIgnoredDuringExecution).
+type PodAffinity struct{}
+
+var _ Filter = PodAffinity{}
+
+// Name is the filter's name.
+func (PodAffinity) Name() string { return "InterPodAffinity" }
+
+// Prepare finds the domains that are forbidden, and those that are asked for.
+func (PodAffinity) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot) Check {
+	c := &podAffinityCheck{}
+	s.Repelling(func(g *snapshot.Group) {
+		for i := range g.Affinity.RequiredAnti {
+			if t := &g.Affinity.RequiredAnti[i]; s.Matches(t, pod) {
+				c.repelled = mark(c.repelled, s, t.Key, g)
+			}
+		}
+	})
+	if a := pod.Affinity; a != nil {
+		for i := range a.RequiredAnti {
+			t := &a.RequiredAnti[i]
+			s.GroupsMatching(t, func(g *snapshot.Group) { c.avoided = mark(c.avoided, s, t.Key, g) })
+		}
+		c.sought = sought(pod, s)
+	}
+	if len(c.repelled)+len(c.avoided)+len(c.sought) == 0 {
+		return nil
+	}
+	return c
+}
+
+// sought are the domains that the terms of required affinity ask for. One Pod has to match all of them, not one Pod each.
+func sought(pod *snapshot.Pod, s *snapshot.Snapshot) []domains {
+	terms := pod.Affinity.Required
+	if len(terms) == 0 {
+		return nil
+	}
+	out := make([]domains, len(terms))
+	for i := range terms {
+		out[i] = newDomains(s.Topology(terms[i].Key))
+	}
+	found := false
+	s.GroupsMatching(&terms[0], func(g *snapshot.Group) {
+		for i := range terms[1:] {
+			if !s.MatchesGroup(&terms[1+i], g) {
+				return
+			}
+		}
+		for i := range out {
+			found = out[i].mark(s, g) || found
+		}
+	})
+	// The first Pod of a series whose members want to be together has nobody to join, and may go anywhere that is a domain at all.
+	if !found && matchesItself(pod, s) {
+		for i := range out {
+			out[i].all = true
+		}
+	}
+	return out
+}
+
+func matchesItself(pod *snapshot.Pod, s *snapshot.Snapshot) bool {
+	for i := range pod.Affinity.Required {
+		if !s.Matches(&pod.Affinity.Required[i], pod) {
+			return false
+		}
+	}
+	return true
+}
+
+// Helped by a Pod that is looked for and comes, one that is in the way and goes, and by whatever changes domains.
+func (PodAffinity) Helped(pod *snapshot.Pod, e Event) bool {
+	if e.Change&(Added|Labels|Namespaces) != 0 {
+		return true
+	}
+	if e.Pod == nil {
+		return false
+	}
+	if a := pod.Affinity; a != nil {
+		// A Pod that goes may leave the first of a series free to begin anew elsewhere.
+		if len(a.Required) > 0 && mayMatchAny(a.Required, e.Pod) || e.Change&PodGone != 0 && mayMatchAny(a.RequiredAnti, e.Pod) {
+			return true
+		}
+	}
+	return e.Change&PodGone != 0 && e.Pod.Affinity != nil && mayMatchAny(e.Pod.Affinity.RequiredAnti, pod)
+}
+
+func mayMatchAny(terms []snapshot.Term, pod *snapshot.Pod) bool {
+	for i := range terms {
+		if terms[i].MayMatch(pod) {
+			return true
+		}
+	}
+	return false
+}
+
+type podAffinityCheck struct {
+	repelled []domains // by Pods that are there
+	avoided  []domains // by the Pod itself
+	sought   []domains // by the Pod itself: it must be in one of each
+}
+
+func (c *podAffinityCheck) Passes(n *snapshot.Node) bool {
+	return !inAny(c.repelled, n) && !inAny(c.avoided, n) && inAll(c.sought, n)
+}
+
+func (c *podAffinityCheck) Explain(n *snapshot.Node) []string {
+	switch {
+	case !inAll(c.sought, n):
+		return []string{"node(s) didn't match pod affinity rules"}
+	case inAny(c.avoided, n):
+		return []string{"node(s) didn't match pod anti-affinity rules"}
+	}
+	return []string{"node(s) didn't satisfy existing pods anti-affinity rules"}
+}
+
+// domains is a set of domains of one label.
+type domains struct {
+	topology *snapshot.Topology
+	in       []bool
+	all      bool
+}
+
+func newDomains(t *snapshot.Topology) domains {
+	return domains{topology: t, in: make([]bool, t.Size())}
+}
+
+// mark adds the domains that Pods of a group are in, and says whether there are any.
+func (d *domains) mark(s *snapshot.Snapshot, g *snapshot.Group) bool {
+	counts := s.Counts(g, d.topology)
+	for id := range counts {
+		d.in[id] = true
+	}
+	return len(counts) > 0
+}
+
+func (d *domains) has(n *snapshot.Node) bool {
+	id := n.Domain(d.topology)
+	return id != snapshot.NoDomain && (d.all || d.in[id])
+}
+
+// mark adds to sets, one for each label, the domains that Pods of a group are in.
+func mark(sets []domains, s *snapshot.Snapshot, key string, g *snapshot.Group) []domains {
+	at := len(sets)
+	for i := range sets {
+		if sets[i].topology.Key == key {
+			at = i
+		}
+	}
+	if at == len(sets) {
+		sets = append(sets, newDomains(s.Topology(key)))
+	}
+	sets[at].mark(s, g)
+	return sets
+}
+
+func inAny(sets []domains, n *snapshot.Node) bool {
+	for i := range sets {
+		if sets[i].has(n) {
+			return true
+		}
+	}
+	return false
+}
+
+func inAll(sets []domains, n *snapshot.Node) bool {
+	for i := range sets {
+		if !sets[i].has(n) {
+			return false
+		}
+	}
+	return true
+}
