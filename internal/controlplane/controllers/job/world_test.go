@@ -423,4 +423,3 @@ func (w *world) check() {
 		}
 	}
 }
-

@@ -114,10 +114,12 @@ var schedulingWords = map[string]func(t testing.TB, p *corev1.Pod, value string)
 			}},
 		})
 	},
-	"spread":   func(t testing.TB, p *corev1.Pod, v string) { spreadConstraint(t, p, v, corev1.DoNotSchedule) },
-	"anyway":   func(t testing.TB, p *corev1.Pod, v string) { spreadConstraint(t, p, v, corev1.ScheduleAnyway) },
-	"overhead": func(_ testing.TB, p *corev1.Pod, v string) { p.Spec.Overhead = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(v)} },
-	"never":    func(_ testing.TB, p *corev1.Pod, _ string) { p.Spec.PreemptionPolicy = ptr.To(corev1.PreemptNever) },
+	"spread": func(t testing.TB, p *corev1.Pod, v string) { spreadConstraint(t, p, v, corev1.DoNotSchedule) },
+	"anyway": func(t testing.TB, p *corev1.Pod, v string) { spreadConstraint(t, p, v, corev1.ScheduleAnyway) },
+	"overhead": func(_ testing.TB, p *corev1.Pod, v string) {
+		p.Spec.Overhead = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(v)}
+	},
+	"never": func(_ testing.TB, p *corev1.Pod, _ string) { p.Spec.PreemptionPolicy = ptr.To(corev1.PreemptNever) },
 	"claim": func(_ testing.TB, p *corev1.Pod, v string) {
 		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: v, VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: v},
@@ -125,7 +127,7 @@ var schedulingWords = map[string]func(t testing.TB, p *corev1.Pod, value string)
 	},
 	"nominated": func(_ testing.TB, p *corev1.Pod, v string) { p.Status.NominatedNodeName = v },
 	"started": func(t testing.TB, p *corev1.Pod, v string) {
-		p.Status.StartTime = &podtest.Line(t, "x age=" + v).CreationTimestamp
+		p.Status.StartTime = &podtest.Line(t, "x age="+v).CreationTimestamp
 	},
 	"victim": func(_ testing.TB, p *corev1.Pod, _ string) {
 		p.DeletionTimestamp = &metav1.Time{Time: podtest.Now}
