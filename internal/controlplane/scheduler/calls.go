@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -75,32 +76,55 @@ func (s *Scheduler) undo(e *queue.Entry, again *corev1.Pod) {
 	s.signal()
 }
 
-// reportPending writes on the Pod why it waits, and as an Event. A Pod that says so already is left alone.
-func (s *Scheduler) reportPending(ctx context.Context, pod *corev1.Pod, message string) {
+// pending is what is to be written on a Pod that waits.
+type pending struct {
+	pod       *corev1.Pod
+	message   string // why; "" to leave what is written there
+	nominated string // the node on which room is promised; "" for none
+}
+
+// reportPending writes on the Pod why it waits and where room is being made for it, and as an Event. A Pod that says so already is left alone.
+func (s *Scheduler) reportPending(ctx context.Context, r pending) {
+	pod, status := r.pod, map[string]any{}
 	c := podstate.Condition(pod, corev1.PodScheduled)
-	if c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable && c.Message == message {
-		return
-	}
-	s.events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", message)
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": pod.UID},
-		"status": map[string]any{"conditions": []any{map[string]any{
+	if r.message != "" && (c == nil || c.Status != corev1.ConditionFalse || c.Reason != corev1.PodReasonUnschedulable || c.Message != r.message) {
+		s.events.Event(pod, corev1.EventTypeWarning, "FailedScheduling", r.message)
+		status["conditions"] = []any{map[string]any{
 			"type":               corev1.PodScheduled,
 			"status":             corev1.ConditionFalse,
 			"reason":             corev1.PodReasonUnschedulable,
-			"message":            message,
+			"message":            r.message,
 			"lastTransitionTime": transition(pod),
 			"observedGeneration": pod.Generation,
-		}}},
-	})
-	if err != nil {
-		slog.Error("encoding a Pod condition failed", "err", err)
+		}}
+	}
+	if r.nominated != pod.Status.NominatedNodeName || r.message == "" {
+		status["nominatedNodeName"] = nullable(r.nominated)
+	}
+	if len(status) == 0 {
 		return
 	}
-	_, err = s.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}, "status")
+	err := s.patchStatus(ctx, pod, status)
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
 		slog.Warn("writing why a Pod waits failed", "pod", pod.Namespace+"/"+pod.Name, "err", err)
 	}
+}
+
+// nullable is s, or null, which takes the field away.
+func nullable(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func (s *Scheduler) patchStatus(ctx context.Context, pod *corev1.Pod, status map[string]any) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": status})
+	if err != nil {
+		return fmt.Errorf("encoding the status of Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	_, err = s.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}, "status")
+	return err
 }
 
 // transition keeps the time since when the Pod has been waiting, however often the reason changes.

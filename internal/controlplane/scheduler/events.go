@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/client-go/tools/cache"
 
@@ -54,17 +55,37 @@ func (s *Scheduler) nodeDeleted(obj any) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.snap.RemoveNode(node.Name)
+		// A domain that is gone is no longer the emptiest one.
+		s.helped(plugins.Event{Change: plugins.Removed}, time.Now())
+		s.signal()
 	}
 }
 
-func (s *Scheduler) podChanged(pod *corev1.Pod) {
+func (s *Scheduler) budgetChanged(budget *policyv1.PodDisruptionBudget) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.snap.SetBudget(budget)
+}
+
+func (s *Scheduler) budgetDeleted(obj any) {
+	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = t.Obj
+	}
+	if budget, ok := obj.(*policyv1.PodDisruptionBudget); ok {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.snap.RemoveBudget(budget.Namespace, budget.Name)
+	}
+}
+
+func (s *Scheduler) podChanged(old, pod *corev1.Pod) {
 	switch {
 	case podstate.Finished(pod):
 		s.podGone(pod)
 	case pod.Spec.NodeName != "":
 		s.podPlaced(pod)
 	case pod.Spec.SchedulerName == Name && pod.DeletionTimestamp == nil:
-		s.podWaits(pod)
+		s.podWaits(old, pod)
 	default:
 		s.podGone(pod)
 	}
@@ -88,7 +109,7 @@ func (s *Scheduler) podPlaced(pod *corev1.Pod) {
 	}
 	p, now := snapshot.NewPod(pod), time.Now()
 	// What it was before is gone: its requests may be smaller now, its labels others, and one that is being deleted no longer counts for spreading.
-	was, left := s.snap.Remove(pod.UID)
+	was, left := s.snap.Lift(pod.UID)
 	s.snap.Place(p, pod.Spec.NodeName)
 	if left != nil {
 		s.helped(plugins.Event{Change: plugins.PodGone, Node: left, Pod: was}, now)
@@ -121,7 +142,7 @@ func (s *Scheduler) namespaceDeleted(obj any) {
 	}
 }
 
-func (s *Scheduler) podWaits(pod *corev1.Pod) {
+func (s *Scheduler) podWaits(old, pod *corev1.Pod) {
 	if len(pod.Spec.SchedulingGates) > 0 {
 		s.podGone(pod) // the API server has said so in its condition when it was created
 		return
@@ -131,7 +152,14 @@ func (s *Scheduler) podWaits(pod *corev1.Pod) {
 	if _, _, ok := s.snap.Placed(pod.UID); ok {
 		return // a node is chosen and the binding under way
 	}
-	s.queue.Add(snapshot.NewPod(pod), time.Now())
+	p := snapshot.NewPod(pod)
+	s.queue.Add(p, time.Now())
+	switch node := pod.Status.NominatedNodeName; {
+	case s.snap.NominatedNode(pod.UID) != "":
+		s.snap.Nominate(p, s.snap.NominatedNode(pod.UID)) // as it is now
+	case node != "" && (old == nil || old.Status.NominatedNodeName != node):
+		s.snap.Nominate(p, node) // promised before this process began, or by somebody else
+	}
 	s.signal()
 }
 
@@ -139,9 +167,13 @@ func (s *Scheduler) podWaits(pod *corev1.Pod) {
 func (s *Scheduler) podGone(pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue.Remove(pod.UID)
+	now := time.Now()
+	if e := s.queue.Remove(pod.UID); e != nil {
+		s.withdraw(e.Pod, now)
+		s.signal()
+	}
 	if p, n := s.snap.Remove(pod.UID); n != nil {
-		s.helped(plugins.Event{Change: plugins.PodGone, Node: n, Pod: p}, time.Now())
+		s.helped(plugins.Event{Change: plugins.PodGone, Node: n, Pod: p}, now)
 		s.signal()
 	}
 }

@@ -3,10 +3,12 @@ package scheduler
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -54,7 +56,7 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 		pods:   podInf.Lister(),
 		wake:   make(chan struct{}, 1),
 		calls:  make(chan struct{}, maxCalls),
-		core:   core.New(),
+		core:   core.New(core.DefaultProfile()),
 		snap:   snapshot.New(),
 		queue:  queue.New(),
 	}
@@ -64,14 +66,19 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 			UpdateFunc: func(old, obj any) { s.namespaceChanged(old.(*corev1.Namespace), obj.(*corev1.Namespace)) },
 			DeleteFunc: func(obj any) { s.namespaceDeleted(obj) },
 		}),
+		reconcile.Listen(f.Policy().V1().PodDisruptionBudgets().Informer(), cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(obj any) { s.budgetChanged(obj.(*policyv1.PodDisruptionBudget)) },
+			UpdateFunc: func(_, obj any) { s.budgetChanged(obj.(*policyv1.PodDisruptionBudget)) },
+			DeleteFunc: func(obj any) { s.budgetDeleted(obj) },
+		}),
 		reconcile.Listen(nodeInf.Informer(), cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(obj any) { s.nodeChanged(nil, obj.(*corev1.Node)) },
 			UpdateFunc: func(old, obj any) { s.nodeChanged(old.(*corev1.Node), obj.(*corev1.Node)) },
 			DeleteFunc: func(obj any) { s.nodeDeleted(obj) },
 		}),
 		reconcile.Listen(podInf.Informer(), cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(obj any) { s.podChanged(obj.(*corev1.Pod)) },
-			UpdateFunc: func(_, obj any) { s.podChanged(obj.(*corev1.Pod)) },
+			AddFunc:    func(obj any) { s.podChanged(nil, obj.(*corev1.Pod)) },
+			UpdateFunc: func(old, obj any) { s.podChanged(old.(*corev1.Pod), obj.(*corev1.Pod)) },
 			DeleteFunc: func(obj any) { s.podDeleted(obj) },
 		}),
 	}
@@ -113,24 +120,73 @@ func (s *Scheduler) one(ctx context.Context) (next time.Time, ok bool) {
 		s.mu.Unlock()
 		return next, false
 	}
-	r := s.core.Schedule(e.Pod, s.snap)
-	if r.Node != "" {
-		s.snap.Assume(e.Pod, r.Node)
-		s.helped(plugins.Event{Change: plugins.PodPlaced, Node: s.snap.Node(r.Node), Pod: e.Pod}, now)
-	} else {
-		s.queue.Park(e, r.Filters, now)
+	d := s.core.Decide(e.Pod, s.snap)
+	if d.Node != "" {
+		s.assume(e.Pod, d.Node, now)
+		s.mu.Unlock()
+		s.call(ctx, func() { s.bind(ctx, e, d.Node) })
+		return time.Time{}, true
 	}
-	pod := e.Pod.Object
+	s.queue.Park(e, d.Filters, now)
+	losers := s.promise(e.Pod, &d, now)
+	report := pending{pod: e.Pod.Object, message: d.Message(), nominated: s.snap.NominatedNode(e.Pod.Object.UID)}
 	s.mu.Unlock()
 
-	if r.Node != "" {
-		slog.Debug("node chosen", "pod", pod.Namespace+"/"+pod.Name, "node", r.Node, "feasible", r.Feasible, "looked", r.Looked)
-		s.call(ctx, func() { s.bind(ctx, e, r.Node) })
-	} else {
-		message := r.Message()
-		s.call(ctx, func() { s.reportPending(ctx, pod, message) })
-	}
+	s.call(ctx, func() {
+		s.reportPending(ctx, report)
+		for _, l := range losers {
+			s.reportPending(ctx, l)
+		}
+		if d.Preempts != nil {
+			s.evict(ctx, e.Pod, d.Preempts)
+		}
+	})
 	return time.Time{}, true
+}
+
+// assume puts a Pod on the node that was chosen for it. s.mu is held.
+func (s *Scheduler) assume(p *snapshot.Pod, node string, now time.Time) {
+	promised := s.snap.Node(s.snap.NominatedNode(p.Object.UID))
+	s.snap.Assume(p, node)
+	s.helped(plugins.Event{Change: plugins.PodPlaced, Node: s.snap.Node(node), Pod: p}, now)
+	if promised != nil && promised.Name() != node {
+		s.helped(plugins.Event{Change: plugins.PodGone, Node: promised, Pod: p}, now)
+	}
+}
+
+// promise takes in what was decided about the room for a Pod that has to wait: it is promised, or no longer. It returns the Pods of lower priority that
+// lose what they were promised on that node. s.mu is held.
+func (s *Scheduler) promise(p *snapshot.Pod, d *core.Decision, now time.Time) (losers []pending) {
+	switch {
+	case d.Awaits:
+	case d.Preempts == nil:
+		s.withdraw(p, now)
+	default:
+		n := s.snap.Node(d.Preempts.Node)
+		for _, loser := range slices.Clone(n.Nominated()) {
+			if loser.Priority < p.Priority {
+				s.snap.Withdraw(loser.Object.UID)
+				s.queue.Activate(loser.Object.UID, now)
+				losers = append(losers, pending{pod: loser.Object})
+			}
+		}
+		s.withdraw(p, now)
+		s.snap.Nominate(p, d.Preempts.Node)
+		for _, v := range d.Preempts.Victims {
+			s.snap.Evict(v.Object.UID)
+		}
+		slog.Debug("room is being made", "pod", p.Object.Namespace+"/"+p.Object.Name, "node", d.Preempts.Node, "victims", len(d.Preempts.Victims))
+	}
+	return losers
+}
+
+// withdraw takes back what a Pod was promised, which others may use now. s.mu is held.
+func (s *Scheduler) withdraw(p *snapshot.Pod, now time.Time) {
+	n := s.snap.Node(s.snap.NominatedNode(p.Object.UID))
+	s.snap.Withdraw(p.Object.UID)
+	if n != nil {
+		s.helped(plugins.Event{Change: plugins.PodGone, Node: n, Pod: p}, now)
+	}
 }
 
 // call runs f beside the loop, and waits while too many calls are under way.
@@ -156,5 +212,7 @@ func (s *Scheduler) signal() {
 
 // helped wakes the parked Pods that an event may help. s.mu is held.
 func (s *Scheduler) helped(e plugins.Event, now time.Time) {
-	s.queue.Wake(func(w *queue.Entry) bool { return s.core.Helped(w.Pod, w.Filters, e) }, now)
+	s.queue.Wake(
+		func(w queue.Why) bool { return s.core.Concerned(w.Filters, e.Change) },
+		func(w *queue.Entry) bool { return s.core.Helped(w.Pod, w.Filters, e) }, now)
 }

@@ -21,7 +21,7 @@ func BenchmarkSchedule(b *testing.B) {
 		{"topology", "p cpu=100m memory=100Mi labels=app:web"},
 	} {
 		b.Run(k.name, func(b *testing.B) {
-			s, c := snapshot.New(), New()
+			s, c := snapshot.New(), New(DefaultProfile())
 			for i := range 5000 {
 				s.SetNode(node(b, fmt.Sprintf("n%d cpu=16 memory=64Gi zone=z%d labels=half:%c pods=1100", i, i%3, 'a'+rune(i%2))))
 			}

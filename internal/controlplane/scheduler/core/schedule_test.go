@@ -3,11 +3,13 @@ package core
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,10 +23,12 @@ import (
 // TestSchedule plays scripts on one cluster:
 //
 //	cluster            the lines below are its nodes: "n1 cpu=4 memory=8Gi gpu=1 zone=a labels=k:v taint=K~V:E cordoned image=I@SIZE"
-//	running            the lines below are Pods that run there, as in podtest
-//	schedule           each line below is a Pod; it is placed where the scheduler says
+//	namespaces         the lines below are Namespaces with labels: "dev team:a"
+//	budgets            the lines below are PodDisruptionBudgets: "NAME k:v ALLOWED"
+//	running            the lines below are Pods that run there, as in podLine
+//	schedule           each line below is a Pod; it is placed where the scheduler says, or room is made for it
+//	explain            the same, with each node's reasons and remedies
 //	remove             Pods that end
-//	explain            like schedule, with each node's reasons
 func TestSchedule(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var s *snapshot.Snapshot
@@ -32,13 +36,24 @@ func TestSchedule(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "cluster":
-				s, c = snapshot.New(), New()
+				s, c = snapshot.New(), New(DefaultProfile())
 				for line := range strings.Lines(d.Input) {
 					s.SetNode(node(t, line))
 				}
 				return ""
+			case "namespaces":
+				for line := range strings.Lines(d.Input) {
+					name, labels, _ := strings.Cut(strings.TrimSpace(line), " ")
+					s.SetNamespace(name, podtest.Labels(labels))
+				}
+				return ""
+			case "budgets":
+				for line := range strings.Lines(d.Input) {
+					s.SetBudget(budget(t, line))
+				}
+				return ""
 			case "running":
-				for _, p := range podtest.Lines(t, d.Input) {
+				for _, p := range podLines(t, d.Input) {
 					s.Place(snapshot.NewPod(p), p.Spec.NodeName)
 				}
 				return ""
@@ -49,23 +64,8 @@ func TestSchedule(t *testing.T) {
 				return ""
 			case "schedule", "explain":
 				var b strings.Builder
-				for _, p := range podtest.Lines(t, d.Input) {
-					for _, a := range d.CmdArgs {
-						spread(t, p, a)
-					}
-					pod := snapshot.NewPod(p)
-					r := c.Schedule(pod, s)
-					if r.Node == "" {
-						fmt.Fprintf(&b, "%s: %s\n", p.Name, r.Message())
-						for _, j := range r.Rejections {
-							if d.Cmd == "explain" {
-								fmt.Fprintf(&b, "  %s: %s: %s\n", j.Node, j.Filter, strings.Join(j.Reasons, ", "))
-							}
-						}
-						continue
-					}
-					fmt.Fprintf(&b, "%s: %s\n", p.Name, r.Node)
-					s.Assume(pod, r.Node)
+				for _, p := range podLines(t, d.Input) {
+					decide(&b, c, s, p, d.Cmd == "explain")
 				}
 				return b.String()
 			}
@@ -75,20 +75,56 @@ func TestSchedule(t *testing.T) {
 	})
 }
 
-// spread adds a topologySpreadConstraint: spread=KEY:MAXSKEW over the Pods' own labels; prefer=KEY:MAXSKEW for ScheduleAnyway.
-func spread(t *testing.T, p *corev1.Pod, a datadriven.CmdArg) {
-	key, skew, _ := strings.Cut(a.Vals[0], ":")
-	var n int32
-	if _, err := fmt.Sscan(skew, &n); err != nil {
+// decide does with a Pod what the loop around the scheduler does, and writes it down.
+func decide(b *strings.Builder, c *Scheduler, s *snapshot.Snapshot, p *corev1.Pod, explain bool) {
+	pod := snapshot.NewPod(p)
+	r := c.Decide(pod, s)
+	switch {
+	case r.Node != "":
+		fmt.Fprintf(b, "%s: %s\n", p.Name, r.Node)
+		s.Assume(pod, r.Node)
+		return
+	case r.Awaits:
+		fmt.Fprintf(b, "%s: waits for room on %s\n", p.Name, s.NominatedNode(p.UID))
+		return
+	case r.Preempts != nil:
+		fmt.Fprintf(b, "%s: makes room on %s:", p.Name, r.Preempts.Node)
+		for _, v := range r.Preempts.Victims {
+			fmt.Fprintf(b, " %s", v.Object.Name)
+			s.Evict(v.Object.UID)
+		}
+		if r.Preempts.Violations > 0 {
+			fmt.Fprintf(b, " (%d against a budget)", r.Preempts.Violations)
+		}
+		b.WriteString("\n")
+		s.Nominate(pod, r.Preempts.Node)
+		return
+	}
+	fmt.Fprintf(b, "%s: %s\n", p.Name, r.Message())
+	if explain {
+		for _, v := range c.Verdicts(pod, s) {
+			for _, f := range v.Failures {
+				fmt.Fprintf(b, "  %s: %s: %s\n", v.Node, f.Filter, strings.Join(f.Reasons, ", "))
+				for _, line := range f.Remedies {
+					fmt.Fprintf(b, "    %s\n", line)
+				}
+			}
+		}
+	}
+}
+
+func budget(t testing.TB, line string) *policyv1.PodDisruptionBudget {
+	t.Helper()
+	words := strings.Fields(line)
+	allowed, err := strconv.ParseInt(words[2], 10, 32)
+	if err != nil {
 		t.Fatal(err)
 	}
-	k := corev1.TopologySpreadConstraint{
-		TopologyKey: key, MaxSkew: n, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels},
+	return &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: words[0]},
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: podtest.Labels(words[1])}},
+		Status:     policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: int32(allowed)},
 	}
-	if a.Key == "prefer" {
-		k.WhenUnsatisfiable = corev1.ScheduleAnyway
-	}
-	p.Spec.TopologySpreadConstraints = append(p.Spec.TopologySpreadConstraints, k)
 }
 
 func node(t testing.TB, line string) *corev1.Node {
@@ -132,7 +168,7 @@ func TestAPodThatWaitsIsHelpedOnlyByWhatChangesTheAnswer(t *testing.T) {
 	pod := snapshot.NewPod(podtest.Line(t, "web cpu=500m"))
 	added := func(line string) *snapshot.Node { return snapshot.New().SetNode(node(t, line)) }
 
-	s, c := snapshot.New(), New()
+	s, c := snapshot.New(), New(DefaultProfile())
 	full := s.SetNode(node(t, "full cpu=1"))
 	s.Place(snapshot.NewPod(podtest.Line(t, "hog node=full cpu=1")), "full")
 	r := c.Schedule(pod, s)
@@ -169,7 +205,7 @@ func TestAPodThatWaitsIsHelpedOnlyByWhatChangesTheAnswer(t *testing.T) {
 func TestNoChangeThatMakesAPodFitIsMissedByTheHints(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 5))
 	for range 3000 {
-		s, c := snapshot.New(), New()
+		s, c := snapshot.New(), New(DefaultProfile())
 		nodes := 1 + r.IntN(3)
 		for i := range nodes {
 			s.SetNode(randomNode(t, r, i))
@@ -186,8 +222,7 @@ func TestNoChangeThatMakesAPodFitIsMissedByTheHints(t *testing.T) {
 		e := randomEvent(t, r, s, nodes)
 		after := c.Schedule(pod, s)
 		if after.Node != "" && !c.Helped(pod, before.Filters, e) {
-			t.Fatalf("the Pod fits %s after the event %b on %s, and no filter of %q was helped by it\nrejected before: %+v",
-				after.Node, e.Change, e.Node.Name(), before.Message(), before.Rejections)
+			t.Fatalf("the Pod fits %s after the event %b on %s, and no filter of %q was helped by it", after.Node, e.Change, e.Node.Name(), before.Message())
 		}
 	}
 }

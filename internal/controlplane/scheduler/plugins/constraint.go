@@ -22,6 +22,7 @@ type constraint struct {
 	topology *snapshot.Topology
 	matching []int32 // Pods per domain; notCounted where no node counts
 	lowest   int32
+	domains  int32 // how many there are for the Pod
 }
 
 // notCounted marks numbers of domains that do not exist for the Pod.
@@ -143,18 +144,17 @@ func (e *eligible) counts(c *constraint, n *snapshot.Node) bool {
 
 // findLowest sets the count of the emptiest domain, which is 0 while there are fewer domains than minDomains asks for.
 func (c *constraint) findLowest() {
-	var domains int32
 	var lowest int32
 	for _, m := range c.matching {
 		if m == notCounted {
 			continue
 		}
-		if domains == 0 || m < lowest {
+		if c.domains == 0 || m < lowest {
 			lowest = m
 		}
-		domains++
+		c.domains++
 	}
-	if domains >= c.minDomains {
+	if c.domains >= c.minDomains {
 		c.lowest = lowest
 	}
 }

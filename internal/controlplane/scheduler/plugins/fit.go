@@ -1,12 +1,16 @@
 package plugins
 
 import (
+	"fmt"
 	"sort"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
-// Fit turns away from nodes that have not enough left of what the Pod requests.
+// Fit turns away from nodes that have not enough left of what the Pod requests: containers, init containers, Pod overhead, extended resources.
 type Fit struct{}
 
 var _ Filter = Fit{}
@@ -17,9 +21,12 @@ func (Fit) Name() string { return "NodeResourcesFit" }
 // Prepare always applies: every Pod takes one of the Pods a node can run.
 func (Fit) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot) Check { return fitCheck{&pod.Requests} }
 
+// Concerns are what may make room.
+func (Fit) Concerns() Change { return Added | Allocatable | PodGone }
+
 // Helped by a node that has enough now.
-func (Fit) Helped(pod *snapshot.Pod, e Event) bool {
-	return e.Change&(Added|Allocatable|PodGone) != 0 && fitCheck{&pod.Requests}.Passes(e.Node)
+func (f Fit) Helped(pod *snapshot.Pod, e Event) bool {
+	return e.Change&f.Concerns() != 0 && fitCheck{&pod.Requests}.Passes(e.Node)
 }
 
 type fitCheck struct{ want *snapshot.Resources }
@@ -41,68 +48,80 @@ func (c fitCheck) Passes(n *snapshot.Node) bool {
 	return true
 }
 
-func (c fitCheck) Explain(n *snapshot.Node) []string {
+// shortage is a resource of which a node has not enough left.
+type shortage struct {
+	name             corev1.ResourceName
+	want, used, have int64
+}
+
+func (c fitCheck) shortages(n *snapshot.Node) []shortage {
 	w, have, used := c.want, &n.Allocatable, &n.Requested
-	var out []string
-	if used.Pods+w.Pods > have.Pods {
-		out = append(out, "Too many pods")
-	}
-	short := func(name string, want, used, have int64) {
+	var out []shortage
+	look := func(name corev1.ResourceName, want, used, have int64) {
 		if want > 0 && used+want > have {
-			out = append(out, "Insufficient "+name)
+			out = append(out, shortage{name, want, used, have})
 		}
 	}
-	short("cpu", w.MilliCPU, used.MilliCPU, have.MilliCPU)
-	short("memory", w.Memory, used.Memory, have.Memory)
-	short("ephemeral-storage", w.Storage, used.Storage, have.Storage)
+	look(corev1.ResourcePods, w.Pods, used.Pods, have.Pods)
+	look(corev1.ResourceCPU, w.MilliCPU, used.MilliCPU, have.MilliCPU)
+	look(corev1.ResourceMemory, w.Memory, used.Memory, have.Memory)
+	look(corev1.ResourceEphemeralStorage, w.Storage, used.Storage, have.Storage)
 	base := len(out)
 	for name, want := range w.Extended {
-		short(string(name), want, used.Extended[name], have.Extended[name])
+		look(name, want, used.Extended[name], have.Extended[name])
 	}
-	sort.Strings(out[base:])
+	sort.Slice(out[base:], func(i, j int) bool { return out[base+i].name < out[base+j].name })
 	return out
 }
 
-// LeastAllocated prefers nodes with the largest share of CPU and memory left, so that load spreads.
-type LeastAllocated struct{}
-
-var _ Score = LeastAllocated{}
-
-// Name is the score's name.
-func (LeastAllocated) Name() string { return "LeastAllocated" }
-
-// Prepare always has a preference.
-func (LeastAllocated) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot, _ []*snapshot.Node) Rating {
-	w := &pod.Weight
-	return func(n *snapshot.Node) int64 {
-		return (left(n.Weight.MilliCPU+w.MilliCPU, n.Allocatable.MilliCPU) + left(n.Weight.Memory+w.Memory, n.Allocatable.Memory)) / 2
+func (c fitCheck) Explain(n *snapshot.Node) []string {
+	var out []string
+	for _, s := range c.shortages(n) {
+		if s.name == corev1.ResourcePods {
+			out = append(out, "Too many pods")
+		} else {
+			out = append(out, "Insufficient "+string(s.name))
+		}
 	}
+	return out
 }
 
-// left is the share that is not used, from 0 to MaxRating.
-func left(used, have int64) int64 {
-	if have <= 0 || used >= have {
-		return 0
+func (c fitCheck) Remedies(n *snapshot.Node) []string {
+	var out []string
+	for _, s := range c.shortages(n) {
+		free := max(0, s.have-s.used)
+		switch {
+		case s.name == corev1.ResourcePods:
+			out = append(out, fmt.Sprintf("runs %d Pods of at most %d: one has to go, or the node's limit has to be raised", s.used, s.have))
+		case s.have == 0:
+			out = append(out, fmt.Sprintf("offers no %s", s.name))
+		case free == 0:
+			out = append(out, fmt.Sprintf("%s: %s short, none of %s is free", s.name, amount(s.name, s.want), amount(s.name, s.have)))
+		default:
+			out = append(out, fmt.Sprintf("%s: %s short: a request of %s instead of %s would fit",
+				s.name, amount(s.name, s.used+s.want-s.have), amount(s.name, free), amount(s.name, s.want)))
+		}
 	}
-	return (have - used) * MaxRating / have
+	return out
 }
 
-// Balanced prefers nodes whose CPU and memory would be used to like shares, so that neither is left over without the other.
-type Balanced struct{}
-
-var _ Score = Balanced{}
-
-// Name is the score's name.
-func (Balanced) Name() string { return "Balanced" }
-
-// Prepare has no preference about a Pod that requests nothing: it unbalances nothing.
-func (Balanced) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot, _ []*snapshot.Node) Rating {
-	w := &pod.Requests
-	if w.MilliCPU == 0 && w.Memory == 0 {
-		return nil
+// Lasting where the empty node would be too small.
+func (c fitCheck) Lasting(n *snapshot.Node) bool {
+	for _, s := range c.shortages(n) {
+		if s.want > s.have {
+			return true
+		}
 	}
-	return func(n *snapshot.Node) int64 {
-		gap := left(n.Requested.MilliCPU+w.MilliCPU, n.Allocatable.MilliCPU) - left(n.Requested.Memory+w.Memory, n.Allocatable.Memory)
-		return MaxRating - max(gap, -gap)
+	return false
+}
+
+// amount writes a number of a resource's unit as manifests do.
+func amount(name corev1.ResourceName, n int64) string {
+	switch name {
+	case corev1.ResourceCPU:
+		return resource.NewMilliQuantity(n, resource.DecimalSI).String()
+	case corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
+		return resource.NewQuantity(n, resource.BinarySI).String()
 	}
+	return resource.NewQuantity(n, resource.DecimalSI).String()
 }

@@ -12,6 +12,8 @@ type Filter interface {
 	Name() string
 	// Prepare looks at the Pod alone and returns nil if the filter has nothing to say about it.
 	Prepare(pod *snapshot.Pod, s *snapshot.Snapshot) Check
+	// Concerns are the changes about which Helped has to be asked. Of all others it would say no.
+	Concerns() Change
 	// Helped says whether a Pod that this filter turned away might pass after the event. No is a promise: the Pod is not looked at again for it.
 	Helped(pod *snapshot.Pod, e Event) bool
 }
@@ -22,6 +24,36 @@ type Check interface {
 	Passes(n *snapshot.Node) bool
 	// Explain says why a node does not pass, one short reason for each thing that is wrong, so that equal reasons of many nodes can be counted.
 	Explain(n *snapshot.Node) []string
+	// Remedies say the same to somebody who wants to change it: in figures and names, and with what would let the node pass. One line for each thing.
+	Remedies(n *snapshot.Node) []string
+	// Lasting says that the node, which does not pass, would not pass either if Pods left it: preemption is of no use there.
+	Lasting(n *snapshot.Node) bool
+}
+
+// Refused is the Check of a Pod that no node can run, as the Pod is: nodes are not asked.
+type Refused struct {
+	Reason, Remedy string
+}
+
+var _ Check = (*Refused)(nil)
+
+// Passes is false.
+func (*Refused) Passes(*snapshot.Node) bool { return false }
+
+// Explain gives the reason.
+func (r *Refused) Explain(*snapshot.Node) []string { return []string{r.Reason} }
+
+// Remedies give the remedy.
+func (r *Refused) Remedies(*snapshot.Node) []string { return []string{r.Remedy} }
+
+// Lasting is true.
+func (*Refused) Lasting(*snapshot.Node) bool { return true }
+
+// Narrowing is a Filter that can name the nodes that may pass, so that thousands of others need not be asked.
+type Narrowing interface {
+	Filter
+	// Only returns the names, and false if there may be others.
+	Only(pod *snapshot.Pod) ([]string, bool)
 }
 
 // Score compares nodes that can all run the Pod.
@@ -55,30 +87,15 @@ const (
 	PodGone                        // a Pod on it ended or was deleted
 	PodPlaced                      // a Pod was put on it
 	Namespaces                     // no node, but the labels of a namespace
+	Removed                        // it is gone
 )
+
+// changed are the changes of the node itself.
+const changed = Added | Labels | Taints | Allocatable
 
 // Event is a change in the cluster that might let a waiting Pod run.
 type Event struct {
 	Change Change
 	Node   *snapshot.Node // as it is now; nil if no node changed
 	Pod    *snapshot.Pod  // for PodGone and PodPlaced
-}
-
-// Filters are all filters in the order they are asked: the cheap ones first, and before the others those whose reason, if several apply, says most.
-func Filters() []Filter {
-	return []Filter{Unschedulable{}, NodeAffinity{}, TaintToleration{}, NodePorts{}, Fit{}, TopologySpread{}, PodAffinity{}}
-}
-
-// Scores are all scores with their weights.
-func Scores() []Weighted {
-	return []Weighted{
-		{TaintPreference{}, 3},
-		{AffinityPreference{}, 2},
-		{WorkloadSpread{}, 2},
-		{TopologyPreference{}, 2},
-		{PodPreference{}, 2},
-		{LeastAllocated{}, 1},
-		{Balanced{}, 1},
-		{ImageLocality{}, 1},
-	}
 }

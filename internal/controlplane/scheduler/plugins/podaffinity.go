@@ -1,6 +1,10 @@
 package plugins
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
@@ -75,9 +79,14 @@ func matchesItself(pod *snapshot.Pod, s *snapshot.Snapshot) bool {
 	return true
 }
 
+// Concerns are what changes domains, namespaces and Pods.
+func (PodAffinity) Concerns() Change {
+	return Added | Labels | Namespaces | Removed | PodGone | PodPlaced
+}
+
 // Helped by a Pod that is looked for and comes, one that is in the way and goes, and by whatever changes domains.
 func (PodAffinity) Helped(pod *snapshot.Pod, e Event) bool {
-	if e.Change&(Added|Labels|Namespaces) != 0 {
+	if e.Change&(Added|Labels|Namespaces|Removed) != 0 {
 		return true
 	}
 	if e.Pod == nil {
@@ -121,11 +130,56 @@ func (c *podAffinityCheck) Explain(n *snapshot.Node) []string {
 	return []string{"node(s) didn't satisfy existing pods anti-affinity rules"}
 }
 
+func (c *podAffinityCheck) Remedies(n *snapshot.Node) []string {
+	var out []string
+	for i := range c.sought {
+		d := &c.sought[i]
+		switch at := n.Domain(d.topology); {
+		case d.has(n):
+		case at == snapshot.NoDomain:
+			out = append(out, fmt.Sprintf("required Pod affinity asks for a label %s, the node has none: kubectl label node %s %s=…", d.topology.Key, n.Name(), d.topology.Key))
+		case !slices.Contains(d.in, true):
+			out = append(out, "required Pod affinity: no Pod that it selects runs anywhere, and the Pod is not one of them itself")
+		default:
+			out = append(out, fmt.Sprintf("required Pod affinity: no Pod that it selects runs in %s=%s; some run in %s", d.topology.Key, d.topology.Value(at), d.some()))
+		}
+	}
+	against := func(sets []domains, whose string) {
+		for i := range sets {
+			if d := &sets[i]; d.has(n) {
+				out = append(out, fmt.Sprintf("%s: such a Pod runs in %s=%s; another domain, or that Pod gone, would do",
+					whose, d.topology.Key, d.topology.Value(n.Domain(d.topology))))
+			}
+		}
+	}
+	against(c.avoided, "required Pod anti-affinity of the Pod")
+	against(c.repelled, "required Pod anti-affinity of Pods that run there")
+	return out
+}
+
+// Lasting where Pods are lacking: none that leaves brings another.
+func (c *podAffinityCheck) Lasting(n *snapshot.Node) bool { return !inAll(c.sought, n) }
+
 // domains is a set of domains of one label.
 type domains struct {
 	topology *snapshot.Topology
 	in       []bool
 	all      bool
+}
+
+// some names a few of the domains.
+func (d *domains) some() string {
+	var names []string
+	for id, in := range d.in {
+		if in {
+			names = append(names, d.topology.Value(snapshot.Domain(id)))
+		}
+	}
+	slices.Sort(names)
+	if len(names) > 3 {
+		names = append(names[:3], "…")
+	}
+	return d.topology.Key + "=" + strings.Join(names, "|")
 }
 
 func newDomains(t *snapshot.Topology) domains {

@@ -11,7 +11,7 @@ var _ Score = PodPreference{}
 const requiredWeight = 1
 
 // Name is the score's name.
-func (PodPreference) Name() string { return "PodPreference" }
+func (PodPreference) Name() string { return "InterPodAffinity" }
 
 // Prepare adds up the weights per domain.
 func (PodPreference) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []*snapshot.Node) Rating {

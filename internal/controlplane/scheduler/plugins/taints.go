@@ -21,6 +21,9 @@ func (TaintToleration) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot) Check {
 	return taintCheck{pod.Object.Spec.Tolerations}
 }
 
+// Concerns are what may take taints away.
+func (TaintToleration) Concerns() Change { return Added | Taints }
+
 // Helped by a node whose taints the Pod tolerates.
 func (TaintToleration) Helped(pod *snapshot.Pod, e Event) bool {
 	return e.Change&(Added|Taints) != 0 && taintCheck{pod.Object.Spec.Tolerations}.Passes(e.Node)
@@ -33,6 +36,26 @@ func (c taintCheck) Passes(n *snapshot.Node) bool { return c.offending(n) == nil
 func (c taintCheck) Explain(n *snapshot.Node) []string {
 	t := c.offending(n)
 	return []string{fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value)}
+}
+
+func (c taintCheck) Remedies(n *snapshot.Node) []string {
+	var out []string
+	for i := range n.Taints {
+		if t := &n.Taints[i]; t.Effect != corev1.TaintEffectPreferNoSchedule && !tolerates(c.tolerations, t) {
+			out = append(out, fmt.Sprintf("taint %s is not tolerated: add %s to spec.tolerations", t.ToString(), toleration(t)))
+		}
+	}
+	return out
+}
+
+func (taintCheck) Lasting(*snapshot.Node) bool { return true }
+
+// toleration writes, as YAML, the narrowest toleration of a taint.
+func toleration(t *corev1.Taint) string {
+	if t.Value == "" {
+		return fmt.Sprintf("{key: %s, operator: Exists, effect: %s}", t.Key, t.Effect)
+	}
+	return fmt.Sprintf("{key: %s, operator: Equal, value: %q, effect: %s}", t.Key, t.Value, t.Effect)
 }
 
 func (c taintCheck) offending(n *snapshot.Node) *corev1.Taint {
@@ -51,7 +74,7 @@ type TaintPreference struct{}
 var _ Score = TaintPreference{}
 
 // Name is the score's name.
-func (TaintPreference) Name() string { return "TaintPreference" }
+func (TaintPreference) Name() string { return "TaintToleration" }
 
 // Prepare counts, and has no preference where no node has such a taint.
 func (TaintPreference) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot, nodes []*snapshot.Node) Rating {

@@ -1,6 +1,8 @@
 package plugins
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 
@@ -25,6 +27,9 @@ func (Unschedulable) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot) Check {
 	return unschedulableCheck{}
 }
 
+// Concerns are what may uncordon.
+func (Unschedulable) Concerns() Change { return Added | Taints }
+
 // Helped by a node that takes Pods.
 func (Unschedulable) Helped(_ *snapshot.Pod, e Event) bool {
 	return e.Change&(Added|Taints) != 0 && !e.Node.Unschedulable
@@ -37,6 +42,12 @@ func (unschedulableCheck) Passes(n *snapshot.Node) bool { return !n.Unschedulabl
 func (unschedulableCheck) Explain(*snapshot.Node) []string {
 	return []string{"node(s) were unschedulable"}
 }
+
+func (unschedulableCheck) Remedies(n *snapshot.Node) []string {
+	return []string{fmt.Sprintf("cordoned: kubectl uncordon %s, or let the Pod tolerate %s", n.Name(), toleration(&cordoned))}
+}
+
+func (unschedulableCheck) Lasting(*snapshot.Node) bool { return true }
 
 func tolerates(tolerations []corev1.Toleration, taint *corev1.Taint) bool {
 	for i := range tolerations {

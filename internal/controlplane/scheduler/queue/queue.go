@@ -36,6 +36,14 @@ type Entry struct {
 	index    int // in its heap
 }
 
+// Why is what all Pods have in common that a change concerns alike: whose they are, and the filters that turned them away.
+type Why struct {
+	Scheduler string // spec.schedulerName
+	Filters   core.FilterSet
+}
+
+func (e *Entry) why() Why { return Why{e.Pod.Object.Spec.SchedulerName, e.Filters} }
+
 type place int
 
 const (
@@ -49,7 +57,7 @@ type Queue struct {
 	entries map[types.UID]*Entry
 	active  entryHeap
 	backoff entryHeap
-	parked  map[types.UID]*Entry
+	parked  map[Why]map[types.UID]*Entry
 	flushAt time.Time // when the longest parked Pod is to be looked at; zero for none
 	seq     uint64
 }
@@ -62,7 +70,7 @@ func New() *Queue {
 			return cmp.Or(cmp.Compare(priority(b), priority(a)), a.Since.Compare(b.Since), cmp.Compare(a.seq, b.seq)) < 0
 		}},
 		backoff: entryHeap{less: func(a, b *Entry) bool { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.seq, b.seq)) < 0 }},
-		parked:  map[types.UID]*Entry{},
+		parked:  map[Why]map[types.UID]*Entry{},
 	}
 }
 
@@ -96,12 +104,14 @@ func (q *Queue) Add(pod *snapshot.Pod, now time.Time) {
 	}
 }
 
-// Remove takes a Pod out.
-func (q *Queue) Remove(uid types.UID) {
-	if e := q.entries[uid]; e != nil {
+// Remove takes a Pod out, and returns it if it was there.
+func (q *Queue) Remove(uid types.UID) *Entry {
+	e := q.entries[uid]
+	if e != nil {
 		q.leave(e)
 		delete(q.entries, uid)
 	}
+	return e
 }
 
 // Len is how many Pods wait, in whatever place.
@@ -149,13 +159,27 @@ func (q *Queue) Retry(e *Entry, now time.Time) {
 	q.put(e, backingOff)
 }
 
-// Wake lets those parked Pods be looked at again for which helped says yes.
-func (q *Queue) Wake(helped func(*Entry) bool, now time.Time) {
-	for _, e := range q.parked {
-		if helped(e) {
-			q.leave(e)
-			q.awaken(e, now)
+// Wake lets those parked Pods be looked at again for which helped says yes. It asks only about those that are concerned, so that thousands of Pods that
+// wait for something else cost nothing.
+func (q *Queue) Wake(concerned func(Why) bool, helped func(*Entry) bool, now time.Time) {
+	for why, entries := range q.parked {
+		if !concerned(why) {
+			continue
 		}
+		for _, e := range entries {
+			if helped(e) {
+				q.leave(e)
+				q.awaken(e, now)
+			}
+		}
+	}
+}
+
+// Activate lets a parked Pod be looked at again.
+func (q *Queue) Activate(uid types.UID, now time.Time) {
+	if e := q.entries[uid]; e != nil && e.place == parked {
+		q.leave(e)
+		q.awaken(e, now)
 	}
 }
 
@@ -165,7 +189,7 @@ func (q *Queue) flush(now time.Time) {
 		return
 	}
 	q.flushAt = time.Time{}
-	q.Wake(func(e *Entry) bool {
+	q.Wake(func(Why) bool { return true }, func(e *Entry) bool {
 		at := e.parkedAt.Add(parkedAtMost)
 		if at.After(now) && (q.flushAt.IsZero() || at.Before(q.flushAt)) {
 			q.flushAt = at
@@ -191,7 +215,10 @@ func (q *Queue) put(e *Entry, p place) {
 	case backingOff:
 		heap.Push(&q.backoff, e)
 	case parked:
-		q.parked[e.Pod.Object.UID] = e
+		if q.parked[e.why()] == nil {
+			q.parked[e.why()] = map[types.UID]*Entry{}
+		}
+		q.parked[e.why()][e.Pod.Object.UID] = e
 	}
 }
 
@@ -202,7 +229,10 @@ func (q *Queue) leave(e *Entry) {
 	case backingOff:
 		heap.Remove(&q.backoff, e.index)
 	case parked:
-		delete(q.parked, e.Pod.Object.UID)
+		delete(q.parked[e.why()], e.Pod.Object.UID)
+		if len(q.parked[e.why()]) == 0 {
+			delete(q.parked, e.why())
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 //	park by=N       puts the one just popped back: it fits nowhere because of the filters N
 //	retry           puts the one just popped back: its binding failed
 //	event helps=N   something that helps Pods turned away by a filter in N
+//	activate        Pods by name that are to be looked at again
 //	pass D          time passes
 func TestQueue(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -62,7 +63,13 @@ func TestQueue(t *testing.T) {
 				q.Retry(popped, now)
 			case "event":
 				d.ScanArgs(t, "helps", &n)
-				q.Wake(func(e *Entry) bool { return e.Filters&core.FilterSet(n) != 0 }, now)
+				concerned := 0
+				q.Wake(func(w Why) bool { return w.Filters&core.FilterSet(n) != 0 }, func(*Entry) bool { concerned++; return true }, now)
+				return fmt.Sprintf("helped %d\n", concerned)
+			case "activate":
+				for _, name := range strings.Fields(d.Input) {
+					q.Activate(types.UID("uid-"+name), now)
+				}
 			case "pass":
 				by, err := time.ParseDuration(d.CmdArgs[0].Key)
 				if err != nil {

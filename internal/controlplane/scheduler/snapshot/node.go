@@ -21,9 +21,10 @@ type Node struct {
 	Images      map[string]int64   // size in bytes by name
 	Zone        string             // topology.kubernetes.io/zone
 
-	ports   []HostPort
-	at      int      // position in Snapshot.nodes; -1 while Object is nil
-	domains []Domain // of each label that is followed; nil while Object is nil
+	ports     []HostPort
+	nominated []*Pod   // see Nominate
+	at        int      // position in Snapshot.nodes; -1 while Object is nil
+	domains   []Domain // of each label that is followed; nil while Object is nil
 }
 
 func newNode() *Node {
@@ -41,6 +42,18 @@ func (n *Node) PortFree(p HostPort) bool {
 		}
 	}
 	return true
+}
+
+// PortHolder is a Pod because of which a port cannot be claimed; nil for none.
+func (n *Node) PortHolder(p HostPort) *Pod {
+	for _, q := range n.Pods {
+		for _, used := range q.Ports {
+			if used.conflicts(p) {
+				return q
+			}
+		}
+	}
+	return nil
 }
 
 // Domain is the domain that the node is in.

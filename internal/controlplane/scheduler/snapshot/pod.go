@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 )
 
 // Pod is a Pod with what scheduling needs of it, worked out once.
@@ -13,6 +14,7 @@ type Pod struct {
 	Requests Resources // what it takes of a node's capacity
 	Weight   Resources // what it counts when nodes are compared; only MilliCPU and Memory
 	Ports    []HostPort
+	Priority int32
 	Workload Workload
 	Affinity *Affinity // nil for none
 
@@ -33,7 +35,8 @@ type HostPort struct {
 // NewPod works out what scheduling needs of pod, which must not change afterwards.
 func NewPod(pod *corev1.Pod) *Pod {
 	return &Pod{
-		Object: pod, Requests: requestsOf(pod), Weight: weightOf(pod), Ports: hostPorts(pod), Workload: workloadOf(pod), Affinity: affinityOf(pod), key: groupKey(pod),
+		Object: pod, Requests: requestsOf(pod), Weight: weightOf(pod), Ports: hostPorts(pod), Priority: ptr.Deref(pod.Spec.Priority, 0),
+		Workload: workloadOf(pod), Affinity: affinityOf(pod), key: groupKey(pod),
 	}
 }
 

@@ -21,6 +21,11 @@ type Snapshot struct {
 	attracting map[*Group]bool              // those with other affinity
 	topologies []*Topology
 	topologyOf map[string]*Topology
+
+	nominations map[types.UID]*nomination
+	evicted     map[types.UID]bool // Pods that make room, see Evict
+	priorities  map[int32]int      // how many placed Pods have each
+	budgets     map[string]map[string]*Budget
 }
 
 // zone is the sums over the nodes of one zone.
@@ -42,6 +47,7 @@ func New() *Snapshot {
 		images: map[string]int{}, zones: map[string]*zone{},
 		namespaces: map[string]map[string]string{}, groups: map[string]map[string]*Group{},
 		repelling: map[*Group]bool{}, attracting: map[*Group]bool{}, topologyOf: map[string]*Topology{},
+		nominations: map[types.UID]*nomination{}, evicted: map[types.UID]bool{}, priorities: map[int32]int{}, budgets: map[string]map[string]*Budget{},
 	}
 }
 
@@ -90,6 +96,7 @@ func (s *Snapshot) SetNode(obj *corev1.Node) *Node {
 	if n.at < 0 {
 		n.at = len(s.nodes)
 		s.nodes = append(s.nodes, n)
+		s.welcome(n)
 	}
 	return n
 }
@@ -106,7 +113,7 @@ func (s *Snapshot) RemoveNode(name string) {
 	s.nodes[n.at].at = n.at
 	s.nodes[last] = nil
 	s.nodes = s.nodes[:last]
-	n.at, n.Object = -1, nil
+	n.at, n.Object, n.nominated = -1, nil, nil
 	s.move(n)
 	if len(n.Pods) == 0 {
 		delete(s.byName, name)
@@ -160,25 +167,45 @@ func (s *Snapshot) Assume(p *Pod, node string) { s.place(p, node, true) }
 func (s *Snapshot) Place(p *Pod, node string) { s.place(p, node, false) }
 
 func (s *Snapshot) place(p *Pod, node string, assumed bool) {
-	s.Remove(p.Object.UID)
-	n := s.byName[node]
-	if n == nil {
-		n = newNode()
-		s.byName[node] = n
-	}
-	n.add(p)
-	s.enter(p, n)
-	s.countPod(n, p, 1)
-	s.placed[p.Object.UID] = &placement{pod: p, node: node, assumed: assumed}
+	s.Lift(p.Object.UID)
+	s.Withdraw(p.Object.UID)
+	s.put(&placement{pod: p, node: node, assumed: assumed})
 }
 
-// Remove takes a Pod off its node and returns both; the node is nil if the Pod was on none, or the node does not exist.
+func (s *Snapshot) put(at *placement) {
+	n := s.byName[at.node]
+	if n == nil {
+		n = newNode()
+		s.byName[at.node] = n
+	}
+	n.add(at.pod)
+	s.enter(at.pod, n)
+	s.countPod(n, at.pod, 1)
+	s.priorities[at.pod.Priority]++
+	s.placed[at.pod.Object.UID] = at
+}
+
+// Remove takes a Pod that is gone off its node and returns both; the node is nil if the Pod was on none, or the node does not exist.
 func (s *Snapshot) Remove(uid types.UID) (*Pod, *Node) {
+	delete(s.evicted, uid)
+	return s.Lift(uid)
+}
+
+// Lift is Remove for a Pod that will be placed anew.
+func (s *Snapshot) Lift(uid types.UID) (*Pod, *Node) {
 	was := s.placed[uid]
 	if was == nil {
 		return nil, nil
 	}
-	delete(s.placed, uid)
+	return was.pod, s.take(was)
+}
+
+// take undoes put. It returns the node if it exists.
+func (s *Snapshot) take(was *placement) *Node {
+	delete(s.placed, was.pod.Object.UID)
+	if s.priorities[was.pod.Priority]--; s.priorities[was.pod.Priority] == 0 {
+		delete(s.priorities, was.pod.Priority)
+	}
 	n := s.byName[was.node]
 	n.remove(was.pod)
 	s.leave(was.pod, n)
@@ -187,9 +214,9 @@ func (s *Snapshot) Remove(uid types.UID) (*Pod, *Node) {
 		if len(n.Pods) == 0 {
 			delete(s.byName, was.node)
 		}
-		return was.pod, nil
+		return nil
 	}
-	return was.pod, n
+	return n
 }
 
 // Placed says where a Pod is, and whether that is only assumed.

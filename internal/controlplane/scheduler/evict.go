@@ -1,0 +1,63 @@
+package scheduler
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+)
+
+// evict deletes the victims of a preemption, each with its own grace period. One that cannot be deleted keeps its place, and the Pod that wanted it is
+// looked at again.
+func (s *Scheduler) evict(ctx context.Context, preemptor *snapshot.Pod, p *core.Preemption) {
+	for _, v := range p.Victims {
+		err := s.evictOne(ctx, v.Object, preemptor.Object, p.Node)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		slog.Warn("a Pod could not be deleted to make room for one of higher priority; another way is looked for",
+			"pod", v.Object.Namespace+"/"+v.Object.Name, "for", preemptor.Object.Namespace+"/"+preemptor.Object.Name, "node", p.Node, "err", err)
+		s.mu.Lock()
+		s.snap.Spare(v.Object.UID)
+		s.queue.Activate(preemptor.Object.UID, time.Now())
+		s.signal()
+		s.mu.Unlock()
+	}
+}
+
+func (s *Scheduler) evictOne(ctx context.Context, victim, preemptor *corev1.Pod, node string) error {
+	if victim.DeletionTimestamp == nil {
+		// Controllers tell by this condition that the Pod has not failed by itself (KEP-3329).
+		err := s.patchStatus(ctx, victim, map[string]any{"conditions": []any{map[string]any{
+			"type":               corev1.DisruptionTarget,
+			"status":             corev1.ConditionTrue,
+			"reason":             corev1.PodReasonPreemptionByScheduler,
+			"message":            preemptor.Spec.SchedulerName + ": preempting to accommodate a higher priority pod",
+			"lastTransitionTime": metav1.Now(),
+			"observedGeneration": victim.Generation,
+		}}})
+		if gone(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	err := s.client.CoreV1().Pods(victim.Namespace).Delete(ctx, victim.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &victim.UID}})
+	if gone(err) {
+		return nil
+	}
+	if err == nil {
+		s.events.Eventf(victim, corev1.EventTypeNormal, "Preempted", "Preempted by pod %s on node %s", preemptor.UID, node)
+	}
+	return err
+}
+
+// gone says that the Pod is there no more, or another one of its name is.
+func gone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
