@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
@@ -48,10 +47,7 @@ func nodeChange(old, node *corev1.Node) (c plugins.Change) {
 }
 
 func (s *Scheduler) nodeDeleted(obj any) {
-	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = t.Obj
-	}
-	if node, ok := obj.(*corev1.Node); ok {
+	if node, ok := last(obj).(*corev1.Node); ok {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.snap.RemoveNode(node.Name)
@@ -68,10 +64,7 @@ func (s *Scheduler) budgetChanged(budget *policyv1.PodDisruptionBudget) {
 }
 
 func (s *Scheduler) budgetDeleted(obj any) {
-	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = t.Obj
-	}
-	if budget, ok := obj.(*policyv1.PodDisruptionBudget); ok {
+	if budget, ok := last(obj).(*policyv1.PodDisruptionBudget); ok {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.snap.RemoveBudget(budget.Namespace, budget.Name)
@@ -92,10 +85,7 @@ func (s *Scheduler) podChanged(old, pod *corev1.Pod) {
 }
 
 func (s *Scheduler) podDeleted(obj any) {
-	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = t.Obj
-	}
-	if pod, ok := obj.(*corev1.Pod); ok {
+	if pod, ok := last(obj).(*corev1.Pod); ok {
 		s.podGone(pod)
 	}
 }
@@ -132,10 +122,7 @@ func (s *Scheduler) namespaceChanged(old, ns *corev1.Namespace) {
 }
 
 func (s *Scheduler) namespaceDeleted(obj any) {
-	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = t.Obj
-	}
-	if ns, ok := obj.(*corev1.Namespace); ok {
+	if ns, ok := last(obj).(*corev1.Namespace); ok {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.snap.RemoveNamespace(ns.Name)
@@ -171,6 +158,12 @@ func (s *Scheduler) podGone(pod *corev1.Pod) {
 	if e := s.queue.Remove(pod.UID); e != nil {
 		s.withdraw(e.Pod, now)
 		s.signal()
+	}
+	if w := s.volumePods[pod.UID]; w != nil {
+		s.forget(w)
+		for _, m := range w.plan.Static {
+			s.snap.ReleaseVolume(m.Volume.Name)
+		}
 	}
 	if p, n := s.snap.Remove(pod.UID); n != nil {
 		s.helped(plugins.Event{Change: plugins.PodGone, Node: n, Pod: p}, now)

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -41,10 +42,12 @@ type Scheduler struct {
 	calls  chan struct{} // holds a token for each API call under way
 	busy   sync.WaitGroup
 
-	mu    sync.Mutex
-	core  *core.Scheduler
-	snap  *snapshot.Snapshot
-	queue *queue.Queue
+	mu         sync.Mutex
+	ctx        context.Context // of Run, for calls that an event or a timer begins
+	core       *core.Scheduler
+	snap       *snapshot.Snapshot
+	queue      *queue.Queue
+	volumePods map[types.UID]*volumePod
 }
 
 // New makes the scheduler and registers what it wants to hear from f.
@@ -59,8 +62,10 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 		core:   core.New(core.DefaultProfile()),
 		snap:   snapshot.New(),
 		queue:  queue.New(),
+
+		volumePods: map[types.UID]*volumePod{},
 	}
-	s.synced = []cache.InformerSynced{
+	s.synced = append(s.listenStorage(f),
 		reconcile.Listen(f.Core().V1().Namespaces().Informer(), cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(obj any) { s.namespaceChanged(nil, obj.(*corev1.Namespace)) },
 			UpdateFunc: func(old, obj any) { s.namespaceChanged(old.(*corev1.Namespace), obj.(*corev1.Namespace)) },
@@ -81,16 +86,20 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 			UpdateFunc: func(old, obj any) { s.podChanged(old.(*corev1.Pod), obj.(*corev1.Pod)) },
 			DeleteFunc: func(obj any) { s.podDeleted(obj) },
 		}),
-	}
+	)
 	return s
 }
 
 // Run schedules until ctx ends, and returns when the API calls under way have returned.
 func (s *Scheduler) Run(ctx context.Context) {
+	s.mu.Lock()
+	s.ctx = ctx
+	s.mu.Unlock()
 	if !cache.WaitForCacheSync(ctx.Done(), s.synced...) {
 		return
 	}
 	defer s.busy.Wait()
+	defer s.stopWaiting()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -122,9 +131,15 @@ func (s *Scheduler) one(ctx context.Context) (next time.Time, ok bool) {
 	}
 	d := s.core.Decide(e.Pod, s.snap)
 	if d.Node != "" {
+		plan := plugins.Volumes(e.Pod, s.snap, s.snap.Node(d.Node))
 		s.assume(e.Pod, d.Node, now)
+		bind := func() { s.bind(ctx, e, d.Node) }
+		if !plan.Empty() {
+			w := s.awaitVolumes(e, d.Node, plan)
+			bind = func() { s.writeVolumes(ctx, w) }
+		}
 		s.mu.Unlock()
-		s.call(ctx, func() { s.bind(ctx, e, d.Node) })
+		s.call(ctx, bind)
 		return time.Time{}, true
 	}
 	s.queue.Park(e, d.Filters, now)

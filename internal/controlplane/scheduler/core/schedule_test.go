@@ -25,6 +25,7 @@ import (
 //	cluster            the lines below are its nodes: "n1 cpu=4 memory=8Gi gpu=1 zone=a labels=k:v taint=K~V:E cordoned image=I@SIZE"
 //	namespaces         the lines below are Namespaces with labels: "dev team:a"
 //	budgets            the lines below are PodDisruptionBudgets: "NAME k:v ALLOWED"
+//	storage            the lines below are claims, volumes, classes and drivers, as in setStorage
 //	running            the lines below are Pods that run there, as in podLine
 //	schedule           each line below is a Pod; it is placed where the scheduler says, or room is made for it
 //	explain            the same, with each node's reasons and remedies
@@ -50,6 +51,11 @@ func TestSchedule(t *testing.T) {
 			case "budgets":
 				for line := range strings.Lines(d.Input) {
 					s.SetBudget(budget(t, line))
+				}
+				return ""
+			case "storage":
+				for line := range strings.Lines(d.Input) {
+					setStorage(t, s, line)
 				}
 				return ""
 			case "running":
@@ -81,7 +87,16 @@ func decide(b *strings.Builder, c *Scheduler, s *snapshot.Snapshot, p *corev1.Po
 	r := c.Decide(pod, s)
 	switch {
 	case r.Node != "":
-		fmt.Fprintf(b, "%s: %s\n", p.Name, r.Node)
+		fmt.Fprintf(b, "%s: %s", p.Name, r.Node)
+		plan := plugins.Volumes(pod, s, s.Node(r.Node))
+		for _, m := range plan.Static {
+			fmt.Fprintf(b, ", claims volume %s for %s", m.Volume.Name, m.Claim.Name)
+			s.TakeVolume(m.Volume.Name, m.Claim.Namespace+"/"+m.Claim.Name)
+		}
+		for _, claim := range plan.Provision {
+			fmt.Fprintf(b, ", has a volume made for %s", claim.Name)
+		}
+		b.WriteString("\n")
 		s.Assume(pod, r.Node)
 		return
 	case r.Awaits:

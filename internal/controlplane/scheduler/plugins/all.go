@@ -2,7 +2,10 @@ package plugins
 
 // Filters are all filters in the order they are asked: the cheap ones first, and before the others those whose reason, if several apply, says most.
 func Filters() []Filter {
-	return []Filter{Unschedulable{}, NodeAffinity{}, TaintToleration{}, NodePorts{}, Fit{}, TopologySpread{}, PodAffinity{}}
+	return []Filter{
+		Unschedulable{}, NodeAffinity{}, TaintToleration{}, NodePorts{}, Fit{},
+		VolumeRestrictions{}, VolumeZone{}, VolumeLimits{}, VolumeBinding{}, TopologySpread{}, PodAffinity{},
+	}
 }
 
 // Scores are all scores with the weights they have unless a profile says otherwise.

@@ -88,14 +88,14 @@ const (
 	PodPlaced                      // a Pod was put on it
 	Namespaces                     // no node, but the labels of a namespace
 	Removed                        // it is gone
+	Claims                         // no node, but a PersistentVolumeClaim
+	Storage                        // no node, but a PersistentVolume, a StorageClass or a node's storage drivers
 )
-
-// changed are the changes of the node itself.
-const changed = Added | Labels | Taints | Allocatable
 
 // Event is a change in the cluster that might let a waiting Pod run.
 type Event struct {
 	Change Change
 	Node   *snapshot.Node // as it is now; nil if no node changed
 	Pod    *snapshot.Pod  // for PodGone and PodPlaced
+	Claim  string         // for Claims: namespace/name
 }

@@ -14,6 +14,7 @@ type Pod struct {
 	Requests Resources // what it takes of a node's capacity
 	Weight   Resources // what it counts when nodes are compared; only MilliCPU and Memory
 	Ports    []HostPort
+	Claims   []Claim
 	Priority int32
 	Workload Workload
 	Affinity *Affinity // nil for none
@@ -35,7 +36,7 @@ type HostPort struct {
 // NewPod works out what scheduling needs of pod, which must not change afterwards.
 func NewPod(pod *corev1.Pod) *Pod {
 	return &Pod{
-		Object: pod, Requests: requestsOf(pod), Weight: weightOf(pod), Ports: hostPorts(pod), Priority: ptr.Deref(pod.Spec.Priority, 0),
+		Object: pod, Requests: requestsOf(pod), Weight: weightOf(pod), Ports: hostPorts(pod), Claims: claimsOf(pod), Priority: ptr.Deref(pod.Spec.Priority, 0),
 		Workload: workloadOf(pod), Affinity: affinityOf(pod), key: groupKey(pod),
 	}
 }

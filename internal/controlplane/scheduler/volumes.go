@@ -1,0 +1,212 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-helpers/storage/volume"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/queue"
+	"github.com/gitopsd/gitopsd/internal/reconcile"
+)
+
+// volumeWait is how long a Pod keeps its place while its volumes are being made and bound; kube-scheduler's bindTimeoutSeconds.
+const volumeWait = 10 * time.Minute
+
+// volumePod is a Pod that has a node and waits there for its volumes.
+type volumePod struct {
+	entry *queue.Entry
+	node  string
+	plan  plugins.VolumePlan
+	timer *time.Timer
+}
+
+// listenStorage registers for everything that volumes depend on.
+func (s *Scheduler) listenStorage(f informers.SharedInformerFactory) []cache.InformerSynced {
+	return []cache.InformerSynced{
+		reconcile.Listen(f.Core().V1().PersistentVolumeClaims().Informer(), cache.ResourceEventHandlerFuncs{
+			AddFunc: func(obj any) { s.claimChanged(nil, obj.(*corev1.PersistentVolumeClaim)) },
+			UpdateFunc: func(old, obj any) {
+				s.claimChanged(old.(*corev1.PersistentVolumeClaim), obj.(*corev1.PersistentVolumeClaim))
+			},
+			DeleteFunc: func(obj any) {
+				if c, ok := last(obj).(*corev1.PersistentVolumeClaim); ok {
+					s.storageChanged(plugins.Event{Change: plugins.Claims, Claim: c.Namespace + "/" + c.Name}, func() { s.snap.RemoveClaim(c.Namespace + "/" + c.Name) })
+				}
+			},
+		}),
+		listen(s, f.Core().V1().PersistentVolumes().Informer(),
+			func(v *corev1.PersistentVolume) { s.snap.SetVolume(v) }, func(v *corev1.PersistentVolume) { s.snap.RemoveVolume(v.Name) }),
+		listen(s, f.Storage().V1().StorageClasses().Informer(),
+			func(c *storagev1.StorageClass) { s.snap.SetClass(c) }, func(c *storagev1.StorageClass) { s.snap.RemoveClass(c.Name) }),
+		listen(s, f.Storage().V1().CSINodes().Informer(),
+			func(d *storagev1.CSINode) { s.snap.SetDrivers(d) }, func(d *storagev1.CSINode) { s.snap.RemoveDrivers(d.Name) }),
+	}
+}
+
+func listen[T any](s *Scheduler, inf cache.SharedInformer, set, remove func(T)) cache.InformerSynced {
+	changed := func(f func(T), obj any) {
+		if o, ok := last(obj).(T); ok {
+			s.storageChanged(plugins.Event{Change: plugins.Storage}, func() { f(o) })
+		}
+	}
+	return reconcile.Listen(inf, cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { changed(set, obj) },
+		UpdateFunc: func(_, obj any) { changed(set, obj) },
+		DeleteFunc: func(obj any) { changed(remove, obj) },
+	})
+}
+
+// last is the object of a deletion, also of one that was missed.
+func last(obj any) any {
+	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		return t.Obj
+	}
+	return obj
+}
+
+func (s *Scheduler) storageChanged(e plugins.Event, take func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	take()
+	s.helped(e, time.Now())
+	s.signal()
+}
+
+func (s *Scheduler) claimChanged(old, c *corev1.PersistentVolumeClaim) {
+	name := c.Namespace + "/" + c.Name
+	var ready, failed []*volumePod
+	s.storageChanged(plugins.Event{Change: plugins.Claims, Claim: name}, func() {
+		s.snap.SetClaim(c)
+		for _, w := range s.volumePods {
+			for _, k := range w.entry.Pod.Claims {
+				switch {
+				case k.Name != name:
+				case old != nil && old.Annotations[volume.AnnSelectedNode] == w.node && c.Annotations[volume.AnnSelectedNode] != w.node && !plugins.Bound(c):
+					failed = append(failed, w) // who makes the volume cannot do so for that node
+				case s.volumesBound(w):
+					ready = append(ready, w)
+				}
+			}
+		}
+		for _, w := range append(ready, failed...) {
+			s.forget(w)
+		}
+	})
+	for _, w := range failed {
+		s.giveUp(w, fmt.Sprintf("no volume can be made for claim %s on node %s", name, w.node))
+	}
+	for _, w := range ready {
+		s.call(s.ctx, func() { s.bind(s.ctx, w.entry, w.node) })
+	}
+}
+
+// volumesBound says whether all claims of a Pod are bound. s.mu is held.
+func (s *Scheduler) volumesBound(w *volumePod) bool {
+	for _, k := range w.entry.Pod.Claims {
+		if c := s.snap.Claim(k.Name); c == nil || !plugins.Bound(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// forget ends the waiting for volumes. s.mu is held.
+func (s *Scheduler) forget(w *volumePod) {
+	w.timer.Stop()
+	delete(s.volumePods, w.entry.Pod.Object.UID)
+}
+
+// awaitVolumes lets a Pod wait on its node until its claims are bound. s.mu is held.
+func (s *Scheduler) awaitVolumes(e *queue.Entry, node string, plan plugins.VolumePlan) *volumePod {
+	w := &volumePod{entry: e, node: node, plan: plan}
+	for _, m := range plan.Static {
+		s.snap.TakeVolume(m.Volume.Name, m.Claim.Namespace+"/"+m.Claim.Name)
+	}
+	w.timer = time.AfterFunc(volumeWait, func() {
+		s.mu.Lock()
+		waits := s.volumePods[e.Pod.Object.UID] == w
+		if waits {
+			s.forget(w)
+		}
+		s.mu.Unlock()
+		if waits {
+			s.giveUp(w, fmt.Sprintf("its volumes are not bound after %v", volumeWait))
+		}
+	})
+	s.volumePods[e.Pod.Object.UID] = w
+	return w
+}
+
+// writeVolumes says which volumes a Pod gets: who binds and makes volumes goes by that. The Pod is bound once its claims are.
+func (s *Scheduler) writeVolumes(ctx context.Context, w *volumePod) {
+	err := func() error {
+		for _, m := range w.plan.Static {
+			v, changed, err := volume.GetBindVolumeToClaim(m.Volume, m.Claim)
+			if err != nil {
+				return fmt.Errorf("claiming PersistentVolume %s: %w", m.Volume.Name, err)
+			}
+			if !changed {
+				continue
+			}
+			if _, err := s.client.CoreV1().PersistentVolumes().Update(ctx, v, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
+				return fmt.Errorf("claiming PersistentVolume %s: %w", m.Volume.Name, err)
+			}
+		}
+		for _, c := range w.plan.Provision {
+			if c.Annotations[volume.AnnSelectedNode] == w.node {
+				continue
+			}
+			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+				"uid": c.UID, "resourceVersion": c.ResourceVersion, "annotations": map[string]string{volume.AnnSelectedNode: w.node},
+			}})
+			if err != nil {
+				return fmt.Errorf("encoding the node of claim %s/%s: %w", c.Namespace, c.Name, err)
+			}
+			if _, err := s.client.CoreV1().PersistentVolumeClaims(c.Namespace).Patch(ctx, c.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}); err != nil {
+				return fmt.Errorf("choosing a node for claim %s/%s: %w", c.Namespace, c.Name, err)
+			}
+		}
+		return nil
+	}()
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	s.forget(w)
+	s.mu.Unlock()
+	s.giveUp(w, err.Error())
+}
+
+// giveUp takes a Pod, whose volumes cannot be bound, off its node; it is looked at again.
+func (s *Scheduler) giveUp(w *volumePod, why string) {
+	pod := w.entry.Pod.Object
+	slog.Warn("a Pod's volumes cannot be bound, it will be looked at again", "pod", pod.Namespace+"/"+pod.Name, "node", w.node, "err", why)
+	s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Volumes for %s: %s", w.node, why)
+	s.mu.Lock()
+	for _, m := range w.plan.Static {
+		s.snap.ReleaseVolume(m.Volume.Name)
+	}
+	s.mu.Unlock()
+	s.undo(w.entry, pod)
+}
+
+// stopWaiting ends all waiting when the scheduler ends.
+func (s *Scheduler) stopWaiting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range maps.Clone(s.volumePods) {
+		s.forget(w)
+	}
+}
