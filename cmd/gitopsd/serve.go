@@ -41,6 +41,7 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Audit.LogPath, "audit-log-path", "", "file of the audit log; - is the standard output")
 	flags.StringVar(&f.TracingConfig, "tracing-config-file", "", "file that says where OpenTelemetry spans of requests are sent (default: nowhere)")
 	registerAccess(flags, &f.Options)
+	flags.StringVar(&f.SchedulerConfig, "scheduler-config", "", "file (KubeSchedulerConfiguration) that says which plugins schedule the Pods of which schedulerName (default: all plugins, default-scheduler)")
 	flags.StringVar(&f.Repo, "repo", "", "URL of the Git repo that says what is to run")
 	flags.StringVar(&f.Branch, "branch", "main", "branch of the repo")
 	flags.StringVar(&f.Path, "path", "", "folder in the repo (default: all of it)")

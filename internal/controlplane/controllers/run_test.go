@@ -25,13 +25,14 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerstest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 )
 
 // start runs every controller and the scheduler.
 func start(t testing.TB, e *controllerstest.Env) {
 	t.Helper()
 	cert, key := newCA(t)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run, func(ctx context.Context) {
 		err := controllers.Run(ctx, controllers.Config{
 			Client: e.Client, Metadata: e.Metadata, Discovery: e.Discovery, REST: e.Cluster.System, Informers: e.Factory, Events: e.Events,

@@ -77,7 +77,7 @@ func (s *Scheduler) podChanged(old, pod *corev1.Pod) {
 		s.podGone(pod)
 	case pod.Spec.NodeName != "":
 		s.podPlaced(pod)
-	case pod.Spec.SchedulerName == Name && pod.DeletionTimestamp == nil:
+	case s.cores[pod.Spec.SchedulerName] != nil && pod.DeletionTimestamp == nil:
 		s.podWaits(old, pod)
 	default:
 		s.podGone(pod)

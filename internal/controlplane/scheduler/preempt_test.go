@@ -12,6 +12,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerstest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 )
 
 func classes(t testing.TB, e *controllerstest.Env) {
@@ -43,7 +44,7 @@ func deleteNow(t testing.TB, e *controllerstest.Env, name string) {
 func TestAPodOfHigherPriorityTakesTheRoomOfALowerOneThatEndsInItsOwnTime(t *testing.T) {
 	e := controllerstest.New(t)
 	classes(t, e)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "n1", "1", "1Gi")
 	e.Node(t, "n2", "1", "1Gi")
@@ -85,7 +86,7 @@ func TestAPodOfHigherPriorityTakesTheRoomOfALowerOneThatEndsInItsOwnTime(t *test
 func TestAPodOfStillHigherPriorityGetsRoomThatIsBeingMadeForAnother(t *testing.T) {
 	e := controllerstest.New(t)
 	classes(t, e)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "only", "1", "1Gi")
 	create(t, e, "low", "1", class("low"))
@@ -110,7 +111,7 @@ func TestAPodThatMustNotPreemptWaits(t *testing.T) {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "only", "1", "1Gi")
 	create(t, e, "low", "1", class("low"))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/queue"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
@@ -25,9 +26,6 @@ import (
 
 // fieldManager is who managedFields say wrote what this package writes.
 const fieldManager = "gitopsd-scheduler"
-
-// Name is what Pods call this scheduler in spec.schedulerName.
-const Name = corev1.DefaultSchedulerName
 
 // maxCalls bounds the API calls under way at once.
 const maxCalls = 64
@@ -43,15 +41,17 @@ type Scheduler struct {
 	busy   sync.WaitGroup
 
 	mu         sync.Mutex
-	ctx        context.Context // of Run, for calls that an event or a timer begins
-	core       *core.Scheduler
+	ctx        context.Context            // of Run, for calls that an event or a timer begins
+	cores      map[string]*core.Scheduler // by schedulerName
 	snap       *snapshot.Snapshot
 	queue      *queue.Queue
 	volumePods map[types.UID]*volumePod
 }
 
 // New makes the scheduler and registers what it wants to hear from f.
-func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder) *Scheduler {
+//
+// Pods whose schedulerName has no profile are left alone: somebody else binds them.
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, config profile.Config) *Scheduler {
 	podInf, nodeInf := f.Core().V1().Pods(), f.Core().V1().Nodes()
 	s := &Scheduler{
 		client: client,
@@ -59,11 +59,14 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 		pods:   podInf.Lister(),
 		wake:   make(chan struct{}, 1),
 		calls:  make(chan struct{}, maxCalls),
-		core:   core.New(core.DefaultProfile()),
+		cores:  map[string]*core.Scheduler{},
 		snap:   snapshot.New(),
-		queue:  queue.New(),
+		queue:  queue.New(config.Backoff),
 
 		volumePods: map[types.UID]*volumePod{},
+	}
+	for name, p := range config.Profiles {
+		s.cores[name] = core.New(p)
 	}
 	s.synced = append(s.listenStorage(f),
 		reconcile.Listen(f.Core().V1().Namespaces().Informer(), cache.ResourceEventHandlerFuncs{
@@ -129,7 +132,7 @@ func (s *Scheduler) one(ctx context.Context) (next time.Time, ok bool) {
 		s.mu.Unlock()
 		return next, false
 	}
-	d := s.core.Decide(e.Pod, s.snap)
+	d := s.cores[e.Pod.Object.Spec.SchedulerName].Decide(e.Pod, s.snap)
 	if d.Node != "" {
 		plan := plugins.Volumes(e.Pod, s.snap, s.snap.Node(d.Node))
 		s.assume(e.Pod, d.Node, now)
@@ -228,6 +231,6 @@ func (s *Scheduler) signal() {
 // helped wakes the parked Pods that an event may help. s.mu is held.
 func (s *Scheduler) helped(e plugins.Event, now time.Time) {
 	s.queue.Wake(
-		func(w queue.Why) bool { return s.core.Concerned(w.Filters, e.Change) },
-		func(w *queue.Entry) bool { return s.core.Helped(w.Pod, w.Filters, e) }, now)
+		func(w queue.Why) bool { return s.cores[w.Scheduler].Concerned(w.Filters, e.Change) },
+		func(w *queue.Entry) bool { return s.cores[w.Pod.Object.Spec.SchedulerName].Helped(w.Pod, w.Filters, e) }, now)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerstest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 )
 
 func create(t testing.TB, e *controllerstest.Env, name, cpu string, change ...func(*corev1.Pod)) {
@@ -59,7 +60,7 @@ func says(p *corev1.Pod) string {
 
 func TestAPodThatFitsNowhereSaysWhyAndIsBoundWhenANodeComes(t *testing.T) {
 	e := controllerstest.New(t)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "small", "1", "1Gi")
 	create(t, e, "web", "2")
@@ -83,7 +84,7 @@ func TestAPodThatFitsNowhereSaysWhyAndIsBoundWhenANodeComes(t *testing.T) {
 
 func TestRoomThatAPodLeavesIsUsedByTheOneThatWaits(t *testing.T) {
 	e := controllerstest.New(t)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "only", "1", "1Gi")
 	create(t, e, "first", "800m")
@@ -98,7 +99,7 @@ func TestRoomThatAPodLeavesIsUsedByTheOneThatWaits(t *testing.T) {
 
 func TestAGatedPodIsLeftAloneUntilItsGatesAreGone(t *testing.T) {
 	e := controllerstest.New(t)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "n1", "4", "4Gi")
 	create(t, e, "gated", "100m", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/quota"}} })
@@ -120,7 +121,7 @@ func TestAGatedPodIsLeftAloneUntilItsGatesAreGone(t *testing.T) {
 
 func TestABurstOfPodsFillsTheNodesExactly(t *testing.T) {
 	e := controllerstest.New(t)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	const nodes, perNode = 4, 10
 	for i := range nodes {

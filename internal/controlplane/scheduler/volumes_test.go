@@ -12,6 +12,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerstest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 )
 
 var gibibyte = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
@@ -87,7 +88,7 @@ func getClaim(t testing.TB, e *controllerstest.Env, name string) *corev1.Persist
 
 func TestAPodWhoseClaimWaitsForItIsBoundOnceTheVolumeIs(t *testing.T) {
 	e := controllerstest.New(t)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "n1", "1", "1Gi")
 	e.Node(t, "n2", "1", "1Gi")
@@ -113,7 +114,7 @@ func TestAPodWhoseClaimWaitsForItIsBoundOnceTheVolumeIs(t *testing.T) {
 
 func TestANodeIsChosenForAVolumeThatIsToBeMadeAndAnotherWhereThatFails(t *testing.T) {
 	e := controllerstest.New(t)
-	s := scheduler.New(e.Client, e.Factory, e.Events)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "n1", "1", "1Gi")
 	storageClass(t, e, "made", "csi.example.com")

@@ -31,6 +31,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 	"github.com/gitopsd/gitopsd/internal/controlplane/server"
 	"github.com/gitopsd/gitopsd/internal/gitops"
 	"github.com/gitopsd/gitopsd/internal/network"
@@ -59,6 +60,9 @@ type Options struct {
 	Authorization  authorization.Options
 	// TracingConfig says where spans of requests are sent; empty: nowhere.
 	TracingConfig string
+	// SchedulerConfig says which plugins schedule the Pods of which schedulerName; empty: all plugins, those of default-scheduler.
+	SchedulerConfig string
+	scheduling      profile.Config // what is in it
 	// Repo, Branch, Path and Interval describe the first Application; without a Repo there is none.
 	Repo, Branch, Path string
 	Interval           time.Duration
@@ -70,6 +74,10 @@ const nodeCIDRBits = 24
 // Run runs the control plane until ctx ends. Started, unless nil, is called when the API answers and nodes can join: the token is in its file.
 func Run(ctx context.Context, o Options, started func()) error {
 	begin := time.Now()
+	var err error
+	if o.scheduling, err = profile.Load(o.SchedulerConfig); err != nil {
+		return err
+	}
 	unlock, err := lock(o.DataDir)
 	if err != nil {
 		return err
@@ -165,7 +173,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
-	sched := scheduler.New(client, factory, recorder)
+	sched := scheduler.New(client, factory, recorder, o.scheduling)
 	wg.Go(func() {
 		err := controllers.Run(ctx, controllers.Config{
 			Client: client, Metadata: meta, Discovery: client.Discovery(), REST: api.ClientConfig(), Informers: factory, Events: recorder,

@@ -33,7 +33,7 @@ func (c *Scheduler) Decide(pod *snapshot.Pod, s *snapshot.Snapshot) Decision {
 	if d.Node != "" || d.Refused != "" {
 		return d
 	}
-	if d.Awaits = c.awaits(pod, s); !d.Awaits {
+	if d.Awaits = c.awaits(pod, s); !d.Awaits && !c.profile.NeverPreempt {
 		d.Preempts = c.Preempt(pod, s)
 	}
 	return d

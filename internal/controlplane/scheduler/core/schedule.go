@@ -13,6 +13,8 @@ type Profile struct {
 	Scores  []plugins.Weighted
 	// Percentage of the nodes that is enough to choose from, once they can run the Pod; 0 for a share that falls with the size of the cluster.
 	Percentage int
+	// NeverPreempt lets Pods wait whatever their priority.
+	NeverPreempt bool
 }
 
 // DefaultProfile has all plugins.

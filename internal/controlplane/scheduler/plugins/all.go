@@ -15,7 +15,7 @@ func Scores() []Weighted {
 		{AffinityPreference{}, 2},
 		{WorkloadSpread{}, 2},
 		{TopologyPreference{}, 2},
-		{PodPreference{}, 2},
+		{PodPreference{RequiredWeight: 1}, 2},
 		{Allocation{Strategy: LeastAllocated}, 1},
 		{Balanced{}, 1},
 		{ImageLocality{}, 1},

@@ -16,12 +16,18 @@ type Strategy string
 const (
 	LeastAllocated Strategy = "LeastAllocated" // with the largest share left, so that load spreads
 	MostAllocated  Strategy = "MostAllocated"  // with the smallest share left, so that nodes stay empty and can be given up
+	// RequestedToCapacityRatio rates by Shape.
+	RequestedToCapacityRatio Strategy = "RequestedToCapacityRatio"
 )
+
+// Point of a curve: the rating of a node of which that share, in percent, would be taken.
+type Point struct{ Taken, Rating int64 }
 
 // Allocation prefers nodes by the share of their resources that would be taken.
 type Allocation struct {
 	Strategy Strategy
 	Weights  map[corev1.ResourceName]int64 // what each resource counts; CPU and memory alike if it is empty
+	Shape    []Point                       // by rising share; between two points ratings lie on the line
 }
 
 var _ Score = Allocation{}
@@ -32,8 +38,11 @@ func (Allocation) Name() string { return "NodeResourcesFit" }
 // Prepare always has a preference.
 func (a Allocation) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot, _ []*snapshot.Node) Rating {
 	share := left
-	if a.Strategy == MostAllocated {
+	switch a.Strategy {
+	case MostAllocated:
 		share = taken
+	case RequestedToCapacityRatio:
+		share = func(used, have int64) int64 { return along(a.Shape, taken(used, have)) }
 	}
 	if len(a.Weights) == 0 {
 		w := &pod.Weight
@@ -88,6 +97,21 @@ func taken(used, have int64) int64 {
 		return 0
 	}
 	return min(used, have) * MaxRating / have
+}
+
+// along is the rating of a share on a curve.
+func along(shape []Point, share int64) int64 {
+	for i, p := range shape {
+		if share > p.Taken {
+			continue
+		}
+		if i == 0 {
+			return p.Rating
+		}
+		from := shape[i-1]
+		return from.Rating + (p.Rating-from.Rating)*(share-from.Taken)/(p.Taken-from.Taken)
+	}
+	return shape[len(shape)-1].Rating
 }
 
 // Balanced prefers nodes whose CPU and memory would be used to like shares, so that neither is left over without the other.

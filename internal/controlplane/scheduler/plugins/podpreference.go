@@ -3,18 +3,18 @@ package plugins
 import "github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 
 // PodPreference prefers domains by the weights of preferred Pod affinity and anti-affinity: the Pod's own, and those of the Pods that are there.
-type PodPreference struct{}
+type PodPreference struct {
+	// RequiredWeight is what the required affinity of a Pod that is there counts, when the Pod in question matches it: the two want to be together.
+	RequiredWeight int32
+}
 
 var _ Score = PodPreference{}
-
-// requiredWeight is what the required affinity of a Pod that is there counts, when the Pod in question matches it: the two want to be together.
-const requiredWeight = 1
 
 // Name is the score's name.
 func (PodPreference) Name() string { return "InterPodAffinity" }
 
 // Prepare adds up the weights per domain.
-func (PodPreference) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []*snapshot.Node) Rating {
+func (f PodPreference) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []*snapshot.Node) Rating {
 	var w weights
 	if a := pod.Affinity; a != nil {
 		for i := range a.Preferred {
@@ -30,7 +30,7 @@ func (PodPreference) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []*s
 		}
 		for i := range g.Affinity.Required {
 			if t := &g.Affinity.Required[i]; s.Matches(t, pod) {
-				w.add(s, t.Key, g, requiredWeight)
+				w.add(s, t.Key, g, f.RequiredWeight)
 			}
 		}
 	})

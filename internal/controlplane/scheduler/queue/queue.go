@@ -12,12 +12,12 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
-// Back-off of a Pod that was turned away, doubled with each attempt. It only holds against events that come in quick succession:
+// Backoff of a Pod that was turned away: First, doubled with each attempt up to Last. It only holds against events that come in quick succession:
 // without one that helps, a Pod stays parked however long ago its last attempt was.
-const (
-	firstBackoff = 100 * time.Millisecond
-	lastBackoff  = 10 * time.Second
-)
+type Backoff struct{ First, Last time.Duration }
+
+// DefaultBackoff begins shorter than kube-scheduler's second: an attempt costs less here.
+var DefaultBackoff = Backoff{First: 100 * time.Millisecond, Last: 10 * time.Second}
 
 // parkedAtMost is after how long a parked Pod is looked at although no event helped it. It is a net under the filters' promises, not part of them.
 const parkedAtMost = 5 * time.Minute
@@ -54,6 +54,7 @@ const (
 
 // Queue holds the waiting Pods. It is not safe for concurrent use.
 type Queue struct {
+	times   Backoff
 	entries map[types.UID]*Entry
 	active  entryHeap
 	backoff entryHeap
@@ -63,8 +64,9 @@ type Queue struct {
 }
 
 // New makes an empty Queue.
-func New() *Queue {
+func New(b Backoff) *Queue {
 	return &Queue{
+		times:   b,
 		entries: map[types.UID]*Entry{},
 		active: entryHeap{less: func(a, b *Entry) bool {
 			return cmp.Or(cmp.Compare(priority(b), priority(a)), a.Since.Compare(b.Since), cmp.Compare(a.seq, b.seq)) < 0
@@ -143,7 +145,7 @@ func (q *Queue) Park(e *Entry, by core.FilterSet, now time.Time) {
 	e.Attempts++
 	e.Filters = by
 	e.parkedAt = now
-	e.due = now.Add(backoff(e.Attempts))
+	e.due = now.Add(q.times.after(e.Attempts))
 	q.entries[e.Pod.Object.UID] = e
 	q.put(e, parked)
 	if q.flushAt.IsZero() {
@@ -154,7 +156,7 @@ func (q *Queue) Park(e *Entry, by core.FilterSet, now time.Time) {
 // Retry puts back a Pod, taken out by Pop, whose binding failed.
 func (q *Queue) Retry(e *Entry, now time.Time) {
 	e.Attempts++
-	e.due = now.Add(backoff(e.Attempts))
+	e.due = now.Add(q.times.after(e.Attempts))
 	q.entries[e.Pod.Object.UID] = e
 	q.put(e, backingOff)
 }
@@ -236,11 +238,11 @@ func (q *Queue) leave(e *Entry) {
 	}
 }
 
-func backoff(attempts int) time.Duration {
-	d := firstBackoff
+func (b Backoff) after(attempts int) time.Duration {
+	d := b.First
 	for range attempts - 1 {
-		if d *= 2; d >= lastBackoff {
-			return lastBackoff
+		if d *= 2; d >= b.Last {
+			return b.Last
 		}
 	}
 	return d

@@ -26,14 +26,14 @@ import (
 //	pass D          time passes
 func TestQueue(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		q := New()
+		q := New(DefaultBackoff)
 		now := podtest.Now
 		var popped *Entry
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var n int
 			switch d.Cmd {
 			case "new":
-				q, now = New(), podtest.Now
+				q, now = New(DefaultBackoff), podtest.Now
 			case "add":
 				for _, p := range podtest.Lines(t, d.Input) {
 					if d.HasArg("generation") {
@@ -87,9 +87,9 @@ func TestQueue(t *testing.T) {
 func TestBackoffDoublesUpToALimit(t *testing.T) {
 	var got []time.Duration
 	for n := range 9 {
-		got = append(got, backoff(n+1))
+		got = append(got, DefaultBackoff.after(n+1))
 	}
-	if got[0] != firstBackoff || got[1] != 2*firstBackoff || got[8] != lastBackoff {
+	if got[0] != DefaultBackoff.First || got[1] != 2*DefaultBackoff.First || got[8] != DefaultBackoff.Last {
 		t.Errorf("back-offs are %v", got)
 	}
 }
