@@ -56,6 +56,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/replicaset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/resourcequota"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/serviceaccount"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/statefulset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ttlafterfinished"
 )
@@ -150,6 +151,7 @@ func table(cfg Config) ([]runner, error) {
 		deployment.New(c, f, events),
 		replicaset.New(c, f, events),
 		replicaset.NewForReplicationControllers(c, f, events),
+		statefulset.New(c, f, events),
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
@@ -200,6 +202,7 @@ var watched = []schema.GroupVersionResource{
 	appsv1.SchemeGroupVersion.WithResource("deployments"),
 	appsv1.SchemeGroupVersion.WithResource("replicasets"),
 	appsv1.SchemeGroupVersion.WithResource("statefulsets"),
+	appsv1.SchemeGroupVersion.WithResource("controllerrevisions"),
 	batchv1.SchemeGroupVersion.WithResource("jobs"),
 	batchv1.SchemeGroupVersion.WithResource("cronjobs"),
 	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"),
