@@ -37,6 +37,12 @@ const (
 	AnnotationRequestedAt = "gitopsd.io/requested-at"
 	// AnnotationAllowEmpty, with the value "true" on an Application, lets a commit without any object prune everything.
 	AnnotationAllowEmpty = "gitopsd.io/allow-empty"
+	// AnnotationGangMinimum, on Pods (as a rule in a Job's Pod template), asks the scheduler to place so many of the Pods of one controller together, or none.
+	AnnotationGangMinimum = "gitopsd.io/gang-minimum"
+	// AnnotationGangName names the gang of Pods that do not have the same controller, within their namespace.
+	AnnotationGangName = "gitopsd.io/gang-name"
+	// AnnotationGangTimeout is how long Pods wait for the rest of their gang, such as "10m"; then they are placed one by one. Without it they wait for ever.
+	AnnotationGangTimeout = "gitopsd.io/gang-timeout"
 	// FinalizerPrune is on Applications with spec.prune, so that deleting one deletes what it created.
 	FinalizerPrune = "gitopsd.io/prune"
 	// FieldManager is the field manager of everything applied from Git.

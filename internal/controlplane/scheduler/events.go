@@ -75,6 +75,11 @@ func (s *Scheduler) podChanged(old, pod *corev1.Pod) {
 	switch {
 	case podstate.Finished(pod):
 		s.podGone(pod)
+		if pod.Status.Phase == corev1.PodSucceeded && pod.DeletionTimestamp == nil {
+			s.mu.Lock()
+			s.snap.Succeed(pod)
+			s.mu.Unlock()
+		}
 	case pod.Spec.NodeName != "":
 		s.podPlaced(pod)
 	case s.cores[pod.Spec.SchedulerName] != nil && pod.DeletionTimestamp == nil:
@@ -87,6 +92,9 @@ func (s *Scheduler) podChanged(old, pod *corev1.Pod) {
 func (s *Scheduler) podDeleted(obj any) {
 	if pod, ok := last(obj).(*corev1.Pod); ok {
 		s.podGone(pod)
+		s.mu.Lock()
+		s.snap.Forget(pod.UID)
+		s.mu.Unlock()
 	}
 }
 

@@ -132,25 +132,44 @@ func (s *Scheduler) one(ctx context.Context) (next time.Time, ok bool) {
 		s.mu.Unlock()
 		return next, false
 	}
-	d := s.cores[e.Pod.Object.Spec.SchedulerName].Decide(e.Pod, s.snap)
-	if d.Node != "" {
-		plan := plugins.Volumes(e.Pod, s.snap, s.snap.Node(d.Node))
-		s.assume(e.Pod, d.Node, now)
-		bind := func() { s.bind(ctx, e, d.Node) }
-		if !plan.Empty() {
-			w := s.awaitVolumes(e, d.Node, plan)
-			bind = func() { s.writeVolumes(ctx, w) }
-		}
+	if e.Pod.Gang != nil {
+		calls := s.gang(ctx, e, now)
 		s.mu.Unlock()
-		s.call(ctx, bind)
+		for _, f := range calls {
+			s.call(ctx, f)
+		}
 		return time.Time{}, true
 	}
-	s.queue.Park(e, d.Filters, now)
-	losers := s.promise(e.Pod, &d, now)
-	report := pending{pod: e.Pod.Object, message: d.Message(), nominated: s.snap.NominatedNode(e.Pod.Object.UID)}
+	f := s.act(ctx, e, s.core(e).Decide(e.Pod, s.snap), now)
 	s.mu.Unlock()
+	s.call(ctx, f)
+	return time.Time{}, true
+}
 
-	s.call(ctx, func() {
+func (s *Scheduler) core(e *queue.Entry) *core.Scheduler {
+	return s.cores[e.Pod.Object.Spec.SchedulerName]
+}
+
+// act does what was decided about a Pod, as far as that is known here at once, and returns the API calls. s.mu is held.
+func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, now time.Time) func() {
+	if d.Node != "" {
+		plan, ok := plugins.Volumes(e.Pod, s.snap, s.snap.Node(d.Node))
+		if !ok {
+			// Another Pod of its gang has just taken the volume that both could have had; or the profile does not look at volumes.
+			s.queue.Retry(e, now)
+			return func() {}
+		}
+		s.assume(e.Pod, d.Node, now)
+		if plan.Empty() {
+			return func() { s.bind(ctx, e, d.Node) }
+		}
+		w := s.awaitVolumes(e, d.Node, plan)
+		return func() { s.writeVolumes(ctx, w) }
+	}
+	s.queue.Park(e, d.Filters, now)
+	losers := s.promise(e.Pod, d, now)
+	report := pending{pod: e.Pod.Object, message: d.Message(), nominated: s.snap.NominatedNode(e.Pod.Object.UID)}
+	return func() {
 		s.reportPending(ctx, report)
 		for _, l := range losers {
 			s.reportPending(ctx, l)
@@ -158,8 +177,7 @@ func (s *Scheduler) one(ctx context.Context) (next time.Time, ok bool) {
 		if d.Preempts != nil {
 			s.evict(ctx, e.Pod, d.Preempts)
 		}
-	})
-	return time.Time{}, true
+	}
 }
 
 // assume puts a Pod on the node that was chosen for it. s.mu is held.
@@ -174,9 +192,11 @@ func (s *Scheduler) assume(p *snapshot.Pod, node string, now time.Time) {
 
 // promise takes in what was decided about the room for a Pod that has to wait: it is promised, or no longer. It returns the Pods of lower priority that
 // lose what they were promised on that node. s.mu is held.
-func (s *Scheduler) promise(p *snapshot.Pod, d *core.Decision, now time.Time) (losers []pending) {
+func (s *Scheduler) promise(p *snapshot.Pod, d core.Decision, now time.Time) (losers []pending) {
 	switch {
 	case d.Awaits:
+	case d.Promised != "":
+		s.snap.Nominate(p, d.Promised)
 	case d.Preempts == nil:
 		s.withdraw(p, now)
 	default:
@@ -232,5 +252,5 @@ func (s *Scheduler) signal() {
 func (s *Scheduler) helped(e plugins.Event, now time.Time) {
 	s.queue.Wake(
 		func(w queue.Why) bool { return s.cores[w.Scheduler].Concerned(w.Filters, e.Change) },
-		func(w *queue.Entry) bool { return s.cores[w.Pod.Object.Spec.SchedulerName].Helped(w.Pod, w.Filters, e) }, now)
+		func(w *queue.Entry) bool { return s.core(w).Helped(w.Pod, w.Filters, e) }, now)
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
 )
 
@@ -42,6 +43,7 @@ func podLines(t testing.TB, text string) []*corev1.Pod {
 //	claim=N                 mounts a PersistentVolumeClaim
 //	nominated=N             status.nominatedNodeName
 //	started=D               its start time, D ago
+//	gang=N:MIN              one of a gang of which MIN have to be placed together
 //	victim                  being deleted because of a preemption
 func podLine(t testing.TB, line string) *corev1.Pod {
 	t.Helper()
@@ -128,6 +130,13 @@ var schedulingWords = map[string]func(t testing.TB, p *corev1.Pod, value string)
 	"nominated": func(_ testing.TB, p *corev1.Pod, v string) { p.Status.NominatedNodeName = v },
 	"started": func(t testing.TB, p *corev1.Pod, v string) {
 		p.Status.StartTime = &podtest.Line(t, "x age="+v).CreationTimestamp
+	},
+	"gang": func(_ testing.TB, p *corev1.Pod, v string) {
+		name, minimum, _ := strings.Cut(v, ":")
+		if p.Annotations == nil {
+			p.Annotations = map[string]string{}
+		}
+		p.Annotations[v1alpha1.AnnotationGangName], p.Annotations[v1alpha1.AnnotationGangMinimum] = name, minimum
 	},
 	"victim": func(_ testing.TB, p *corev1.Pod, _ string) {
 		p.DeletionTimestamp = &metav1.Time{Time: podtest.Now}

@@ -25,6 +25,8 @@ type Decision struct {
 	Preempts *Preemption
 	// Awaits says that room is being made for the Pod on the node that it was promised.
 	Awaits bool
+	// Promised is the node where a place was found for a Pod that waits only because others of its gang do; "" for none.
+	Promised string
 }
 
 // Decide chooses a node for pod, or how to make room for it.

@@ -29,6 +29,7 @@ import (
 //	running            the lines below are Pods that run there, as in podLine
 //	schedule           each line below is a Pod; it is placed where the scheduler says, or room is made for it
 //	explain            the same, with each node's reasons and remedies
+//	gang               the lines below are the waiting Pods of one gang, decided together
 //	remove             Pods that end
 func TestSchedule(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -71,7 +72,19 @@ func TestSchedule(t *testing.T) {
 			case "schedule", "explain":
 				var b strings.Builder
 				for _, p := range podLines(t, d.Input) {
-					decide(&b, c, s, p, d.Cmd == "explain")
+					pod := snapshot.NewPod(p)
+					act(&b, c, s, pod, c.Decide(pod, s), d.Cmd == "explain")
+				}
+				return b.String()
+			case "gang":
+				var b strings.Builder
+				var pods []*snapshot.Pod
+				for _, p := range podLines(t, d.Input) {
+					pods = append(pods, snapshot.NewPod(p))
+				}
+				g := pods[0].Gang
+				for i, r := range c.DecideGang(pods, s.GangPlaced(g.Key), g.Minimum, s) {
+					act(&b, c, s, pods[i], r, false)
 				}
 				return b.String()
 			}
@@ -81,14 +94,17 @@ func TestSchedule(t *testing.T) {
 	})
 }
 
-// decide does with a Pod what the loop around the scheduler does, and writes it down.
-func decide(b *strings.Builder, c *Scheduler, s *snapshot.Snapshot, p *corev1.Pod, explain bool) {
-	pod := snapshot.NewPod(p)
-	r := c.Decide(pod, s)
+// act does with a Pod what the loop around the scheduler does, and writes it down.
+func act(b *strings.Builder, c *Scheduler, s *snapshot.Snapshot, pod *snapshot.Pod, r Decision, explain bool) {
+	p := pod.Object
 	switch {
+	case r.Promised != "":
+		fmt.Fprintf(b, "%s: promised %s: %s\n", p.Name, r.Promised, r.Message())
+		s.Nominate(pod, r.Promised)
+		return
 	case r.Node != "":
 		fmt.Fprintf(b, "%s: %s", p.Name, r.Node)
-		plan := plugins.Volumes(pod, s, s.Node(r.Node))
+		plan, _ := plugins.Volumes(pod, s, s.Node(r.Node))
 		for _, m := range plan.Static {
 			fmt.Fprintf(b, ", claims volume %s for %s", m.Volume.Name, m.Claim.Name)
 			s.TakeVolume(m.Volume.Name, m.Claim.Namespace+"/"+m.Claim.Name)

@@ -114,14 +114,14 @@ type VolumeMatch struct {
 // Empty says that nothing has to be written.
 func (p VolumePlan) Empty() bool { return len(p.Static)+len(p.Provision) == 0 }
 
-// Volumes chooses volumes for the claims of a Pod that goes to that node.
-func Volumes(pod *snapshot.Pod, s *snapshot.Snapshot, n *snapshot.Node) VolumePlan {
+// Volumes chooses volumes for the claims of a Pod that goes to that node. It is false if there is none for one of them.
+func Volumes(pod *snapshot.Pod, s *snapshot.Snapshot, n *snapshot.Node) (VolumePlan, bool) {
 	c, ok := VolumeBinding{}.Prepare(pod, s).(*volumeCheck)
 	if !ok {
-		return VolumePlan{}
+		return VolumePlan{}, len(pod.Claims) == 0
 	}
-	plan, _ := c.plan(n)
-	return plan
+	plan, missing := c.plan(n)
+	return plan, len(missing) == 0
 }
 
 type volumeCheck struct {

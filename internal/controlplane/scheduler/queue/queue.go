@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -29,11 +30,11 @@ type Entry struct {
 	Filters  core.FilterSet // by which filters, the last time
 	Since    time.Time      // when it was first seen
 
-	place    place
-	seq      uint64    // tells two with the same age apart
-	due      time.Time // end of back-off
-	parkedAt time.Time
-	index    int // in its heap
+	place  place
+	seq    uint64    // tells two with the same age apart
+	due    time.Time // end of back-off
+	wakeAt time.Time // when it leaves parked although nothing has helped it
+	index  int       // in its heap
 }
 
 // Why is what all Pods have in common that a change concerns alike: whose they are, and the filters that turned them away.
@@ -59,7 +60,8 @@ type Queue struct {
 	active  entryHeap
 	backoff entryHeap
 	parked  map[Why]map[types.UID]*Entry
-	flushAt time.Time // when the longest parked Pod is to be looked at; zero for none
+	gangs   map[string]map[types.UID]*Entry // the waiting members of each, in whatever place
+	flushAt time.Time                       // when the longest parked Pod is to be looked at; zero for none
 	seq     uint64
 }
 
@@ -68,19 +70,16 @@ func New(b Backoff) *Queue {
 	return &Queue{
 		times:   b,
 		entries: map[types.UID]*Entry{},
-		active: entryHeap{less: func(a, b *Entry) bool {
-			return cmp.Or(cmp.Compare(priority(b), priority(a)), a.Since.Compare(b.Since), cmp.Compare(a.seq, b.seq)) < 0
-		}},
+		active:  entryHeap{less: func(a, b *Entry) bool { return order(a, b) < 0 }},
 		backoff: entryHeap{less: func(a, b *Entry) bool { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.seq, b.seq)) < 0 }},
 		parked:  map[Why]map[types.UID]*Entry{},
+		gangs:   map[string]map[types.UID]*Entry{},
 	}
 }
 
-func priority(e *Entry) int32 {
-	if p := e.Pod.Object.Spec.Priority; p != nil {
-		return *p
-	}
-	return 0
+// order is by priority, and then by age.
+func order(a, b *Entry) int {
+	return cmp.Or(cmp.Compare(b.Pod.Priority, a.Pod.Priority), a.Since.Compare(b.Since), cmp.Compare(a.seq, b.seq))
 }
 
 // Add takes a Pod in, or the changed object of one that waits already. A parked Pod is looked at again only if its spec or labels changed:
@@ -91,11 +90,16 @@ func (q *Queue) Add(pod *snapshot.Pod, now time.Time) {
 	if e == nil {
 		q.seq++
 		e = &Entry{Pod: pod, Since: now, seq: q.seq}
-		q.entries[uid] = e
-		q.put(e, active)
+		q.enter(e, active)
 		return
 	}
 	changed := e.Pod.Object.Generation != pod.Object.Generation || !sameScheduling(e.Pod, pod)
+	if !sameGang(e.Pod, pod) {
+		place := e.place
+		q.exit(e)
+		e.Pod, changed = pod, true
+		q.enter(e, place)
+	}
 	e.Pod = pod
 	switch {
 	case e.place == parked && changed:
@@ -110,8 +114,7 @@ func (q *Queue) Add(pod *snapshot.Pod, now time.Time) {
 func (q *Queue) Remove(uid types.UID) *Entry {
 	e := q.entries[uid]
 	if e != nil {
-		q.leave(e)
-		delete(q.entries, uid)
+		q.exit(e)
 	}
 	return e
 }
@@ -129,8 +132,8 @@ func (q *Queue) Pop(now time.Time) (*Entry, time.Time) {
 		q.put(e, active)
 	}
 	if q.active.Len() > 0 {
-		e := heap.Pop(&q.active).(*Entry)
-		delete(q.entries, e.Pod.Object.UID)
+		e := q.active.items[0]
+		q.exit(e)
 		return e, time.Time{}
 	}
 	next := q.flushAt
@@ -143,22 +146,54 @@ func (q *Queue) Pop(now time.Time) (*Entry, time.Time) {
 // Park puts back a Pod, taken out by Pop, for which there is no node.
 func (q *Queue) Park(e *Entry, by core.FilterSet, now time.Time) {
 	e.Attempts++
-	e.Filters = by
-	e.parkedAt = now
 	e.due = now.Add(q.times.after(e.Attempts))
-	q.entries[e.Pod.Object.UID] = e
-	q.put(e, parked)
-	if q.flushAt.IsZero() {
-		q.flushAt = now.Add(parkedAtMost)
+	e.wakeAt = wakeAt(e, now)
+	e.Filters = by
+	q.enter(e, parked)
+}
+
+// wakeAt is when a Pod that is parked now is looked at although nothing has helped it. The end of a gang's patience is nothing that an event tells.
+func wakeAt(e *Entry, now time.Time) time.Time {
+	at := now.Add(parkedAtMost)
+	if until := e.Patience(); until.After(now) && until.Before(at) {
+		return until
 	}
+	return at
+}
+
+// Patience is until when the Pod waits for others of its gang; zero for as long as it takes. It counts from when the Pod came.
+func (e *Entry) Patience() time.Time {
+	if g := e.Pod.Gang; g != nil && g.Timeout > 0 {
+		return e.Since.Add(g.Timeout)
+	}
+	return time.Time{}
+}
+
+// Hold puts back a Pod, taken out by Pop, that waits for others of its gang to come. It has not been turned away, so it does not have to back off.
+func (q *Queue) Hold(e *Entry, now time.Time) {
+	e.due = now
+	e.wakeAt = wakeAt(e, now)
+	e.Filters = core.Incomplete
+	q.enter(e, parked)
 }
 
 // Retry puts back a Pod, taken out by Pop, whose binding failed.
 func (q *Queue) Retry(e *Entry, now time.Time) {
 	e.Attempts++
 	e.due = now.Add(q.times.after(e.Attempts))
-	q.entries[e.Pod.Object.UID] = e
-	q.put(e, backingOff)
+	q.enter(e, backingOff)
+}
+
+// Gang is how many members of a gang wait.
+func (q *Queue) Gang(key string) int { return len(q.gangs[key]) }
+
+// TakeGang takes all waiting members of a gang out, the first to be looked at first. Back-off is not waited for: one of them was to be looked at.
+func (q *Queue) TakeGang(key string) []*Entry {
+	out := slices.SortedFunc(maps.Values(q.gangs[key]), order)
+	for _, e := range out {
+		q.exit(e)
+	}
+	return out
 }
 
 // Wake lets those parked Pods be looked at again for which helped says yes. It asks only about those that are concerned, so that thousands of Pods that
@@ -192,12 +227,50 @@ func (q *Queue) flush(now time.Time) {
 	}
 	q.flushAt = time.Time{}
 	q.Wake(func(Why) bool { return true }, func(e *Entry) bool {
-		at := e.parkedAt.Add(parkedAtMost)
-		if at.After(now) && (q.flushAt.IsZero() || at.Before(q.flushAt)) {
-			q.flushAt = at
+		if e.wakeAt.After(now) {
+			q.flushBy(e.wakeAt)
 		}
-		return !at.After(now)
+		return !e.wakeAt.After(now)
 	}, now)
+}
+
+func (q *Queue) flushBy(at time.Time) {
+	if q.flushAt.IsZero() || at.Before(q.flushAt) {
+		q.flushAt = at
+	}
+}
+
+// enter takes an entry in that is in no place.
+func (q *Queue) enter(e *Entry, p place) {
+	uid := e.Pod.Object.UID
+	q.entries[uid] = e
+	if key := gang(e); key != "" {
+		if q.gangs[key] == nil {
+			q.gangs[key] = map[types.UID]*Entry{}
+		}
+		q.gangs[key][uid] = e
+	}
+	q.put(e, p)
+}
+
+// exit takes an entry out altogether.
+func (q *Queue) exit(e *Entry) {
+	q.leave(e)
+	uid := e.Pod.Object.UID
+	delete(q.entries, uid)
+	if key := gang(e); key != "" {
+		delete(q.gangs[key], uid)
+		if len(q.gangs[key]) == 0 {
+			delete(q.gangs, key)
+		}
+	}
+}
+
+func gang(e *Entry) string {
+	if e.Pod.Gang == nil {
+		return ""
+	}
+	return e.Pod.Gang.Key
 }
 
 // awaken puts an entry that is in no place where it may be looked at, as soon as its back-off is over.
@@ -221,6 +294,7 @@ func (q *Queue) put(e *Entry, p place) {
 			q.parked[e.why()] = map[types.UID]*Entry{}
 		}
 		q.parked[e.why()][e.Pod.Object.UID] = e
+		q.flushBy(e.wakeAt)
 	}
 }
 
@@ -253,4 +327,9 @@ func sameScheduling(a, b *snapshot.Pod) bool {
 	x, y := a.Object, b.Object
 	return len(x.Spec.Tolerations) == len(y.Spec.Tolerations) && maps.Equal(x.Labels, y.Labels) &&
 		maps.Equal(x.Spec.NodeSelector, y.Spec.NodeSelector) && a.Requests.MilliCPU == b.Requests.MilliCPU && a.Requests.Memory == b.Requests.Memory
+}
+
+// sameGang compares what the annotations say, which may change on any Pod.
+func sameGang(a, b *snapshot.Pod) bool {
+	return a.Gang == b.Gang || a.Gang != nil && b.Gang != nil && *a.Gang == *b.Gang
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
@@ -16,10 +17,12 @@ import (
 
 // TestQueue plays scripts:
 //
-//	add             the lines below are Pods, as in podtest; generation=N as an argument marks a changed spec
+//	add             the lines below are Pods, as in podtest; generation=N as an argument marks a changed spec; gang=N timeout=D make them a gang of 3
 //	remove          Pods by name
 //	pop             takes the next one out
 //	park by=N       puts the one just popped back: it fits nowhere because of the filters N
+//	hold            puts the one just popped back: its gang is not there yet
+//	gang N          takes the waiting members of a gang out
 //	retry           puts the one just popped back: its binding failed
 //	event helps=N   something that helps Pods turned away by a filter in N
 //	activate        Pods by name that are to be looked at again
@@ -40,6 +43,12 @@ func TestQueue(t *testing.T) {
 						d.ScanArgs(t, "generation", &n)
 						p.Generation = int64(n)
 					}
+					if d.HasArg("gang") {
+						p.Annotations = map[string]string{v1alpha1.AnnotationGangMinimum: "3", v1alpha1.AnnotationGangName: d.CmdArgs[0].Vals[0]}
+					}
+					if d.HasArg("timeout") {
+						p.Annotations[v1alpha1.AnnotationGangTimeout] = d.CmdArgs[1].Vals[0]
+					}
 					q.Add(snapshot.NewPod(p), now)
 				}
 			case "remove":
@@ -59,6 +68,15 @@ func TestQueue(t *testing.T) {
 			case "park":
 				d.ScanArgs(t, "by", &n)
 				q.Park(popped, core.FilterSet(n), now)
+			case "hold":
+				q.Hold(popped, now)
+			case "gang":
+				var names []string
+				for _, e := range q.TakeGang("default/" + d.CmdArgs[0].Key) {
+					names = append(names, e.Pod.Object.Name)
+					popped = e
+				}
+				return strings.Join(names, " ") + "\n"
 			case "retry":
 				q.Retry(popped, now)
 			case "event":

@@ -17,6 +17,7 @@ type Pod struct {
 	Claims   []Claim
 	Priority int32
 	Workload Workload
+	Gang     *Gang     // nil for none
 	Affinity *Affinity // nil for none
 
 	key   string // what makes its group
@@ -37,7 +38,7 @@ type HostPort struct {
 func NewPod(pod *corev1.Pod) *Pod {
 	return &Pod{
 		Object: pod, Requests: requestsOf(pod), Weight: weightOf(pod), Ports: hostPorts(pod), Claims: claimsOf(pod), Priority: ptr.Deref(pod.Spec.Priority, 0),
-		Workload: workloadOf(pod), Affinity: affinityOf(pod), key: groupKey(pod),
+		Workload: workloadOf(pod), Gang: gangOf(pod), Affinity: affinityOf(pod), key: groupKey(pod),
 	}
 }
 

@@ -27,6 +27,7 @@ type Snapshot struct {
 	priorities  map[int32]int      // how many placed Pods have each
 	budgets     map[string]map[string]*Budget
 	storage     storage
+	gangs       gangs
 }
 
 // zone is the sums over the nodes of one zone.
@@ -49,7 +50,7 @@ func New() *Snapshot {
 		namespaces: map[string]map[string]string{}, groups: map[string]map[string]*Group{},
 		repelling: map[*Group]bool{}, attracting: map[*Group]bool{}, topologyOf: map[string]*Topology{},
 		nominations: map[types.UID]*nomination{}, evicted: map[types.UID]bool{}, priorities: map[int32]int{}, budgets: map[string]map[string]*Budget{},
-		storage: newStorage(),
+		storage: newStorage(), gangs: newGangs(),
 	}
 }
 
@@ -184,6 +185,7 @@ func (s *Snapshot) put(at *placement) {
 	s.enter(at.pod, n)
 	s.countPod(n, at.pod, 1)
 	s.use(at.pod, 1)
+	s.countGang(at.pod, 1)
 	s.priorities[at.pod.Priority]++
 	s.placed[at.pod.Object.UID] = at
 }
@@ -207,6 +209,7 @@ func (s *Snapshot) Lift(uid types.UID) (*Pod, *Node) {
 func (s *Snapshot) take(was *placement) *Node {
 	delete(s.placed, was.pod.Object.UID)
 	s.use(was.pod, -1)
+	s.countGang(was.pod, -1)
 	if s.priorities[was.pod.Priority]--; s.priorities[was.pod.Priority] == 0 {
 		delete(s.priorities, was.pod.Priority)
 	}
