@@ -2,7 +2,7 @@ package main
 
 import "github.com/spf13/cobra"
 
-// commands are those that ask a running control plane about its Applications.
+// commands are those that ask a running control plane.
 func commands() []*cobra.Command {
-	return []*cobra.Command{newStatusCommand(), newSyncCommand(), newHistoryCommand(), newPlanCommand()}
+	return []*cobra.Command{newStatusCommand(), newSyncCommand(), newHistoryCommand(), newPlanCommand(), newWhyCommand()}
 }

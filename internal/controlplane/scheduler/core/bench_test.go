@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/scheduletest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
@@ -23,7 +24,7 @@ func BenchmarkSchedule(b *testing.B) {
 		b.Run(k.name, func(b *testing.B) {
 			s, c := snapshot.New(), New(DefaultProfile())
 			for i := range 5000 {
-				s.SetNode(node(b, fmt.Sprintf("n%d cpu=16 memory=64Gi zone=z%d labels=half:%c pods=1100", i, i%3, 'a'+rune(i%2))))
+				s.SetNode(scheduletest.Node(b, fmt.Sprintf("n%d cpu=16 memory=64Gi zone=z%d labels=half:%c pods=1100", i, i%3, 'a'+rune(i%2))))
 			}
 			template := podtest.Line(b, k.line)
 			if k.name == "topology" {

@@ -133,6 +133,17 @@ func started(p *snapshot.Pod) int64 {
 	return math.MaxInt64
 }
 
+// Room finds out what room for the Pod would cost on one node, if the Pod had that priority; nil if there could be none.
+func (c *Scheduler) Room(pod *snapshot.Pod, priority int32, s *snapshot.Snapshot, node string) *Preemption {
+	n := s.Node(node)
+	if n == nil {
+		return nil
+	}
+	as := *pod
+	as.Priority = priority
+	return c.room(&as, s, n)
+}
+
 // room finds out which Pods have to leave a node so that it can run the Pod; nil if it cannot. Of those of lower priority as many stay as can,
 // first those that a budget protects, then the most important.
 func (c *Scheduler) room(pod *snapshot.Pod, s *snapshot.Snapshot, n *snapshot.Node) *Preemption {

@@ -3,20 +3,18 @@ package core
 import (
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/scheduletest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
@@ -25,8 +23,8 @@ import (
 //	cluster            the lines below are its nodes: "n1 cpu=4 memory=8Gi gpu=1 zone=a labels=k:v taint=K~V:E cordoned image=I@SIZE"
 //	namespaces         the lines below are Namespaces with labels: "dev team:a"
 //	budgets            the lines below are PodDisruptionBudgets: "NAME k:v ALLOWED"
-//	storage            the lines below are claims, volumes, classes and drivers, as in setStorage
-//	running            the lines below are Pods that run there, as in podLine
+//	storage            the lines below are claims, volumes, classes and drivers, as in scheduletest
+//	running            the lines below are Pods that run there, as in scheduletest
 //	schedule           each line below is a Pod; it is placed where the scheduler says, or room is made for it
 //	explain            the same, with each node's reasons and remedies
 //	gang               the lines below are the waiting Pods of one gang, decided together
@@ -40,7 +38,7 @@ func TestSchedule(t *testing.T) {
 			case "cluster":
 				s, c = snapshot.New(), New(DefaultProfile())
 				for line := range strings.Lines(d.Input) {
-					s.SetNode(node(t, line))
+					s.SetNode(scheduletest.Node(t, line))
 				}
 				return ""
 			case "namespaces":
@@ -51,16 +49,16 @@ func TestSchedule(t *testing.T) {
 				return ""
 			case "budgets":
 				for line := range strings.Lines(d.Input) {
-					s.SetBudget(budget(t, line))
+					s.SetBudget(scheduletest.Budget(t, line))
 				}
 				return ""
 			case "storage":
 				for line := range strings.Lines(d.Input) {
-					setStorage(t, s, line)
+					scheduletest.SetStorage(t, s, line)
 				}
 				return ""
 			case "running":
-				for _, p := range podLines(t, d.Input) {
+				for _, p := range scheduletest.Pods(t, d.Input) {
 					s.Place(snapshot.NewPod(p), p.Spec.NodeName)
 				}
 				return ""
@@ -71,7 +69,7 @@ func TestSchedule(t *testing.T) {
 				return ""
 			case "schedule", "explain":
 				var b strings.Builder
-				for _, p := range podLines(t, d.Input) {
+				for _, p := range scheduletest.Pods(t, d.Input) {
 					pod := snapshot.NewPod(p)
 					act(&b, c, s, pod, c.Decide(pod, s), d.Cmd == "explain")
 				}
@@ -79,7 +77,7 @@ func TestSchedule(t *testing.T) {
 			case "gang":
 				var b strings.Builder
 				var pods []*snapshot.Pod
-				for _, p := range podLines(t, d.Input) {
+				for _, p := range scheduletest.Pods(t, d.Input) {
 					pods = append(pods, snapshot.NewPod(p))
 				}
 				g := pods[0].Gang
@@ -144,63 +142,12 @@ func act(b *strings.Builder, c *Scheduler, s *snapshot.Snapshot, pod *snapshot.P
 	}
 }
 
-func budget(t testing.TB, line string) *policyv1.PodDisruptionBudget {
-	t.Helper()
-	words := strings.Fields(line)
-	allowed, err := strconv.ParseInt(words[2], 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &policyv1.PodDisruptionBudget{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: words[0]},
-		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: podtest.Labels(words[1])}},
-		Status:     policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: int32(allowed)},
-	}
-}
-
-func node(t testing.TB, line string) *corev1.Node {
-	t.Helper()
-	words := strings.Fields(line)
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: words[0], Labels: map[string]string{corev1.LabelHostname: words[0]}}}
-	n.Status.Allocatable = corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"), corev1.ResourcePods: resource.MustParse("110"),
-	}
-	for _, w := range words[1:] {
-		key, value, _ := strings.Cut(w, "=")
-		switch key {
-		case "cpu", "memory", "pods":
-			n.Status.Allocatable[corev1.ResourceName(key)] = resource.MustParse(value)
-		case "gpu":
-			n.Status.Allocatable["example.com/gpu"] = resource.MustParse(value)
-		case "zone":
-			n.Labels[corev1.LabelTopologyZone] = value
-		case "labels":
-			for k, v := range podtest.Labels(value) {
-				n.Labels[k] = v
-			}
-		case "taint":
-			k, effect, _ := strings.Cut(value, ":")
-			k, v, _ := strings.Cut(k, "~")
-			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: k, Value: v, Effect: corev1.TaintEffect(effect)})
-		case "cordoned":
-			n.Spec.Unschedulable = true
-		case "image":
-			i := strings.LastIndexByte(value, '@')
-			size := resource.MustParse(value[i+1:])
-			n.Status.Images = append(n.Status.Images, corev1.ContainerImage{Names: []string{value[:i]}, SizeBytes: size.Value()})
-		default:
-			t.Fatalf("node %s: no such word: %q", words[0], key)
-		}
-	}
-	return n
-}
-
 func TestAPodThatWaitsIsHelpedOnlyByWhatChangesTheAnswer(t *testing.T) {
 	pod := snapshot.NewPod(podtest.Line(t, "web cpu=500m"))
-	added := func(line string) *snapshot.Node { return snapshot.New().SetNode(node(t, line)) }
+	added := func(line string) *snapshot.Node { return snapshot.New().SetNode(scheduletest.Node(t, line)) }
 
 	s, c := snapshot.New(), New(DefaultProfile())
-	full := s.SetNode(node(t, "full cpu=1"))
+	full := s.SetNode(scheduletest.Node(t, "full cpu=1"))
 	s.Place(snapshot.NewPod(podtest.Line(t, "hog node=full cpu=1")), "full")
 	r := c.Schedule(pod, s)
 	if r.Node != "" {
@@ -222,7 +169,7 @@ func TestAPodThatWaitsIsHelpedOnlyByWhatChangesTheAnswer(t *testing.T) {
 	check("a Pod gone that made room", plugins.Event{Change: plugins.PodGone, Node: full, Pod: pod}, true)
 
 	s = snapshot.New()
-	tainted := s.SetNode(node(t, "tainted taint=dedicated~db:NoSchedule"))
+	tainted := s.SetNode(scheduletest.Node(t, "tainted taint=dedicated~db:NoSchedule"))
 	r = c.Schedule(pod, s)
 	check("another taint", plugins.Event{Change: plugins.Taints, Node: tainted}, false)
 	check("no taint any more", plugins.Event{Change: plugins.Taints, Node: added("tainted")}, true)
@@ -269,7 +216,7 @@ func randomNode(t *testing.T, r *rand.Rand, i int) *corev1.Node {
 	if r.IntN(2) == 0 {
 		line += " labels=disk:ssd"
 	}
-	return node(t, line)
+	return scheduletest.Node(t, line)
 }
 
 func randomPod(t *testing.T, r *rand.Rand, name string) *corev1.Pod {

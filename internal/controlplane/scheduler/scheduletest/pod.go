@@ -1,4 +1,4 @@
-package core
+package scheduletest
 
 import (
 	"strconv"
@@ -15,19 +15,19 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
 )
 
-// podLines makes a Pod of each line.
-func podLines(t testing.TB, text string) []*corev1.Pod {
+// Pods makes a Pod of each line that is not empty.
+func Pods(t testing.TB, text string) []*corev1.Pod {
 	t.Helper()
 	var out []*corev1.Pod
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
-			out = append(out, podLine(t, line))
+			out = append(out, Pod(t, line))
 		}
 	}
 	return out
 }
 
-// podLine adds to podtest's words those that only scheduling knows:
+// Pod makes a Pod of a line. It adds to podtest's words those that only scheduling knows:
 //
 //	ns=N                    its namespace
 //	near=SEL@KEY[@NS]       required Pod affinity; SEL is "k:v,…", and NS namespaces "a,b", all namespaces "*", or those of a label "k:v"
@@ -45,7 +45,7 @@ func podLines(t testing.TB, text string) []*corev1.Pod {
 //	started=D               its start time, D ago
 //	gang=N:MIN              one of a gang of which MIN have to be placed together
 //	victim                  being deleted because of a preemption
-func podLine(t testing.TB, line string) *corev1.Pod {
+func Pod(t testing.TB, line string) *corev1.Pod {
 	t.Helper()
 	words := strings.Fields(line)
 	rest, own := words[:1:1], []string(nil)

@@ -1,4 +1,4 @@
-package core
+package scheduletest
 
 import (
 	"strconv"
@@ -15,13 +15,13 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
-// setStorage takes in what a line says:
+// SetStorage takes in what a line says:
 //
 //	class NAME [later] [by=PROVISIONER] [zones=Z,…]      later is WaitForFirstConsumer
 //	volume NAME [class=C] [size=Q] [zone=Z] [label=Z] [claim=N] [csi=DRIVER]
 //	claim NAME [class=C] [size=Q] [volume=V] [alone] [node=N] [going]
 //	drivers NODE DRIVER=LIMIT
-func setStorage(t testing.TB, s *snapshot.Snapshot, line string) {
+func SetStorage(t testing.TB, s *snapshot.Snapshot, line string) {
 	t.Helper()
 	words := strings.Fields(line)
 	if len(words) < 2 {
