@@ -18,6 +18,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/claim"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
 )
 
 // History reads and writes the revisions of all owners of one controller. It is safe for concurrent use for different owners.
@@ -47,6 +48,9 @@ func (h *History) Informer() cache.SharedIndexInformer { return h.informer }
 // List returns the owner's revisions, the oldest first, once it has adopted what its selector matches and nobody owns, and released what matches no more.
 // live reads the owner from the API server.
 func (h *History) List(ctx context.Context, o Owner, live func(context.Context) (metav1.Object, error)) ([]*appsv1.ControllerRevision, error) {
+	if err := h.verify(ctx, o); err != nil {
+		return nil, err
+	}
 	version := h.revisions.LastStoreSyncResourceVersion() // read before listing, so that the list is no older
 	cached := append(index.ControlledBy[*appsv1.ControllerRevision](h.revisions, o.Object.GetUID()),
 		index.Orphans[*appsv1.ControllerRevision](h.revisions, o.Object.GetNamespace())...)
@@ -65,6 +69,30 @@ func (h *History) List(ctx context.Context, o Owner, live func(context.Context) 
 	own = slices.DeleteFunc(slices.Clone(own), func(r *appsv1.ControllerRevision) bool { return r.DeletionTimestamp != nil })
 	Sort(own)
 	return own, nil
+}
+
+// verify asks the API server what became of a write whose answer was lost: its number may be taken.
+func (h *History) verify(ctx context.Context, o Owner) error {
+	name, ok := h.unseen.doubtful(o.Object.GetUID())
+	if !ok {
+		return nil
+	}
+	got, err := h.client.AppsV1().ControllerRevisions(o.Object.GetNamespace()).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case err == nil && metav1.IsControlledBy(got, o.Object):
+		h.unseen.wrote(o.Object.GetUID(), got)
+	case err != nil && !apierrors.IsNotFound(err):
+		return fmt.Errorf("%v: reading ControllerRevision %s: %w", o, name, err)
+	}
+	h.unseen.sure(o.Object.GetUID())
+	return nil
+}
+
+// failed notes the name of a revision that may have been written all the same.
+func (h *History) failed(o Owner, name string, err error) {
+	if !ledger.Refused(err) {
+		h.unseen.doubt(o.Object.GetUID(), name)
+	}
 }
 
 // Recorded is a history that has a revision of the template now.
@@ -104,6 +132,7 @@ func (h *History) renumber(ctx context.Context, o Owner, r *appsv1.ControllerRev
 	next.Revision = number
 	got, err := h.client.AppsV1().ControllerRevisions(r.Namespace).Update(ctx, next, metav1.UpdateOptions{FieldManager: h.fieldManager})
 	if err != nil {
+		h.failed(o, r.Name, err)
 		return nil, fmt.Errorf("%v: making ControllerRevision %s number %d, since its template is back: %w", o, r.Name, number, err)
 	}
 	h.unseen.wrote(o.Object.GetUID(), got)
@@ -130,6 +159,7 @@ func (h *History) create(ctx context.Context, o Owner, number int64) (*appsv1.Co
 			}
 		}
 		if err != nil {
+			h.failed(o, want.Name, err)
 			return nil, nil, fmt.Errorf("%v: creating ControllerRevision %s: %w", o, want.Name, err)
 		}
 		h.unseen.wrote(o.Object.GetUID(), got)

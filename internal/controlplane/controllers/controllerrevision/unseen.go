@@ -10,10 +10,36 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
-// unseen holds revisions as they were last written and the cache may not show them yet. It may be lost: after a restart the cache is read anew.
+// unseen holds revisions as they were last written and the cache may not show them yet, and the names of those of which nobody knows whether they were
+// written. It may be lost: after a restart the cache is read anew.
 type unseen struct {
 	mu     sync.Mutex
 	owners map[types.UID]map[string]*appsv1.ControllerRevision
+	unsure map[types.UID]string
+}
+
+// doubt notes that the answer to a write was lost. At most one write of an owner is under way.
+func (u *unseen) doubt(owner types.UID, name string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.unsure == nil {
+		u.unsure = map[types.UID]string{}
+	}
+	u.unsure[owner] = name
+}
+
+// doubtful is the name to ask after, and sure says that it has been.
+func (u *unseen) doubtful(owner types.UID) (string, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	name, ok := u.unsure[owner]
+	return name, ok
+}
+
+func (u *unseen) sure(owner types.UID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.unsure, owner)
 }
 
 func (u *unseen) wrote(owner types.UID, r *appsv1.ControllerRevision) {
@@ -69,4 +95,5 @@ func (u *unseen) forget(owner types.UID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.owners, owner)
+	delete(u.unsure, owner)
 }

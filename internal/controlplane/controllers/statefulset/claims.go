@@ -124,10 +124,7 @@ func names(ref metav1.OwnerReference, o metav1.Object, k schema.GroupVersionKind
 	return ref.APIVersion == k.GroupVersion().String() && ref.Kind == k.Kind && ref.Name == o.GetName()
 }
 
-// leftBehind says that a claim still goes with a Pod that is no more: it is being deleted, although that does not show yet.
-func leftBehind(claim *corev1.PersistentVolumeClaim, set *appsv1.StatefulSet, pod metav1.Object) bool {
-	if _, whenScaled := deletes(set); !whenScaled {
-		return false
-	}
+// leftBehind says that a claim goes with a Pod that is no more: it is being deleted, although that does not show yet.
+func leftBehind(claim *corev1.PersistentVolumeClaim, pod metav1.Object) bool {
 	return slices.ContainsFunc(claim.OwnerReferences, func(ref metav1.OwnerReference) bool { return names(ref, pod, podKind) && ref.UID != pod.GetUID() })
 }

@@ -170,12 +170,16 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if owned.creating > 0 {
 		return reconcile.Result{After: lookAgain}, nil // the new Pods' own events come first, within milliseconds
 	}
+	claims, err := c.claimsOf(ctx, set, owned.pods)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	revisions, err := c.revisions(ctx, set)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	a := Decide(Observed{
-		Set: set, Pods: owned.pods, Deleting: owned.deleting, Claims: c.claimsOf(set, owned.pods),
+		Set: set, Pods: owned.pods, Deleting: owned.deleting, Claims: claims,
 		Current: revisions.current, Update: revisions.update, Collisions: revisions.collisions, Now: c.clock(),
 	})
 	slog.Debug("statefulset", "object", key.String(), "create", len(a.Create), "delete", len(a.Delete), "waits", a.Waits)

@@ -68,7 +68,7 @@ type decision struct {
 // The StatefulSet is filled first, then cut to size from the end, then updated from the end: what comes later waits until what comes earlier is done.
 func Decide(o Observed) Actions {
 	d := &decision{
-		Observed: o, ordered: o.Set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement,
+		Observed: o, ordered: ordered(o.Set),
 		replicas: make([]*corev1.Pod, size(o.Set)), going: sets.New[types.UID]().Union(o.Deleting),
 	}
 	for _, p := range o.Pods {
@@ -148,7 +148,7 @@ func (d *decision) create(ordinal int) {
 		if c.DeletionTimestamp != nil {
 			d.tell(corev1.EventTypeWarning, "FailedCreate", "Create Pod %s in StatefulSet %s failed error: pvc %s is being deleted", p.Name, d.Set.Name, c.Name)
 		}
-		if c.DeletionTimestamp != nil || leftBehind(c, d.Set, p) {
+		if c.DeletionTimestamp != nil || leftBehind(c, p) {
 			d.wait(p, "needs the claim "+c.Name+", which is being deleted")
 			return
 		}
@@ -207,14 +207,14 @@ func (d *decision) mark(p *corev1.Pod, ordinal int) {
 // shrink deletes the Pods that the StatefulSet has outgrown, the last first.
 //
 // In order, a Pod that is not available holds it up like any other, unless it is itself the next to go and none before it is unavailable: so a StatefulSet
-// loses at most one member at a time that others may count on.
+// loses at most one member at a time that others may count on. On one that has ended nobody counts, and it would never become available.
 func (d *decision) shrink() bool {
 	for _, p := range d.condemned {
 		d.keepClaims(p, d.ordinal(p), true, false)
 	}
 	var first *corev1.Pod // the first that is not available
 	for _, p := range d.condemned {
-		if d.unavailable(p) {
+		if d.unavailable(p) && !podstate.Finished(p) {
 			first = p
 		}
 	}
@@ -224,7 +224,7 @@ func (d *decision) shrink() bool {
 			d.delete(p)
 		case d.terminating(p):
 			return d.wait(p, "is being deleted")
-		case d.unavailable(p) && p != first:
+		case d.unavailable(p) && p != first && !podstate.Finished(p):
 			return d.wait(first, "is not available, and comes before "+p.Name+", which is to go")
 		default:
 			d.delete(p)
@@ -261,6 +261,11 @@ func (d *decision) available(p *corev1.Pod) bool {
 // unavailable says that nobody can count on a Pod: there is none, it is not available, or it is going.
 func (d *decision) unavailable(p *corev1.Pod) bool {
 	return p == nil || d.terminating(p) || !d.available(p)
+}
+
+// ordered says that a Pod waits for those before it.
+func ordered(set *appsv1.StatefulSet) bool {
+	return set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement
 }
 
 func minReady(set *appsv1.StatefulSet) time.Duration {

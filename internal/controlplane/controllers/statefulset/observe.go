@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -89,30 +92,42 @@ func (c *Controller) verify(ctx context.Context, set *appsv1.StatefulSet, open l
 	return failed
 }
 
-// claimsOf are the claims in the cache that the StatefulSet's Pods use, or would.
-func (c *Controller) claimsOf(set *appsv1.StatefulSet, pods []*corev1.Pod) map[string]*corev1.PersistentVolumeClaim {
+// claimsOf are the claims that the StatefulSet's Pods use, or would.
+//
+// One that the next Pod is to take up is read from the API server: the cache may not show yet that it goes with the Pod before, whose data it holds.
+func (c *Controller) claimsOf(ctx context.Context, set *appsv1.StatefulSet, pods []*corev1.Pod) (map[string]*corev1.PersistentVolumeClaim, error) {
 	if len(set.Spec.VolumeClaimTemplates) == 0 {
-		return nil
+		return nil, nil
 	}
-	ordinals := sets.New[int]()
+	has := map[int]bool{} // by ordinal: whether there is a Pod
 	for i := range size(set) {
-		ordinals.Insert(start(set) + i)
+		has[start(set)+i] = false
 	}
 	for _, p := range pods {
 		if n, ok := ordinalOf(set, p.Name); ok {
-			ordinals.Insert(n)
+			has[n] = true
 		}
 	}
 	out := map[string]*corev1.PersistentVolumeClaim{}
-	for n := range ordinals {
+	for _, n := range slices.Sorted(maps.Keys(has)) {
 		for i := range set.Spec.VolumeClaimTemplates {
 			name := claimName(set, set.Spec.VolumeClaimTemplates[i].Name, n)
-			if got, err := c.claims.PersistentVolumeClaims(set.Namespace).Get(name); err == nil { // a cache knows no other error than that there is none
+			got, err := c.claims.PersistentVolumeClaims(set.Namespace).Get(name)
+			if err == nil && !has[n] {
+				got, err = c.client.CoreV1().PersistentVolumeClaims(set.Namespace).Get(ctx, name, metav1.GetOptions{})
+			}
+			switch {
+			case err == nil:
 				out[name] = got
+			case !apierrors.IsNotFound(err):
+				return nil, fmt.Errorf("the StatefulSet %s/%s: reading PersistentVolumeClaim %s: %w", set.Namespace, set.Name, name, err)
 			}
 		}
+		if ordered(set) && !has[n] {
+			break // no later one comes to be made, or its claims looked at, before this
+		}
 	}
-	return out
+	return out, nil
 }
 
 // revisions are those a StatefulSet has, and the two that its Pods are made by.

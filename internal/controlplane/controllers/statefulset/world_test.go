@@ -1,0 +1,465 @@
+package statefulset
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	appslisters "k8s.io/client-go/listers/apps/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/ptr"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerrevision"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
+	"github.com/gitopsd/gitopsd/internal/reconcile"
+)
+
+// world is an API server, the nodes, the garbage collector, and four watches that are late: each keeps the order of its own kind's events, and between them
+// there is no order. It checks every write against what is true, not against what the controller could see.
+type world struct {
+	t    *testing.T
+	rand *rand.Rand
+
+	version, made int
+	sets          *late[*appsv1.StatefulSet]
+	pods          *late[*corev1.Pod]
+	revisions     *late[*appsv1.ControllerRevision]
+	claims        *late[*corev1.PersistentVolumeClaim]
+
+	lives int // calls until the controller dies; below zero: it lives on
+	// steady: no more failing calls.
+	steady  bool
+	told    sets.Set[types.UID] // Pods that the controller has told to go
+	missing map[string]bool     // Pods that it has told to go, that are gone, and that have not been made anew and ready since
+	creates int
+	deletes int
+}
+
+var errDead = errors.New("the controller is dead")
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{
+		t: t, rand: rand.New(rand.NewPCG(seed, 1)), version: 1, lives: -1, told: sets.New[types.UID](), missing: map[string]bool{},
+		sets: newLate[*appsv1.StatefulSet](t), pods: newLate[*corev1.Pod](t), revisions: newLate[*appsv1.ControllerRevision](t), claims: newLate[*corev1.PersistentVolumeClaim](t),
+	}
+	set := &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db", UID: "uid-db", Generation: 1},
+		Spec: appsv1.StatefulSetSpec{
+			Replicas: ptr.To(int32(w.rand.IntN(5))), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}, Template: *template("1"),
+			PodManagementPolicy: []appsv1.PodManagementPolicyType{appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement}[w.rand.IntN(2)],
+			UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType, RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{
+				MaxUnavailable: ptr.To(intstr.FromInt(1 + w.rand.IntN(2))),
+			}},
+			RevisionHistoryLimit: ptr.To(int32(w.rand.IntN(2))),
+		},
+	}
+	if w.rand.IntN(2) == 0 {
+		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}}
+		set.Spec.PersistentVolumeClaimRetentionPolicy = w.policy()
+	}
+	w.sets.put(w.next(), set)
+	w.sets.deliver()
+	return w
+}
+
+func (w *world) policy() *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy {
+	either := func() appsv1.PersistentVolumeClaimRetentionPolicyType {
+		return []appsv1.PersistentVolumeClaimRetentionPolicyType{appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType}[w.rand.IntN(2)]
+	}
+	return &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: either(), WhenScaled: either()}
+}
+
+func (w *world) next() int {
+	w.version++
+	return w.version
+}
+
+func (w *world) set() *appsv1.StatefulSet { return w.sets.real["db"] }
+
+// shown is the StatefulSet as the controller sees it.
+func (w *world) shown() *appsv1.StatefulSet {
+	obj, _, _ := w.sets.cache.GetByKey("default/db")
+	return obj.(*appsv1.StatefulSet)
+}
+
+// theClient belongs to all worlds, one after the other: to make one takes longer than a whole run.
+var (
+	theWorld  *world
+	theClient = func() kubernetes.Interface {
+		client := fake.NewClientset()
+		client.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			theLock <- struct{}{}
+			defer func() { <-theLock }()
+			obj, err := theWorld.answer(a)
+			return true, obj, err
+		})
+		return client
+	}()
+	theLock = make(chan struct{}, 1)
+)
+
+// controller starts one. What an earlier one remembered is lost, and the caches are read anew.
+func (w *world) controller() *Controller {
+	theWorld = w
+	w.lives = -1
+	w.relist()
+	c := &Controller{
+		client: theClient, events: &record.FakeRecorder{}, sets: appslisters.NewStatefulSetLister(w.sets.cache),
+		claims: corelisters.NewPersistentVolumeClaimLister(w.claims.cache), pods: w.pods.cache,
+		history: controllerrevision.NewWithCache(theClient, w.revisions.cache, fieldManager), clock: time.Now,
+	}
+	c.loop = reconcile.New("statefulset", c.reconcile)
+	return c
+}
+
+func (w *world) relist() {
+	w.sets.relist(w.version)
+	w.pods.relist(w.version)
+	w.revisions.relist(w.version)
+	w.claims.relist(w.version)
+}
+
+// answer is the API server. One call in eight fails: some of those were carried out all the same, and only the answer was lost.
+func (w *world) answer(a clienttesting.Action) (runtime.Object, error) {
+	if w.lives == 0 {
+		return nil, errDead
+	}
+	if w.lives > 0 {
+		w.lives--
+	}
+	if w.steady || w.rand.IntN(8) > 0 {
+		return w.carryOut(a)
+	}
+	switch w.rand.IntN(3) {
+	case 0:
+		return nil, apierrors.NewTooManyRequests("try later", 1)
+	case 1:
+		if _, err := w.carryOut(a); err != nil {
+			return nil, err
+		}
+	}
+	return nil, apierrors.NewTimeoutError("the answer was lost", 1)
+}
+
+func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {
+	switch a.GetResource().Resource {
+	case "pods":
+		return w.pod(a)
+	case "persistentvolumeclaims":
+		return w.claim(a)
+	case "controllerrevisions":
+		return w.revision(a)
+	case "statefulsets":
+		if u, ok := a.(clienttesting.UpdateActionImpl); ok && u.Subresource == "status" {
+			return w.status(u.Object.(*appsv1.StatefulSet))
+		}
+	}
+	return nil, fmt.Errorf("unexpected call: %v", a)
+}
+
+// kept reads, creates and updates as the API server does, and hands what is special to the callers.
+func kept[T interface {
+	metav1.Object
+	runtime.Object
+}](w *world, l *late[T], a clienttesting.Action) (runtime.Object, error) {
+	gr := a.GetResource().GroupResource()
+	switch a := a.(type) {
+	case clienttesting.GetActionImpl:
+		if o, ok := l.real[a.Name]; ok {
+			return o.DeepCopyObject(), nil
+		}
+		return nil, apierrors.NewNotFound(gr, a.Name)
+	case clienttesting.CreateActionImpl:
+		o := a.Object.DeepCopyObject().(T)
+		if _, ok := l.real[o.GetName()]; ok {
+			return nil, apierrors.NewAlreadyExists(gr, o.GetName())
+		}
+		w.made++
+		o.SetUID(types.UID(fmt.Sprintf("%s-%d", o.GetName(), w.made)))
+		l.put(w.next(), o)
+		return o.DeepCopyObject(), nil
+	case clienttesting.UpdateActionImpl:
+		o := a.Object.DeepCopyObject().(T)
+		was, ok := l.real[o.GetName()]
+		if !ok {
+			return nil, apierrors.NewNotFound(gr, o.GetName())
+		}
+		if was.GetResourceVersion() != o.GetResourceVersion() {
+			return nil, apierrors.NewConflict(gr, o.GetName(), errors.New("changed"))
+		}
+		l.put(w.next(), o)
+		return o.DeepCopyObject(), nil
+	}
+	return nil, fmt.Errorf("unexpected call: %v", a)
+}
+
+func (w *world) pod(a clienttesting.Action) (runtime.Object, error) {
+	switch a := a.(type) {
+	case clienttesting.CreateActionImpl:
+		p := a.Object.(*corev1.Pod)
+		w.checkCreate(p)
+		p.Status.Phase = corev1.PodPending
+		w.creates++
+	case clienttesting.DeleteActionImpl:
+		p := w.pods.real[a.Name]
+		switch uid := a.DeleteOptions.Preconditions.UID; {
+		case p == nil:
+			return nil, apierrors.NewNotFound(corev1.Resource("pods"), a.Name)
+		case p.UID != *uid:
+			return nil, apierrors.NewConflict(corev1.Resource("pods"), a.Name, errors.New("another UID"))
+		}
+		w.checkDelete(p)
+		w.told.Insert(p.UID)
+		w.deletes++
+		if p.DeletionTimestamp == nil {
+			p = p.DeepCopy()
+			p.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+			w.pods.put(w.next(), p)
+		}
+		return p, nil
+	}
+	return kept(w, w.pods, a)
+}
+
+// checkCreate holds a new Pod against what is true of the others.
+func (w *world) checkCreate(p *corev1.Pod) {
+	if q := w.pods.real[p.Name]; q != nil {
+		w.t.Errorf("created %s although it exists", p.Name)
+	}
+	n, _ := ordinalOf(w.set(), p.Name)
+	if !inRange(w.shown(), n) {
+		w.t.Errorf("created %s, which is none of %d", p.Name, size(w.shown()))
+	}
+	if w.revisions.real[revisionOf(p)] == nil {
+		w.t.Errorf("created %s of %s, which there is not", p.Name, revisionOf(p))
+	}
+	if w.shown().Spec.PodManagementPolicy == appsv1.OrderedReadyPodManagement {
+		for i := range n {
+			q := w.pods.real[podName(w.set(), i)]
+			if q != nil && w.told.Has(q.UID) || w.missing[podName(w.set(), i)] {
+				w.t.Errorf("created %s although the controller has deleted %s, which comes before it", p.Name, podName(w.set(), i))
+			}
+		}
+	}
+	for _, v := range p.Spec.Volumes {
+		c := w.claims.real[v.PersistentVolumeClaim.ClaimName]
+		if c == nil {
+			continue // deleted just now; it is made while the Pod is pending
+		}
+		for _, ref := range c.OwnerReferences {
+			if ref.Kind == "Pod" {
+				w.t.Errorf("created %s with a claim that goes with %s", p.Name, ref.UID)
+			}
+		}
+	}
+}
+
+// checkDelete counts the members that are away because of the controller.
+func (w *world) checkDelete(p *corev1.Pod) {
+	if w.told.Has(p.UID) {
+		w.t.Errorf("deleted %s (%s) twice", p.Name, p.UID)
+	}
+	shown := w.shown()
+	n, _ := ordinalOf(shown, p.Name)
+	if obj, ok, _ := w.pods.cache.GetByKey("default/" + p.Name); !ok || !podstate.Ready(obj.(*corev1.Pod)) || !inRange(shown, n) {
+		return // as far as the controller can see, nobody counts on it
+	}
+	away := 0
+	for i := range size(shown) {
+		name := podName(shown, i)
+		if q := w.pods.real[name]; q != nil && q.DeletionTimestamp != nil && w.told.Has(q.UID) || w.missing[name] {
+			away++
+		}
+	}
+	if away >= maxUnavailable(shown) {
+		w.t.Errorf("deleted %s while %d were away, and %d may be", p.Name, away, maxUnavailable(shown))
+	}
+}
+
+func (w *world) claim(a clienttesting.Action) (runtime.Object, error) {
+	if _, ok := a.(clienttesting.DeleteActionImpl); ok {
+		w.t.Error("deleted a claim")
+	}
+	return kept(w, w.claims, a)
+}
+
+func (w *world) revision(a clienttesting.Action) (runtime.Object, error) {
+	d, ok := a.(clienttesting.DeleteActionImpl)
+	if !ok {
+		obj, err := kept(w, w.revisions, a)
+		seen := map[int64]string{}
+		for name, r := range w.revisions.real {
+			if other := seen[r.Revision]; other != "" {
+				w.t.Errorf("%s and %s are both number %d", name, other, r.Revision)
+			}
+			seen[r.Revision] = name
+		}
+		return obj, err
+	}
+	r := w.revisions.real[d.Name]
+	if r == nil {
+		return nil, apierrors.NewNotFound(appsv1.Resource("controllerrevisions"), d.Name)
+	}
+	if pre := d.DeleteOptions.Preconditions; *pre.UID != r.UID || *pre.ResourceVersion != r.ResourceVersion {
+		return nil, apierrors.NewConflict(appsv1.Resource("controllerrevisions"), d.Name, errors.New("changed"))
+	}
+	for _, p := range w.pods.real {
+		if revisionOf(p) == d.Name {
+			w.t.Errorf("deleted revision %s, which %s is of", d.Name, p.Name)
+		}
+	}
+	w.revisions.remove(w.next(), d.Name)
+	return r, nil
+}
+
+func (w *world) status(set *appsv1.StatefulSet) (runtime.Object, error) {
+	was := w.set()
+	if set.ResourceVersion != was.ResourceVersion {
+		return nil, apierrors.NewConflict(appsv1.Resource("statefulsets"), set.Name, errors.New("changed"))
+	}
+	for _, err := range validation.StatefulSetStatusUpdate(set, was) {
+		if err.Field != "metadata.resourceVersion" && err.Field != "metadata.creationTimestamp" {
+			w.t.Errorf("the status is refused: %v", err)
+		}
+	}
+	for _, name := range []string{set.Status.CurrentRevision, set.Status.UpdateRevision} {
+		if w.revisions.real[name] == nil {
+			w.t.Errorf("the status names the revision %q, which there is not", name)
+		}
+	}
+	next := was.DeepCopy()
+	next.Status = set.Status
+	w.sets.put(w.next(), next)
+	return next.DeepCopy(), nil
+}
+
+func (w *world) names() []string { return slices.Sorted(maps.Keys(w.pods.real)) }
+
+// run lets a node bring one Pod a step further.
+func (w *world) run(name string, well bool) {
+	p := w.pods.real[name].DeepCopy()
+	ready := func(is corev1.ConditionStatus) {
+		p.Status.Phase, p.Status.Conditions = corev1.PodRunning, []corev1.PodCondition{{Type: corev1.PodReady, Status: is}}
+	}
+	switch {
+	case p.DeletionTimestamp != nil:
+		if w.told.Has(p.UID) {
+			w.missing[name] = true
+		}
+		w.pods.remove(w.next(), name)
+		return
+	case podstate.Finished(p):
+		return
+	case w.lacksClaim(p):
+		return
+	case well && podstate.Ready(p):
+		return
+	case well:
+		ready(corev1.ConditionTrue)
+		delete(w.missing, name)
+	case w.rand.IntN(3) == 0:
+		p.Status.Phase, p.Status.Conditions = corev1.PodFailed, nil
+	default:
+		ready(corev1.ConditionFalse)
+	}
+	w.pods.put(w.next(), p)
+}
+
+func (w *world) lacksClaim(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return w.claims.real[v.PersistentVolumeClaim.ClaimName] == nil })
+}
+
+// collect deletes claims that go with a Pod that is no more.
+func (w *world) collect() {
+	for _, name := range slices.Sorted(maps.Keys(w.claims.real)) {
+		for _, ref := range w.claims.real[name].OwnerReferences {
+			if p := w.pods.real[ref.Name]; ref.Kind == "Pod" && (p == nil || p.UID != ref.UID) {
+				w.claims.remove(w.next(), name)
+				break
+			}
+		}
+	}
+}
+
+// meddle changes something behind the controller's back.
+func (w *world) meddle() {
+	names := w.names()
+	switch n := w.rand.IntN(14); {
+	case n < 8 && len(names) > 0:
+		w.run(names[w.rand.IntN(len(names))], w.rand.IntN(8) > 0)
+	case n == 8 && len(names) > 0: // somebody deletes a Pod
+		if p := w.pods.real[names[w.rand.IntN(len(names))]].DeepCopy(); p.DeletionTimestamp == nil {
+			p.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+			w.pods.put(w.next(), p)
+		}
+	case n == 9:
+		w.collect()
+	case n == 10:
+		w.change(func(s *appsv1.StatefulSetSpec) { s.Replicas = ptr.To(int32(w.rand.IntN(5))) })
+	case n == 11:
+		w.change(func(s *appsv1.StatefulSetSpec) { s.Template = *template(fmt.Sprint(w.rand.IntN(4))) })
+	case n == 12:
+		w.change(func(s *appsv1.StatefulSetSpec) {
+			if s.Ordinals == nil && s.UpdateStrategy.RollingUpdate != nil {
+				s.UpdateStrategy.RollingUpdate.Partition = ptr.To(int32(w.rand.IntN(3)))
+			}
+		})
+	case n == 13:
+		w.change(func(s *appsv1.StatefulSetSpec) { s.PersistentVolumeClaimRetentionPolicy = w.policy() })
+	}
+}
+
+func (w *world) change(f func(*appsv1.StatefulSetSpec)) {
+	set := w.set().DeepCopy()
+	f(&set.Spec)
+	set.Generation++
+	w.sets.put(w.next(), set)
+}
+
+// check is for the end.
+func (w *world) check() {
+	set := w.set()
+	s, n := set.Status, int32(size(set))
+	var want []string
+	for i := range size(set) {
+		name := podName(set, i)
+		want = append(want, name)
+		if p := w.pods.real[name]; p == nil || !podstate.Ready(p) || revisionOf(p) != s.UpdateRevision {
+			w.t.Errorf("in the end %s is not ready and updated", name)
+		}
+		for j := range set.Spec.VolumeClaimTemplates {
+			c := w.claims.real[claimName(set, set.Spec.VolumeClaimTemplates[j].Name, i)]
+			if c == nil {
+				w.t.Errorf("in the end %s has no claim", name)
+			} else if _, change, _ := owned(c, set, w.pods.real[name], false); change {
+				w.t.Errorf("in the end the claim of %s belongs to %v", name, c.OwnerReferences)
+			}
+		}
+	}
+	if got := w.names(); !slices.Equal(got, want) {
+		w.t.Errorf("in the end there are %v, want %v", got, want)
+	}
+	if s.Replicas != n || s.ReadyReplicas != n || s.UpdatedReplicas != n || s.CurrentRevision != s.UpdateRevision || s.ObservedGeneration != set.Generation {
+		w.t.Errorf("in the end the status of %d is %+v", n, s)
+	}
+	if most := 1 + int(*set.Spec.RevisionHistoryLimit); len(w.revisions.real) > most {
+		w.t.Errorf("in the end there are %d revisions, want no more than %d", len(w.revisions.real), most)
+	}
+}
