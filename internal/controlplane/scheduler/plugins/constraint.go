@@ -80,8 +80,8 @@ func count(pod *corev1.Pod, constraints []constraint, s *snapshot.Snapshot) {
 	for i := range constraints {
 		c := &constraints[i]
 		var groups []*snapshot.Group
-		s.Groups(pod.Namespace, func(g *snapshot.Group) {
-			if !g.Terminating && c.selects(g.Labels) {
+		s.Select(pod.Namespace, c.selector, func(g *snapshot.Group) {
+			if !g.Terminating {
 				groups = append(groups, g)
 			}
 		})

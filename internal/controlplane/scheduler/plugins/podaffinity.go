@@ -20,11 +20,9 @@ func (PodAffinity) Name() string { return "InterPodAffinity" }
 // Prepare finds the domains that are forbidden, and those that are asked for.
 func (PodAffinity) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot) Check {
 	c := &podAffinityCheck{}
-	s.Repelling(func(g *snapshot.Group) {
-		for i := range g.Affinity.RequiredAnti {
-			if t := &g.Affinity.RequiredAnti[i]; s.Matches(t, pod) {
-				c.repelled = mark(c.repelled, s, t.Key, g)
-			}
+	s.Repelling(func(i *snapshot.Interest) {
+		if s.Matches(&i.Term, pod) {
+			c.repelled = mark(c.repelled, s, i.Term.Key, i.Of)
 		}
 	})
 	if a := pod.Affinity; a != nil {

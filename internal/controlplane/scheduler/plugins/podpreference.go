@@ -22,17 +22,15 @@ func (f PodPreference) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []
 			s.GroupsMatching(t, func(g *snapshot.Group) { w.add(s, t.Key, g, t.Weight) })
 		}
 	}
-	s.Attracting(func(g *snapshot.Group) {
-		for i := range g.Affinity.Preferred {
-			if t := &g.Affinity.Preferred[i]; s.Matches(t, pod) {
-				w.add(s, t.Key, g, t.Weight)
-			}
+	s.Attracting(func(i *snapshot.Interest) {
+		if !s.Matches(&i.Term, pod) {
+			return
 		}
-		for i := range g.Affinity.Required {
-			if t := &g.Affinity.Required[i]; s.Matches(t, pod) {
-				w.add(s, t.Key, g, f.RequiredWeight)
-			}
+		times := i.Term.Weight
+		if i.Required {
+			times = f.RequiredWeight
 		}
+		w.add(s, i.Term.Key, i.Of, times)
 	})
 	if len(w) == 0 {
 		return nil

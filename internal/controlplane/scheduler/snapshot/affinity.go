@@ -23,11 +23,10 @@ type Term struct {
 	NamespaceSelector labels.Selector // nil for none; namespaces it selects are added to Namespaces
 	Selector          labels.Selector
 	Weight            int32
+
+	pairs []pair // what Selector asks for literally
+	alike string // equal for terms that say the same
 }
-
-func (a *Affinity) repels() bool { return a != nil && len(a.RequiredAnti) > 0 }
-
-func (a *Affinity) attracts() bool { return a != nil && len(a.Required)+len(a.Preferred) > 0 }
 
 // affinityOf is nil for a Pod that says nothing about others.
 func affinityOf(pod *corev1.Pod) *Affinity {
@@ -51,6 +50,7 @@ func (a *Affinity) prefer(pod *corev1.Pod, terms []corev1.WeightedPodAffinityTer
 	for i := range terms {
 		if t, ok := termOf(pod, &terms[i].PodAffinityTerm); ok {
 			t.Weight = sign * terms[i].Weight
+			t.alike = alike(&t, false)
 			a.Preferred = append(a.Preferred, t)
 		}
 	}
@@ -60,6 +60,7 @@ func termsOf(pod *corev1.Pod, terms []corev1.PodAffinityTerm) []Term {
 	var out []Term
 	for i := range terms {
 		if t, ok := termOf(pod, &terms[i]); ok {
+			t.alike = alike(&t, true)
 			out = append(out, t)
 		}
 	}
@@ -73,7 +74,7 @@ func termOf(pod *corev1.Pod, spec *corev1.PodAffinityTerm) (Term, bool) {
 	}
 	selector = WithLabelKeys(selector, pod, spec.MatchLabelKeys, selection.In)
 	selector = WithLabelKeys(selector, pod, spec.MismatchLabelKeys, selection.NotIn)
-	t := Term{Key: spec.TopologyKey, Namespaces: spec.Namespaces, Selector: selector}
+	t := Term{Key: spec.TopologyKey, Namespaces: spec.Namespaces, Selector: selector, pairs: pairsOf(selector)}
 	if spec.NamespaceSelector != nil {
 		if t.NamespaceSelector, err = metav1.LabelSelectorAsSelector(spec.NamespaceSelector); err != nil {
 			return Term{}, false

@@ -17,8 +17,10 @@ type Snapshot struct {
 
 	namespaces map[string]map[string]string // labels of each
 	groups     map[string]map[string]*Group // by namespace, and then by what makes a group
-	repelling  map[*Group]bool              // those with required anti-affinity
-	attracting map[*Group]bool              // those with other affinity
+	labelled   map[string]map[pair]map[*Group]bool
+	repelling  interests       // required anti-affinity of the placed Pods
+	attracting interests       // their other affinity
+	apart      map[*Group]bool // the groups of interests
 	topologies []*Topology
 	topologyOf map[string]*Topology
 
@@ -48,7 +50,7 @@ func New() *Snapshot {
 		byName: map[string]*Node{}, placed: map[types.UID]*placement{},
 		images: map[string]int{}, zones: map[string]*zone{},
 		namespaces: map[string]map[string]string{}, groups: map[string]map[string]*Group{},
-		repelling: map[*Group]bool{}, attracting: map[*Group]bool{}, topologyOf: map[string]*Topology{},
+		labelled: map[string]map[pair]map[*Group]bool{}, repelling: interests{}, attracting: interests{}, apart: map[*Group]bool{}, topologyOf: map[string]*Topology{},
 		nominations: map[types.UID]*nomination{}, evicted: map[types.UID]bool{}, priorities: map[int32]int{}, budgets: map[string]map[string]*Budget{},
 		storage: newStorage(), gangs: newGangs(),
 	}

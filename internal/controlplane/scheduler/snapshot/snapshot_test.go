@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
@@ -26,15 +27,6 @@ type sums struct {
 	Domains   map[string]int32 // Pods of a group in a domain
 	Nodes     map[string]int32 // nodes of a domain
 	Labelled  map[string]int
-
-	Repelling, Attracting int
-}
-
-func count(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // nameOf also knows the nodes that only Pods speak of.
@@ -69,8 +61,19 @@ func sumsOf(s *Snapshot) sums {
 					out.Domains[fmt.Sprint(t.Key, "=", t.Value(d), k)] = c
 				}
 			}
-			out.Repelling += count(s.repelling[g])
-			out.Attracting += count(s.attracting[g])
+		}
+		for p, at := range s.labelled[ns] {
+			out.Groups[fmt.Sprint(ns, p)] = len(at)
+		}
+	}
+	for kind, in := range map[string]interests{"repelling": s.repelling, "attracting": s.attracting} {
+		for alike, i := range in {
+			out.Groups[kind+alike] = i.Of.pods
+			for _, t := range s.topologies {
+				for d, c := range s.Counts(i.Of, t) {
+					out.Domains[fmt.Sprint(kind, t.Key, "=", t.Value(d), alike)] = c
+				}
+			}
 		}
 	}
 	for _, t := range s.topologies {
@@ -221,7 +224,7 @@ func TestLabelsThatAnyoneMayNameAreNotAllFollowedForEver(t *testing.T) {
 	if len(s.topologies) != 0 {
 		t.Fatalf("%d labels are followed after tidying up, want none", len(s.topologies))
 	}
-	s.Groups("default", func(g *Group) {
+	s.Select("default", labels.Everything(), func(g *Group) {
 		rack := s.Topology("rack")
 		want := map[Domain]int32{s.Node("n1").Domain(rack): 1}
 		if diff := cmp.Diff(want, s.Counts(g, rack)); diff != "" {

@@ -86,6 +86,9 @@ func (s *Snapshot) Tidy() {
 			g.counts = nil
 		}
 	}
+	for g := range s.apart {
+		g.counts = nil
+	}
 }
 
 // Topology returns the domains of a label.
@@ -142,11 +145,19 @@ func (s *Snapshot) move(n *Node) {
 			continue
 		}
 		for _, p := range n.Pods {
-			if c, ok := p.group.counts[t]; ok {
-				add(c, from, -1)
-				add(c, to, 1)
-			}
+			p.group.move(t, from, to)
+			p.Affinity.terms(
+				func(term *Term, _ bool) { s.repelling[term.alike].Of.move(t, from, to) },
+				func(term *Term, _ bool) { s.attracting[term.alike].Of.move(t, from, to) })
 		}
+	}
+}
+
+// move takes a Pod of the group from one domain to another.
+func (g *Group) move(t *Topology, from, to Domain) {
+	if c, ok := g.counts[t]; ok {
+		add(c, from, -1)
+		add(c, to, 1)
 	}
 }
 
