@@ -30,6 +30,27 @@ func TestPodsRunAsTheirSpecSays(t *testing.T) {
 		}
 	}
 
+	h.run("a host port is given to one Pod, and to the next when that is over", func(t *testing.T) {
+		const spec = `
+terminationGracePeriodSeconds: 0
+containers:
+- {name: c, command: [sleep, "1000"], ports: [{containerPort: 80, hostPort: 8099}]}
+`
+		h.create("holder", spec)
+		// Pods that name their node: the scheduler, which would have the second one wait, is not asked.
+		node := "nodeName: " + h.wait("holder", "ready", ready).Spec.NodeName
+		h.create("second", spec+node)
+		if p := h.wait("second", "failed", phase(v1.PodFailed)); p.Status.Reason != "NodePorts" || !strings.Contains(p.Status.Message, "default/holder") {
+			t.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
+		}
+		h.delete("second")
+		h.waitGone("second")
+		h.delete("holder")
+		h.waitGone("holder")
+		h.create("third", spec+node)
+		h.wait("third", "ready", ready)
+		h.delete("third")
+	})
 	h.run("environment, volumes and files", func(t *testing.T) {
 		h.create("all", `
 restartPolicy: Never

@@ -25,6 +25,7 @@ type Set struct {
 	mu      sync.Mutex
 	ctx     context.Context
 	workers map[types.UID]*worker
+	ports   holders
 	found   map[types.UID][]runtime.State // at start, for workers not yet there
 	wg      sync.WaitGroup
 	up      bool
@@ -32,7 +33,7 @@ type Set struct {
 
 // NewSet makes a Set.
 func NewSet(n *Node) *Set {
-	return &Set{node: n, workers: map[types.UID]*worker{}}
+	return &Set{node: n, workers: map[types.UID]*worker{}, ports: holders{}}
 }
 
 // Start takes up the Pods that the checkpoints tell of. containerd must answer by now; found are all its containers.
@@ -62,6 +63,9 @@ func (s *Set) Put(pod *v1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w := s.workers[pod.UID]; w != nil {
+		if over(pod) {
+			delete(s.ports, pod.UID)
+		}
 		w.tell(func() { w.update(s.ctx, pod) })
 		return
 	}
@@ -76,11 +80,19 @@ func (s *Set) Put(pod *v1.Pod) {
 		}
 	}
 	s.workers[uid] = w
+	stop := s.admit(w, pod)
 	found := s.found[uid]
 	delete(s.found, uid)
 	s.wg.Go(func() {
 		if err := os.MkdirAll(w.dir, 0o711); err != nil {
 			w.log.Error("making the Pod's directory failed", "err", err)
+		}
+		if stop != nil {
+			// Before the checkpoint, by which an admitted Pod is known.
+			if err := (past{Stop: stop}).save(w.dir); err != nil {
+				w.log.Error("writing that the Pod is turned away failed", "err", err)
+			}
+			w.event("", v1.EventTypeWarning, stop.Reason, "%s", stop.Message)
 		}
 		// The checkpoint is not waited for: if it is lost with this process, nothing has been made that the API does not know of.
 		w.save()
@@ -88,10 +100,24 @@ func (s *Set) Put(pod *v1.Pod) {
 	})
 }
 
+// admit says why a Pod is turned away that is new to the node, or nothing.
+func (s *Set) admit(w *worker, pod *v1.Pod) *lifecycle.Stop {
+	if over(pod) {
+		return nil
+	}
+	_, err := os.Stat(w.dir)
+	if err == nil || len(s.found[pod.UID]) > 0 || pod.DeletionTimestamp != nil {
+		s.ports.hold(pod, hostPorts(pod))
+		return nil
+	}
+	return s.ports.admit(pod)
+}
+
 // Remove takes in that the API no longer has a Pod.
 func (s *Set) Remove(pod *v1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.ports, pod.UID)
 	if w := s.workers[pod.UID]; w != nil {
 		w.tell(func() { w.vanish(pod) })
 	}
@@ -103,6 +129,7 @@ func (s *Set) Keep(uids map[types.UID]bool) {
 	defer s.mu.Unlock()
 	for uid, w := range s.workers {
 		if !uids[uid] {
+			delete(s.ports, uid)
 			w.tell(func() { w.vanish(nil) })
 		}
 	}
@@ -112,6 +139,7 @@ func (s *Set) drop(uid types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.workers, uid)
+	delete(s.ports, uid)
 }
 
 // Exit hands the end of a container to the worker concerned.
