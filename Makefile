@@ -49,6 +49,8 @@ lint:
 bench: tools build
 	$(BUILD) -o bin/ ./test/... ./bench/...
 	bin/bench
+	CGO_ENABLED=0 go test -trimpath -run '^$$' -bench Schedule -benchtime 10000x ./internal/controlplane/scheduler/core
+	CGO_ENABLED=0 go test -trimpath -run '^$$' -bench 'Preempt|TurnedAway' -benchtime 1000x ./internal/controlplane/scheduler/core
 
 ## cluster: WORKERS hosts and a control plane as network namespaces, recorded in DIR/env (IMAGES=DIR, MIRROR_PORT=N)
 cluster: tools build

@@ -182,7 +182,7 @@ func TestAPodThatWaitsIsHelpedOnlyByWhatChangesTheAnswer(t *testing.T) {
 // A hint that says no where the answer has changed would leave a Pod waiting for ever.
 func TestNoChangeThatMakesAPodFitIsMissedByTheHints(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 5))
-	for range 3000 {
+	for range 10000 {
 		s, c := snapshot.New(), New(DefaultProfile())
 		nodes := 1 + r.IntN(3)
 		for i := range nodes {
@@ -200,7 +200,7 @@ func TestNoChangeThatMakesAPodFitIsMissedByTheHints(t *testing.T) {
 		e := randomEvent(t, r, s, nodes)
 		after := c.Schedule(pod, s)
 		if after.Node != "" && !c.Helped(pod, before.Filters, e) {
-			t.Fatalf("the Pod fits %s after the event %b on %s, and no filter of %q was helped by it", after.Node, e.Change, e.Node.Name(), before.Message())
+			t.Fatalf("the Pod fits %s after the event %b on %v, and no filter of %q was helped by it", after.Node, e.Change, e.Node, before.Message())
 		}
 	}
 }
@@ -230,7 +230,15 @@ func randomPod(t *testing.T, r *rand.Rand, name string) *corev1.Pod {
 	if r.IntN(3) == 0 {
 		line += " port=80"
 	}
-	p := podtest.Line(t, line)
+	switch r.IntN(5) {
+	case 0:
+		line += " near=app:web@topology.kubernetes.io/zone"
+	case 1:
+		line += " away=app:web@topology.kubernetes.io/zone"
+	case 2:
+		line += " labels=app:db near=app:web@disk"
+	}
+	p := scheduletest.Pod(t, line)
 	if r.IntN(3) == 0 {
 		p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
 			TopologyKey: corev1.LabelTopologyZone, MaxSkew: 1, WhenUnsatisfiable: corev1.DoNotSchedule,
@@ -242,6 +250,17 @@ func randomPod(t *testing.T, r *rand.Rand, name string) *corev1.Pod {
 
 // randomEvent changes something and says what, as the loop around would.
 func randomEvent(t *testing.T, r *rand.Rand, s *snapshot.Snapshot, nodes int) plugins.Event {
+	if r.IntN(6) == 0 && nodes > 1 {
+		s.RemoveNode(fmt.Sprintf("n%d", r.IntN(nodes)))
+		return plugins.Event{Change: plugins.Removed}
+	}
+	if r.IntN(6) == 0 {
+		if n := s.Node("n0"); n != nil {
+			p := snapshot.NewPod(randomPod(t, r, "new"))
+			s.Place(p, "n0")
+			return plugins.Event{Change: plugins.PodPlaced, Node: n, Pod: p}
+		}
+	}
 	if r.IntN(2) == 0 {
 		uid := types.UID(fmt.Sprintf("uid-p%d", r.IntN(6)))
 		if p, n := s.Remove(uid); n != nil {

@@ -137,7 +137,9 @@ func (c *podAffinityCheck) Remedies(n *snapshot.Node) []string {
 		case at == snapshot.NoDomain:
 			out = append(out, fmt.Sprintf("required Pod affinity asks for a label %s, the node has none: kubectl label node %s %s=…", d.topology.Key, n.Name(), d.topology.Key))
 		case !slices.Contains(d.in, true):
-			out = append(out, "required Pod affinity: no Pod that it selects runs anywhere, and the Pod is not one of them itself")
+			if nowhere := "required Pod affinity: no Pod that all its terms select runs anywhere, and the Pod is not such a one itself"; !slices.Contains(out, nowhere) {
+				out = append(out, nowhere)
+			}
 		default:
 			out = append(out, fmt.Sprintf("required Pod affinity: no Pod that it selects runs in %s=%s; some run in %s", d.topology.Key, d.topology.Value(at), d.some()))
 		}

@@ -101,6 +101,16 @@ var affinities = []*corev1.Affinity{
 	{PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: term("rack")}}}},
 }
 
+var withoutZeros = cmp.Transformer("withoutZeros", func(r Resources) map[string]int64 {
+	m := map[string]int64{"cpu": r.MilliCPU, "memory": r.Memory, "storage": r.Storage, "pods": r.Pods}
+	for k, v := range r.Extended {
+		if v != 0 {
+			m[string(k)] = v
+		}
+	}
+	return m
+})
+
 func TestSumsKeptUpToDateEqualSumsCountedAnew(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 11))
 	for round := range 200 {
@@ -154,18 +164,67 @@ func TestSumsKeptUpToDateEqualSumsCountedAnew(t *testing.T) {
 			fresh.Topology(key)
 		}
 		got, want := sumsOf(s), sumsOf(fresh)
-		zero := cmp.Transformer("withoutZeros", func(r Resources) map[string]int64 {
-			m := map[string]int64{"cpu": r.MilliCPU, "memory": r.Memory, "storage": r.Storage, "pods": r.Pods}
-			for k, v := range r.Extended {
-				if v != 0 {
-					m[string(k)] = v
-				}
-			}
-			return m
-		})
-		if diff := cmp.Diff(want, got, zero, cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(want, got, withoutZeros, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("round %d (-counted anew +kept up to date):\n%s", round, diff)
 		}
+	}
+}
+
+func TestATrialLeavesNothingBehind(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 17))
+	for round := range 100 {
+		s := New()
+		for i := range 3 {
+			n := &corev1.Node{}
+			n.Name = fmt.Sprintf("n%d", i)
+			n.Labels = map[string]string{corev1.LabelTopologyZone: string('a' + rune(i%2)), "rack": fmt.Sprint(i)}
+			s.SetNode(n)
+		}
+		pod := func(name string) *Pod {
+			p := podtest.Line(t, fmt.Sprintf("%s cpu=%dm port=%d owner=ReplicaSet/w labels=v:%d priority=%d", name, r.IntN(900), 80+r.IntN(2), r.IntN(2), r.IntN(3)))
+			p.Spec.Affinity = affinities[r.IntN(len(affinities))]
+			return NewPod(p)
+		}
+		for i := range 6 {
+			s.Place(pod(fmt.Sprintf("p%d", i)), fmt.Sprintf("n%d", r.IntN(3)))
+		}
+		for _, key := range followed {
+			s.Topology(key)
+		}
+		before := sumsOf(s)
+		trial := s.Try()
+		for i := range r.IntN(8) {
+			uid := types.UID(fmt.Sprintf("uid-p%d", i%6))
+			if _, _, placed := s.Placed(uid); placed && r.IntN(2) == 0 {
+				trial.Without(uid)
+			} else {
+				trial.With(pod(fmt.Sprintf("new%d", i)), fmt.Sprintf("n%d", r.IntN(3)))
+			}
+			if r.IntN(4) == 0 {
+				trial.Back(max(0, trial.Mark()-2))
+			}
+		}
+		trial.End()
+		if diff := cmp.Diff(before, sumsOf(s), cmpopts.EquateEmpty(), withoutZeros); diff != "" {
+			t.Fatalf("round %d (-before +after):\n%s", round, diff)
+		}
+	}
+}
+
+func TestPromisesAreKeptForANodeThatGoesAndComesBack(t *testing.T) {
+	s := New()
+	n := &corev1.Node{}
+	n.Name = "n1"
+	s.SetNode(n)
+	p := NewPod(podtest.Line(t, "web"))
+	s.Nominate(p, "n1")
+	s.RemoveNode("n1")
+	if got := len(s.SetNode(n).Nominated()); got != 1 {
+		t.Errorf("%d Pods are promised room on the node that came back, want 1", got)
+	}
+	s.Assume(p, "n1")
+	if s.NominatedNode(p.Object.UID) != "" || len(s.Node("n1").Nominated()) != 0 {
+		t.Error("a Pod that has its place is still promised one")
 	}
 }
 
