@@ -41,6 +41,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/clusterroleaggregation"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/cronjob"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/csr"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/daemonset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/deployment"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
@@ -152,6 +153,7 @@ func table(cfg Config) ([]runner, error) {
 		replicaset.New(c, f, events),
 		replicaset.NewForReplicationControllers(c, f, events),
 		statefulset.New(c, f, events),
+		daemonset.New(c, f, events),
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
@@ -202,6 +204,7 @@ var watched = []schema.GroupVersionResource{
 	appsv1.SchemeGroupVersion.WithResource("deployments"),
 	appsv1.SchemeGroupVersion.WithResource("replicasets"),
 	appsv1.SchemeGroupVersion.WithResource("statefulsets"),
+	appsv1.SchemeGroupVersion.WithResource("daemonsets"),
 	appsv1.SchemeGroupVersion.WithResource("controllerrevisions"),
 	batchv1.SchemeGroupVersion.WithResource("jobs"),
 	batchv1.SchemeGroupVersion.WithResource("cronjobs"),
