@@ -149,10 +149,16 @@ func (s *Scheduler) podWaits(old, pod *corev1.Pod) {
 	}
 	p := snapshot.NewPod(pod)
 	s.queue.Add(p, time.Now())
-	switch node := pod.Status.NominatedNodeName; {
+	node, before := pod.Status.NominatedNodeName, ""
+	if old != nil {
+		before = old.Status.NominatedNodeName
+	}
+	switch {
+	case node == "" && before != "" && s.snap.NominatedNode(pod.UID) == before:
+		s.withdraw(p, time.Now()) // by somebody else, or by what was written here before it was read again
 	case s.snap.NominatedNode(pod.UID) != "":
 		s.snap.Nominate(p, s.snap.NominatedNode(pod.UID)) // as it is now
-	case node != "" && (old == nil || old.Status.NominatedNodeName != node):
+	case node != "" && before != node:
 		s.snap.Nominate(p, node) // promised before this process began, or by somebody else
 	}
 	s.signal()

@@ -11,13 +11,13 @@ import (
 )
 
 // gang decides about a Pod together with all others of its gang that wait, and returns the API calls. s.mu is held.
-func (s *Scheduler) gang(ctx context.Context, e *queue.Entry, now time.Time) []func() {
+func (s *Scheduler) gang(ctx context.Context, e *queue.Entry, now time.Time) []call {
 	g := e.Pod.Gang
 	if g.Fault != "" {
-		return []func(){s.act(ctx, e, s.refused(g.Fault), now)}
+		return s.act(ctx, e, s.refused(g.Fault), now)
 	}
 	if until := e.Patience(); !until.IsZero() && !until.After(now) {
-		return []func(){s.act(ctx, e, s.core(e).Decide(e.Pod, s.snap), now)}
+		return s.act(ctx, e, s.core(e).Decide(e.Pod, s.snap), now)
 	}
 	have := s.snap.GangPlaced(g.Key)
 	if have+s.queue.Gang(g.Key)+1 < g.Minimum {
@@ -25,7 +25,7 @@ func (s *Scheduler) gang(ctx context.Context, e *queue.Entry, now time.Time) []f
 		report := pending{pod: e.Pod.Object, nominated: s.snap.NominatedNode(e.Pod.Object.UID)}
 		d := s.refused(fmt.Sprintf("%d Pods have to be placed together, and not all of them are there yet", g.Minimum))
 		report.message = d.Message()
-		return []func(){func() { s.reportPending(ctx, report) }}
+		return []call{{e.Pod.Object.UID, func() { s.reportPending(ctx, report) }}}
 	}
 	entries := append([]*queue.Entry{e}, s.queue.TakeGang(g.Key)...)
 	pods := make([]*snapshot.Pod, len(entries))
@@ -33,9 +33,9 @@ func (s *Scheduler) gang(ctx context.Context, e *queue.Entry, now time.Time) []f
 		pods[i] = m.Pod
 	}
 	d := s.core(e).DecideGang(pods, have, g.Minimum, s.snap)
-	var calls []func()
+	var calls []call
 	for i, m := range entries {
-		calls = append(calls, s.act(ctx, m, d[i], now))
+		calls = append(calls, s.act(ctx, m, d[i], now)...)
 	}
 	return calls
 }

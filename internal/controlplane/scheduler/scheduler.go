@@ -27,9 +27,6 @@ import (
 // fieldManager is who managedFields say wrote what this package writes.
 const fieldManager = "gitopsd-scheduler"
 
-// maxCalls bounds the API calls under way at once.
-const maxCalls = 64
-
 // Scheduler is the scheduler's loop.
 type Scheduler struct {
 	client kubernetes.Interface
@@ -37,8 +34,7 @@ type Scheduler struct {
 	pods   corelisters.PodLister
 	synced []cache.InformerSynced
 	wake   chan struct{} // holds one token when the queue may have something new
-	calls  chan struct{} // holds a token for each API call under way
-	busy   sync.WaitGroup
+	calls  *calls
 
 	mu         sync.Mutex
 	ctx        context.Context            // of Run, for calls that an event or a timer begins
@@ -58,7 +54,7 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 		events: events,
 		pods:   podInf.Lister(),
 		wake:   make(chan struct{}, 1),
-		calls:  make(chan struct{}, maxCalls),
+		calls:  newCalls(),
 		cores:  map[string]*core.Scheduler{},
 		snap:   snapshot.New(),
 		queue:  queue.New(config.Backoff),
@@ -101,7 +97,7 @@ func (s *Scheduler) Run(ctx context.Context) {
 	if !cache.WaitForCacheSync(ctx.Done(), s.synced...) {
 		return
 	}
-	defer s.busy.Wait()
+	defer s.calls.wait()
 	defer s.stopWaiting()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -132,17 +128,16 @@ func (s *Scheduler) one(ctx context.Context) (next time.Time, ok bool) {
 		s.mu.Unlock()
 		return next, false
 	}
+	var calls []call
 	if e.Pod.Gang != nil {
-		calls := s.gang(ctx, e, now)
-		s.mu.Unlock()
-		for _, f := range calls {
-			s.call(ctx, f)
-		}
-		return time.Time{}, true
+		calls = s.gang(ctx, e, now)
+	} else {
+		calls = s.act(ctx, e, s.core(e).Decide(e.Pod, s.snap), now)
 	}
-	f := s.act(ctx, e, s.core(e).Decide(e.Pod, s.snap), now)
 	s.mu.Unlock()
-	s.call(ctx, f)
+	for _, c := range calls {
+		s.calls.start(ctx, c)
+	}
 	return time.Time{}, true
 }
 
@@ -151,33 +146,36 @@ func (s *Scheduler) core(e *queue.Entry) *core.Scheduler {
 }
 
 // act does what was decided about a Pod, as far as that is known here at once, and returns the API calls. s.mu is held.
-func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, now time.Time) func() {
+func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, now time.Time) []call {
+	uid := e.Pod.Object.UID
 	if d.Node != "" {
 		plan, ok := plugins.Volumes(e.Pod, s.snap, s.snap.Node(d.Node))
 		if !ok {
 			// Another Pod of its gang has just taken the volume that both could have had; or the profile does not look at volumes.
 			s.queue.Retry(e, now)
-			return func() {}
+			return nil
 		}
 		s.assume(e.Pod, d.Node, now)
 		if plan.Empty() {
-			return func() { s.bind(ctx, e, d.Node) }
+			return []call{{uid, func() { s.bind(ctx, e, d.Node) }}}
 		}
 		w := s.awaitVolumes(e, d.Node, plan)
-		return func() { s.writeVolumes(ctx, w) }
+		return []call{{uid, func() { s.writeVolumes(ctx, w) }}}
 	}
 	s.queue.Park(e, d.Filters, now)
-	losers := s.promise(e.Pod, d, now)
-	report := pending{pod: e.Pod.Object, message: d.Message(), nominated: s.snap.NominatedNode(e.Pod.Object.UID)}
-	return func() {
+	was := s.snap.NominatedNode(uid)
+	var calls []call
+	for _, l := range s.promise(e.Pod, d, now) {
+		calls = append(calls, call{l.pod.UID, func() { s.reportPending(ctx, l) }})
+	}
+	report := pending{pod: e.Pod.Object, message: d.Message(), nominated: s.snap.NominatedNode(uid)}
+	report.withdrawn = was != "" && report.nominated == ""
+	return append(calls, call{uid, func() {
 		s.reportPending(ctx, report)
-		for _, l := range losers {
-			s.reportPending(ctx, l)
-		}
 		if d.Preempts != nil {
 			s.evict(ctx, e.Pod, d.Preempts)
 		}
-	}
+	}})
 }
 
 // assume puts a Pod on the node that was chosen for it. s.mu is held.
@@ -205,7 +203,7 @@ func (s *Scheduler) promise(p *snapshot.Pod, d core.Decision, now time.Time) (lo
 			if loser.Priority < p.Priority {
 				s.snap.Withdraw(loser.Object.UID)
 				s.queue.Activate(loser.Object.UID, now)
-				losers = append(losers, pending{pod: loser.Object})
+				losers = append(losers, pending{pod: loser.Object, withdrawn: true})
 			}
 		}
 		s.withdraw(p, now)
@@ -225,19 +223,6 @@ func (s *Scheduler) withdraw(p *snapshot.Pod, now time.Time) {
 	if n != nil {
 		s.helped(plugins.Event{Change: plugins.PodGone, Node: n, Pod: p}, now)
 	}
-}
-
-// call runs f beside the loop, and waits while too many calls are under way.
-func (s *Scheduler) call(ctx context.Context, f func()) {
-	select {
-	case s.calls <- struct{}{}:
-	case <-ctx.Done():
-		return
-	}
-	s.busy.Go(func() {
-		defer func() { <-s.calls }()
-		f()
-	})
 }
 
 // signal says that the queue may have something new.

@@ -108,7 +108,7 @@ func (s *Scheduler) claimChanged(old, c *corev1.PersistentVolumeClaim) {
 		s.giveUp(w, fmt.Sprintf("no volume can be made for claim %s on node %s", name, w.node))
 	}
 	for _, w := range ready {
-		s.call(s.ctx, func() { s.bind(s.ctx, w.entry, w.node) })
+		s.calls.start(s.ctx, call{w.entry.Pod.Object.UID, func() { s.bind(s.ctx, w.entry, w.node) }})
 	}
 }
 

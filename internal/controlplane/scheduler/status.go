@@ -81,6 +81,7 @@ type pending struct {
 	pod       *corev1.Pod
 	message   string // why; "" to leave what is written there
 	nominated string // the node on which room is promised; "" for none
+	withdrawn bool   // what was promised before is not any more
 }
 
 // reportPending writes on the Pod why it waits and where room is being made for it, and as an Event. A Pod that says so already is left alone.
@@ -98,7 +99,7 @@ func (s *Scheduler) reportPending(ctx context.Context, r pending) {
 			"observedGeneration": pod.Generation,
 		}}
 	}
-	if r.nominated != pod.Status.NominatedNodeName || r.message == "" {
+	if r.nominated != pod.Status.NominatedNodeName || r.withdrawn {
 		status["nominatedNodeName"] = nullable(r.nominated)
 	}
 	if len(status) == 0 {
