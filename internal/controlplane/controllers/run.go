@@ -38,6 +38,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/accounttokens"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/apiserverendpoints"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/bootstraptokens"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/claimprotection"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/clusterroleaggregation"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/cronjob"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/csr"
@@ -153,6 +154,7 @@ func table(cfg Config) ([]runner, error) {
 		replicaset.New(c, f, events),
 		replicaset.NewForReplicationControllers(c, f, events),
 		statefulset.New(c, f, events),
+		claimprotection.New(c, f),
 		daemonset.New(c, f, events),
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),

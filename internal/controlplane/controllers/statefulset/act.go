@@ -1,25 +1,17 @@
 package statefulset
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/burst"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
-)
-
-// In parallel, one Pod is created at first and then growing batches, so that a thousand Pods that are all refused (a quota, an admission webhook) cost a
-// handful of requests.
-const (
-	batchGrowth = 4
-	maxParallel = 64
 )
 
 // errTerminating ends the creating of Pods in a namespace that is being deleted; nothing will ever be created there again.
@@ -32,17 +24,19 @@ func (c *Controller) act(ctx context.Context, set *appsv1.StatefulSet, a Actions
 	}
 	for _, step := range []func() error{
 		func() error {
-			return inParallel(len(a.Own), func(i int) error { return c.own(ctx, set, a.Own[i]) })
+			return burst.Each(len(a.Own), func(i int) error { return c.own(ctx, set, a.Own[i]) })
 		},
 		func() error {
-			return inParallel(len(a.Mark), func(i int) error { return c.mark(ctx, set, a.Mark[i]) })
+			return burst.Each(len(a.Mark), func(i int) error { return c.mark(ctx, set, a.Mark[i]) })
 		},
 		func() error {
-			return inParallel(len(a.Claim), func(i int) error { return c.claim(ctx, set, a.Claim[i]) })
+			return burst.Each(len(a.Claim), func(i int) error { return c.claim(ctx, set, a.Claim[i]) })
 		},
-		func() error { return c.createAll(ctx, set, a.Create) },
 		func() error {
-			return inParallel(len(a.Delete), func(i int) error { return c.delete(ctx, set, a.Delete[i]) })
+			return burst.Growing(len(a.Create), func(i int) error { return c.create(ctx, set, a.Create[i]) })
+		},
+		func() error {
+			return burst.Each(len(a.Delete), func(i int) error { return c.delete(ctx, set, a.Delete[i]) })
 		},
 	} {
 		if err := step(); errors.Is(err, errTerminating) {
@@ -91,17 +85,6 @@ func (c *Controller) claim(ctx context.Context, set *appsv1.StatefulSet, n Claim
 	}
 	c.tell(set, corev1.EventTypeWarning, "FailedCreate", "Create Claim %s for Pod %s in StatefulSet %s failed error: %v", n.Claim.Name, n.Pod, set.Name, err)
 	return fmt.Errorf("the StatefulSet %s/%s: creating PersistentVolumeClaim %s for Pod %s: %w", set.Namespace, set.Name, n.Claim.Name, n.Pod, err)
-}
-
-func (c *Controller) createAll(ctx context.Context, set *appsv1.StatefulSet, pods []*corev1.Pod) error {
-	for batch := 1; len(pods) > 0; batch *= batchGrowth {
-		k := min(len(pods), batch)
-		if err := inParallel(k, func(i int) error { return c.create(ctx, set, pods[i]) }); err != nil {
-			return err
-		}
-		pods = pods[k:]
-	}
-	return nil
 }
 
 func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
@@ -183,20 +166,4 @@ func (c *Controller) verifyDeleted(ctx context.Context, set *appsv1.StatefulSet,
 
 func (c *Controller) tell(set *appsv1.StatefulSet, eventType, reason, format string, args ...any) {
 	c.events.Eventf(set, eventType, reason, format, args...)
-}
-
-// inParallel calls f(0) … f(n-1), at most maxParallel at once, and returns the first error: when many fail, they nearly always fail alike.
-func inParallel(n int, f func(int) error) error {
-	errs := make([]error, n)
-	slots := make(chan struct{}, maxParallel)
-	var wg sync.WaitGroup
-	for i := range n {
-		slots <- struct{}{}
-		wg.Go(func() {
-			errs[i] = f(i)
-			<-slots
-		})
-	}
-	wg.Wait()
-	return cmp.Or(errs...)
 }

@@ -18,7 +18,10 @@ import (
 	"k8s.io/kubectl/pkg/polymorphichelpers"
 	"k8s.io/utils/ptr"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/claimprotection"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerstest"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/statefulset"
 )
 
@@ -30,7 +33,7 @@ type cluster struct {
 
 func start(t *testing.T) *cluster {
 	e := controllerstest.New(t)
-	e.Start(t, statefulset.New(e.Client, e.Factory, e.Events).Run)
+	e.Start(t, statefulset.New(e.Client, e.Factory, e.Events).Run, claimprotection.New(e.Client, e.Factory).Run)
 	return &cluster{Env: e, t: t}
 }
 
@@ -297,15 +300,38 @@ func TestClaimsOutliveTheirPodsUnlessThePolicySaysOtherwise(t *testing.T) {
 	if err := c.Client.CoreV1().PersistentVolumeClaims("default").Delete(c.Ctx, "data-db-1", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	controllerstest.Eventually(t, "the claim goes, and comes anew", func() bool {
-		claim, err := c.Client.CoreV1().PersistentVolumeClaims("default").Get(c.Ctx, "data-db-1", metav1.GetOptions{})
-		if err == nil && len(claim.Finalizers) > 0 && claim.DeletionTimestamp != nil { // nobody uses it: what protects it may let go
-			claim.Finalizers = nil
-			_, _ = c.Client.CoreV1().PersistentVolumeClaims("default").Update(c.Ctx, claim, metav1.UpdateOptions{})
-		}
-		return len(c.pods()) == 2
-	})
 	c.until("db", "both run", steady)
+}
+
+func TestClaimsGoWithTheirPodOrWithTheStatefulSet(t *testing.T) {
+	e := controllerstest.New(t)
+	inv := inventory.New(e.Metadata, e.Discovery, e.Factory)
+	e.Start(t, inv.Run, garbagecollector.New(e.Metadata, inv).Run, claimprotection.New(e.Client, e.Factory).Run, statefulset.New(e.Client, e.Factory, e.Events).Run)
+	c := &cluster{Env: e, t: t}
+	c.create("db", withClaims(appsv1.DeletePersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType))
+	c.until("db", "both run", steady)
+	uid := func(claim string) types.UID {
+		got, err := c.Client.CoreV1().PersistentVolumeClaims("default").Get(c.Ctx, claim, metav1.GetOptions{})
+		if err != nil {
+			return ""
+		}
+		return got.UID
+	}
+	first, second := uid("data-db-0"), uid("data-db-1")
+	c.patch("db", map[string]any{"replicas": 1})
+	c.until("db", "one runs", steady)
+	c.patch("db", map[string]any{"replicas": 2})
+	c.until("db", "both run", steady)
+	if got := uid("data-db-1"); got == second || got == "" {
+		t.Error("the claim of the Pod that went is used again")
+	}
+	if got := uid("data-db-0"); got != first {
+		t.Error("the claim of the Pod that stayed was replaced")
+	}
+	if err := c.Client.AppsV1().StatefulSets("default").Delete(c.Ctx, "db", metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}); err != nil {
+		t.Fatal(err)
+	}
+	controllerstest.Eventually(t, "the claims and the Pods are gone", func() bool { return len(c.owners())+len(c.pods()) == 0 })
 }
 
 func TestPodsThatWereLeftBehindAreAdoptedByTheStatefulSetOfTheirName(t *testing.T) {
