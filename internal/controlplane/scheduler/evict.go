@@ -8,30 +8,25 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
-	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
-// evict deletes the victims of a preemption, each with its own grace period. One that cannot be deleted keeps its place, and the Pod that wanted it is
-// looked at again.
-func (s *Scheduler) evict(ctx context.Context, preemptor *snapshot.Pod, p *core.Preemption) {
-	for _, v := range p.Victims {
-		err := s.evictOne(ctx, v.Object, preemptor.Object, p.Node)
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		slog.Warn("a Pod could not be deleted to make room for one of higher priority; another way is looked for",
-			"pod", v.Object.Namespace+"/"+v.Object.Name, "for", preemptor.Object.Namespace+"/"+preemptor.Object.Name, "node", p.Node, "err", err)
-		s.mu.Lock()
-		s.snap.Spare(v.Object.UID)
-		s.queue.Activate(preemptor.Object.UID, time.Now())
-		s.signal()
-		s.mu.Unlock()
+// evict deletes a Pod to make room for another, with its own grace period. If it cannot be deleted it keeps its place, and the Pod that wanted it is looked
+// at again.
+func (s *Scheduler) evict(ctx context.Context, victim, preemptor *corev1.Pod, node string) {
+	err := s.announceAndDelete(ctx, victim, preemptor, node)
+	if err == nil || ctx.Err() != nil {
+		return
 	}
+	slog.Warn("a Pod could not be deleted to make room for one of higher priority; another way is looked for",
+		"pod", victim.Namespace+"/"+victim.Name, "for", preemptor.Namespace+"/"+preemptor.Name, "node", node, "err", err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.snap.Spare(victim.UID)
+	s.queue.Activate(preemptor.UID, time.Now())
+	s.signal()
 }
 
-func (s *Scheduler) evictOne(ctx context.Context, victim, preemptor *corev1.Pod, node string) error {
+func (s *Scheduler) announceAndDelete(ctx context.Context, victim, preemptor *corev1.Pod, node string) error {
 	if victim.DeletionTimestamp == nil {
 		// Controllers tell by this condition that the Pod has not failed by itself (KEP-3329).
 		err := s.patchStatus(ctx, victim, map[string]any{"conditions": []any{map[string]any{

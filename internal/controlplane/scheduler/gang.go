@@ -22,10 +22,9 @@ func (s *Scheduler) gang(ctx context.Context, e *queue.Entry, now time.Time) []c
 	have := s.snap.GangPlaced(g.Key)
 	if have+s.queue.Gang(g.Key)+1 < g.Minimum {
 		s.queue.Hold(e, now)
-		report := pending{pod: e.Pod.Object, nominated: s.snap.NominatedNode(e.Pod.Object.UID)}
 		d := s.refused(fmt.Sprintf("%d Pods have to be placed together, and not all of them are there yet", g.Minimum))
-		report.message = d.Message()
-		return []call{{e.Pod.Object.UID, func() { s.reportPending(ctx, report) }}}
+		report := pending{pod: e.Pod.Object, message: d.Message(), nominated: s.snap.NominatedNode(e.Pod.Object.UID)}
+		return []call{{report.pod.UID, func() { s.reportPending(ctx, report) }}}
 	}
 	entries := append([]*queue.Entry{e}, s.queue.TakeGang(g.Key)...)
 	pods := make([]*snapshot.Pod, len(entries))

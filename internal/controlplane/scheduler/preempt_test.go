@@ -23,7 +23,20 @@ func classes(t testing.TB, e *controllerstest.Env) {
 		}, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
+		known(t, e, name)
 	}
+}
+
+// known waits until the API server's admission has heard of a class.
+func known(t testing.TB, e *controllerstest.Env, name string) {
+	t.Helper()
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"}, Spec: corev1.PodSpec{
+		PriorityClassName: name, Containers: []corev1.Container{{Name: "c", Image: "example.com/c:1"}},
+	}}
+	controllerstest.Eventually(t, "Pods of class "+name+" are admitted", func() bool {
+		_, err := e.Client.CoreV1().Pods("default").Create(e.Ctx, p, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil
+	})
 }
 
 // class also gives the Pod time to end, so that it does not vanish at once.
@@ -111,6 +124,7 @@ func TestAPodThatMustNotPreemptWaits(t *testing.T) {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	known(t, e, "polite")
 	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
 	e.Start(t, s.Run)
 	e.Node(t, "only", "1", "1Gi")

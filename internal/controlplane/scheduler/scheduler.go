@@ -147,7 +147,9 @@ func (s *Scheduler) core(e *queue.Entry) *core.Scheduler {
 
 // act does what was decided about a Pod, as far as that is known here at once, and returns the API calls. s.mu is held.
 func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, now time.Time) []call {
-	uid := e.Pod.Object.UID
+	// Calls take the objects as they are now: what an entry or the snapshot holds may be replaced by a newer one while they are under way.
+	pod := e.Pod.Object
+	uid := pod.UID
 	if d.Node != "" {
 		plan, ok := plugins.Volumes(e.Pod, s.snap, s.snap.Node(d.Node))
 		if !ok {
@@ -157,7 +159,7 @@ func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, no
 		}
 		s.assume(e.Pod, d.Node, now)
 		if plan.Empty() {
-			return []call{{uid, func() { s.bind(ctx, e, d.Node) }}}
+			return []call{{uid, func() { s.bind(ctx, e, pod, d.Node) }}}
 		}
 		w := s.awaitVolumes(e, d.Node, plan)
 		return []call{{uid, func() { s.writeVolumes(ctx, w) }}}
@@ -168,12 +170,18 @@ func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, no
 	for _, l := range s.promise(e.Pod, d, now) {
 		calls = append(calls, call{l.pod.UID, func() { s.reportPending(ctx, l) }})
 	}
-	report := pending{pod: e.Pod.Object, message: d.Message(), nominated: s.snap.NominatedNode(uid)}
+	report := pending{pod: pod, message: d.Message(), nominated: s.snap.NominatedNode(uid)}
 	report.withdrawn = was != "" && report.nominated == ""
+	var victims []*corev1.Pod
+	if d.Preempts != nil {
+		for _, v := range d.Preempts.Victims {
+			victims = append(victims, v.Object)
+		}
+	}
 	return append(calls, call{uid, func() {
 		s.reportPending(ctx, report)
-		if d.Preempts != nil {
-			s.evict(ctx, e.Pod, d.Preempts)
+		for _, v := range victims {
+			s.evict(ctx, v, pod, report.nominated)
 		}
 	}})
 }

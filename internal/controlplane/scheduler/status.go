@@ -21,8 +21,7 @@ import (
 )
 
 // bind tells the API server which node was chosen.
-func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, node string) {
-	pod := e.Pod.Object
+func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, pod *corev1.Pod, node string) {
 	binding := &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
@@ -43,7 +42,7 @@ func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, node string) {
 	switch {
 	case apierrors.IsNotFound(getErr), getErr == nil && live.UID != pod.UID:
 		log.Debug("the Pod was deleted while it was being bound")
-		s.undo(e, nil)
+		s.undo(e, pod.UID, nil)
 	case getErr == nil && live.Spec.NodeName != "":
 		log.Debug("the Pod was bound already", "to", live.Spec.NodeName, "err", err)
 		s.podPlaced(live)
@@ -53,15 +52,14 @@ func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, node string) {
 		}
 		log.Warn("binding failed, the Pod will be looked at again", "err", err)
 		s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Binding to %s failed: %v", node, err)
-		s.undo(e, live)
+		s.undo(e, pod.UID, live)
 	}
 }
 
 // undo takes an assumed Pod off its node, and lets it be looked at again as again; nil if it is gone.
-func (s *Scheduler) undo(e *queue.Entry, again *corev1.Pod) {
+func (s *Scheduler) undo(e *queue.Entry, uid types.UID, again *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	uid := e.Pod.Object.UID
 	if _, assumed, ok := s.snap.Placed(uid); !ok || !assumed {
 		return // an event was faster: it is gone, or it is bound after all
 	}

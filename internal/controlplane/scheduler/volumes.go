@@ -27,6 +27,7 @@ const volumeWait = 10 * time.Minute
 // volumePod is a Pod that has a node and waits there for its volumes.
 type volumePod struct {
 	entry *queue.Entry
+	pod   *corev1.Pod // as it was when the node was chosen
 	node  string
 	plan  plugins.VolumePlan
 	timer *time.Timer
@@ -108,7 +109,7 @@ func (s *Scheduler) claimChanged(old, c *corev1.PersistentVolumeClaim) {
 		s.giveUp(w, fmt.Sprintf("no volume can be made for claim %s on node %s", name, w.node))
 	}
 	for _, w := range ready {
-		s.calls.start(s.ctx, call{w.entry.Pod.Object.UID, func() { s.bind(s.ctx, w.entry, w.node) }})
+		s.calls.start(s.ctx, call{w.pod.UID, func() { s.bind(s.ctx, w.entry, w.pod, w.node) }})
 	}
 }
 
@@ -125,18 +126,18 @@ func (s *Scheduler) volumesBound(w *volumePod) bool {
 // forget ends the waiting for volumes. s.mu is held.
 func (s *Scheduler) forget(w *volumePod) {
 	w.timer.Stop()
-	delete(s.volumePods, w.entry.Pod.Object.UID)
+	delete(s.volumePods, w.pod.UID)
 }
 
 // awaitVolumes lets a Pod wait on its node until its claims are bound. s.mu is held.
 func (s *Scheduler) awaitVolumes(e *queue.Entry, node string, plan plugins.VolumePlan) *volumePod {
-	w := &volumePod{entry: e, node: node, plan: plan}
+	w := &volumePod{entry: e, pod: e.Pod.Object, node: node, plan: plan}
 	for _, m := range plan.Static {
 		s.snap.TakeVolume(m.Volume.Name, m.Claim.Namespace+"/"+m.Claim.Name)
 	}
 	w.timer = time.AfterFunc(volumeWait, func() {
 		s.mu.Lock()
-		waits := s.volumePods[e.Pod.Object.UID] == w
+		waits := s.volumePods[w.pod.UID] == w
 		if waits {
 			s.forget(w)
 		}
@@ -145,7 +146,7 @@ func (s *Scheduler) awaitVolumes(e *queue.Entry, node string, plan plugins.Volum
 			s.giveUp(w, fmt.Sprintf("its volumes are not bound after %v", volumeWait))
 		}
 	})
-	s.volumePods[e.Pod.Object.UID] = w
+	s.volumePods[w.pod.UID] = w
 	return w
 }
 
@@ -191,7 +192,7 @@ func (s *Scheduler) writeVolumes(ctx context.Context, w *volumePod) {
 
 // giveUp takes a Pod, whose volumes cannot be bound, off its node; it is looked at again.
 func (s *Scheduler) giveUp(w *volumePod, why string) {
-	pod := w.entry.Pod.Object
+	pod := w.pod
 	slog.Warn("a Pod's volumes cannot be bound, it will be looked at again", "pod", pod.Namespace+"/"+pod.Name, "node", w.node, "err", why)
 	s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Volumes for %s: %s", w.node, why)
 	s.mu.Lock()
@@ -199,7 +200,7 @@ func (s *Scheduler) giveUp(w *volumePod, why string) {
 		s.snap.ReleaseVolume(m.Volume.Name)
 	}
 	s.mu.Unlock()
-	s.undo(w.entry, pod)
+	s.undo(w.entry, pod.UID, pod)
 }
 
 // stopWaiting ends all waiting when the scheduler ends.
