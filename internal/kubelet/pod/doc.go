@@ -12,4 +12,6 @@
 //	sandbox      the ID of its namespaces
 //
 // so a worker that starts finds out where its Pod stands before it acts, whatever happened to the one before.
+//
+// A Pod that is new to the node and asks for a host port that another holds is turned away: it fails at once, and nothing is set up for it.
 package pod

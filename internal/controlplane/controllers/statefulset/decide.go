@@ -82,8 +82,8 @@ func Decide(o Observed) Actions {
 		}
 	}
 	slices.SortFunc(d.condemned, func(a, b *corev1.Pod) int { return cmp.Compare(d.ordinal(b), d.ordinal(a)) })
-	if o.Set.DeletionTimestamp == nil {
-		_ = d.fill() && d.shrink() && d.update()
+	if o.Set.DeletionTimestamp == nil && d.fill() && d.shrink() {
+		d.update()
 	}
 	d.Status = d.status()
 	d.Recheck = d.recheck()
@@ -204,7 +204,7 @@ func (d *decision) mark(p *corev1.Pod, ordinal int) {
 	d.Mark = append(d.Mark, next)
 }
 
-// shrink deletes the Pods that the StatefulSet has outgrown, the last first.
+// shrink deletes the Pods that the StatefulSet has outgrown, the last first. It returns whether the rest may go on.
 //
 // In order, a Pod that is not available holds it up like any other, unless it is itself the next to go and none before it is unavailable: so a StatefulSet
 // loses at most one member at a time that others may count on. On one that has ended nobody counts, and it would never become available.

@@ -36,9 +36,9 @@ func maxUnavailable(set *appsv1.StatefulSet) int {
 // In parallel, old Pods that are not available go first, and all at once: deleting them makes nothing worse, and it is how a revision that never became ready
 // is replaced. In order there are none by now, since every Pod is available before anything is updated; a Pod of a broken revision stays until somebody
 // deletes it, as Kubernetes documents under "Forced rollback".
-func (d *decision) update() bool {
+func (d *decision) update() {
 	if d.Set.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
-		return true
+		return
 	}
 	budget := maxUnavailable(d.Set)
 	for _, p := range d.replicas {
@@ -60,7 +60,6 @@ func (d *decision) update() bool {
 		d.delete(p)
 	}
 	if len(d.Delete) > 0 {
-		return d.wait(d.Delete[0], "is being deleted, to be updated")
+		d.wait(d.Delete[0], "is being deleted, to be updated")
 	}
-	return len(good) == 0
 }
