@@ -92,19 +92,23 @@ func BenchmarkPreempt(b *testing.B) {
 	}
 }
 
-// BenchmarkTurnedAway looks at Pods that fit nowhere, and says why on each of 5,000 nodes.
+// BenchmarkTurnedAway looks at Pods that fit nowhere, and says why on each of 5,000 nodes: each of another kind than the one before, or all replicas.
 func BenchmarkTurnedAway(b *testing.B) {
-	s, c := benchCluster(b), New(DefaultProfile())
-	pods := benchPods(b, "p%d cpu=17 labels=app:web%a")
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		if r := c.Decide(snapshot.NewPod(pods(i)), s); r.Node != "" {
-			b.Fatal(r.Node)
-		}
-		i++
+	for _, k := range []struct{ name, line string }{{"different", "p%d cpu=17 labels=app:web%a"}, {"replicas", "p%d cpu=17 labels=app:web"}} {
+		b.Run(k.name, func(b *testing.B) {
+			s, c := benchCluster(b), New(DefaultProfile())
+			pods := benchPods(b, k.line)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if r := c.Decide(snapshot.NewPod(pods(i)), s); r.Node != "" {
+					b.Fatal(r.Node)
+				}
+				i++
+			}
+			b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "pods/s")
+		})
 	}
-	b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "pods/s")
 }
 
 // benchPods makes Pods by number, each with an object of its own as from a watch.

@@ -31,6 +31,15 @@ type Decision struct {
 
 // Decide chooses a node for pod, or how to make room for it.
 func (c *Scheduler) Decide(pod *snapshot.Pod, s *snapshot.Snapshot) Decision {
+	if d, ok := c.again(pod, s); ok {
+		return d
+	}
+	d := c.decide(pod, s)
+	c.remember(pod, s, d)
+	return d
+}
+
+func (c *Scheduler) decide(pod *snapshot.Pod, s *snapshot.Snapshot) Decision {
 	d := Decision{Result: c.Schedule(pod, s)}
 	if d.Node != "" || d.Refused != "" {
 		return d

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/scheduletest"
@@ -74,6 +75,51 @@ func TestRoomThatIsMadeIsEnoughAndNoMoreThanThat(t *testing.T) {
 	}
 	if made < 100 {
 		t.Errorf("room was made in %d rounds only; this test proves nothing", made)
+	}
+}
+
+func TestAnAnswerThatIsGivenAgainIsTheOneThatWouldBeFound(t *testing.T) {
+	r := rand.New(rand.NewPCG(29, 31))
+	again := 0
+	for round := range 300 {
+		s, c := snapshot.New(), New(DefaultProfile())
+		nodes := 1 + r.IntN(3)
+		for i := range nodes {
+			s.SetNode(randomNode(t, r, i))
+		}
+		var replica *corev1.Pod
+		for step := range 30 {
+			switch r.IntN(6) {
+			case 0:
+				p := snapshot.NewPod(randomPod(t, r, fmt.Sprintf("p%d", step%6)))
+				s.Place(p, fmt.Sprintf("n%d", r.IntN(nodes)))
+			case 1:
+				randomEvent(t, r, s, nodes)
+			case 2:
+				s.Nominate(snapshot.NewPod(randomPod(t, r, "promised")), fmt.Sprintf("n%d", r.IntN(nodes)))
+			}
+			p := randomPod(t, r, fmt.Sprintf("waits%d", step))
+			if r.IntN(2) == 0 {
+				priority := int32(5)
+				p.Spec.Priority = &priority
+			}
+			if replica != nil && r.IntN(2) == 0 {
+				p = replica.DeepCopy()
+				p.UID = types.UID(fmt.Sprint("replica", step))
+			}
+			replica = p
+			pod := snapshot.NewPod(p)
+			if _, ok := c.again(pod, s); ok {
+				again++
+			}
+			got, want := c.Decide(pod, s), New(DefaultProfile()).decide(pod, s)
+			if got.Message() != want.Message() || got.Filters != want.Filters || (got.Node == "") != (want.Node == "") || (got.Preempts == nil) != (want.Preempts == nil) {
+				t.Fatalf("round %d: got %q, %+v; a fresh scheduler says %q, %+v", round, got.Message(), got, want.Message(), want)
+			}
+		}
+	}
+	if again < 100 {
+		t.Errorf("an answer was given again %d times only; this test proves nothing", again)
 	}
 }
 

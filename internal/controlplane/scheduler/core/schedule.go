@@ -30,6 +30,7 @@ type Scheduler struct {
 	named    []*snapshot.Node
 	feasible []*snapshot.Node
 	totals   []int64
+	last     turnedAway
 }
 
 type check struct {

@@ -16,6 +16,7 @@ type nomination struct {
 // Nominate promises room on a node to a waiting Pod, in place of what it was promised before.
 func (s *Snapshot) Nominate(p *Pod, node string) {
 	s.Withdraw(p.Object.UID)
+	s.changed()
 	s.nominations[p.Object.UID] = &nomination{p, node}
 	if n := s.Node(node); n != nil {
 		n.nominated = append(n.nominated, p)
@@ -28,6 +29,7 @@ func (s *Snapshot) Withdraw(uid types.UID) {
 	if was == nil {
 		return
 	}
+	s.changed()
 	delete(s.nominations, uid)
 	if n := s.Node(was.node); n != nil {
 		n.nominated = slices.DeleteFunc(n.nominated, func(p *Pod) bool { return p.Object.UID == uid })
@@ -89,12 +91,13 @@ func (s *Snapshot) Below(priority int32) bool {
 
 // A Trial changes the Snapshot for a question and takes the changes back, in the opposite order.
 type Trial struct {
-	s    *Snapshot
-	undo []func()
+	s       *Snapshot
+	version uint64 // when it began
+	undo    []func()
 }
 
 // Try begins a Trial. Trials may be nested; the inner one ends first.
-func (s *Snapshot) Try() *Trial { return &Trial{s: s} }
+func (s *Snapshot) Try() *Trial { return &Trial{s: s, version: s.version} }
 
 // Without takes a placed Pod away.
 func (t *Trial) Without(uid types.UID) {
@@ -123,4 +126,7 @@ func (t *Trial) Back(mark int) {
 }
 
 // End takes everything back.
-func (t *Trial) End() { t.Back(0) }
+func (t *Trial) End() {
+	t.Back(0)
+	t.s.version = t.version
+}

@@ -1,6 +1,8 @@
 package snapshot
 
 import (
+	"maps"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
@@ -35,6 +37,11 @@ func resourcesOf(list corev1.ResourceList) Resources {
 		}
 	}
 	return r
+}
+
+// Equal says whether both are the same amounts.
+func (r *Resources) Equal(o *Resources) bool {
+	return r.MilliCPU == o.MilliCPU && r.Memory == o.Memory && r.Storage == o.Storage && r.Pods == o.Pods && maps.Equal(r.Extended, o.Extended)
 }
 
 // add adds times × o; times is 1 or -1.

@@ -30,6 +30,8 @@ type Snapshot struct {
 	budgets     map[string]map[string]*Budget
 	storage     storage
 	gangs       gangs
+
+	version, newest uint64 // see Version
 }
 
 // zone is the sums over the nodes of one zone.
@@ -54,6 +56,16 @@ func New() *Snapshot {
 		nominations: map[types.UID]*nomination{}, evicted: map[types.UID]bool{}, priorities: map[int32]int{}, budgets: map[string]map[string]*Budget{},
 		storage: newStorage(), gangs: newGangs(),
 	}
+}
+
+// Version is another one whenever nodes, placed Pods, promises or namespaces are others than before: what depends on nothing else is still so if it is the
+// same. It does not speak of volumes, budgets and evictions. A Trial that has ended leaves the version that it began with.
+func (s *Snapshot) Version() uint64 { return s.version }
+
+// changed gives the Snapshot a version that it never had.
+func (s *Snapshot) changed() {
+	s.newest++
+	s.version = s.newest
 }
 
 // Nodes are all nodes that exist. The slice is the Snapshot's own.
@@ -82,13 +94,20 @@ func (s *Snapshot) InZone(name string, w Workload) int32 {
 }
 
 // SetNamespace takes in the labels of a namespace.
-func (s *Snapshot) SetNamespace(name string, labels map[string]string) { s.namespaces[name] = labels }
+func (s *Snapshot) SetNamespace(name string, labels map[string]string) {
+	s.changed()
+	s.namespaces[name] = labels
+}
 
 // RemoveNamespace takes a namespace out. Pods in it stay until they go themselves.
-func (s *Snapshot) RemoveNamespace(name string) { delete(s.namespaces, name) }
+func (s *Snapshot) RemoveNamespace(name string) {
+	s.changed()
+	delete(s.namespaces, name)
+}
 
 // SetNode takes in a node that is new or has changed.
 func (s *Snapshot) SetNode(obj *corev1.Node) *Node {
+	s.changed()
 	n := s.byName[obj.Name]
 	if n == nil {
 		n = newNode()
@@ -112,6 +131,7 @@ func (s *Snapshot) RemoveNode(name string) {
 	if n == nil || n.Object == nil {
 		return
 	}
+	s.changed()
 	s.count(n, -1)
 	last := len(s.nodes) - 1
 	s.nodes[n.at] = s.nodes[last]
@@ -178,6 +198,7 @@ func (s *Snapshot) place(p *Pod, node string, assumed bool) {
 }
 
 func (s *Snapshot) put(at *placement) {
+	s.changed()
 	n := s.byName[at.node]
 	if n == nil {
 		n = newNode()
@@ -209,6 +230,7 @@ func (s *Snapshot) Lift(uid types.UID) (*Pod, *Node) {
 
 // take undoes put. It returns the node if it exists.
 func (s *Snapshot) take(was *placement) *Node {
+	s.changed()
 	delete(s.placed, was.pod.Object.UID)
 	s.use(was.pod, -1)
 	s.countGang(was.pod, -1)
