@@ -231,6 +231,9 @@ func byImportance(a, b *snapshot.Pod) int {
 func protected(victims []*snapshot.Pod, s *snapshot.Snapshot) map[types.UID]bool {
 	out := map[types.UID]bool{}
 	spent := map[*snapshot.Budget]int32{}
+	s.Announced(func(p *snapshot.Pod) {
+		s.Budgets(p.Object, func(b *snapshot.Budget) { spent[b]++ })
+	})
 	for _, p := range victims {
 		if p.Object.DeletionTimestamp != nil {
 			continue // no budget counts it any more

@@ -79,6 +79,15 @@ func (s *Snapshot) Evicted(p *Pod) bool {
 	return false
 }
 
+// Announced calls f for every Pod that was marked by Evict and is not seen to be deleted yet: no budget can have counted it.
+func (s *Snapshot) Announced(f func(*Pod)) {
+	for uid := range s.evicted {
+		if at := s.placed[uid]; at != nil && at.pod.Object.DeletionTimestamp == nil {
+			f(at.pod)
+		}
+	}
+}
+
 // Below says whether any placed Pod has a lower priority than that.
 func (s *Snapshot) Below(priority int32) bool {
 	for p := range s.priorities {
