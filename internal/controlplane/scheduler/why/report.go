@@ -223,8 +223,12 @@ func (r *Report) gang(p *snapshot.Pod, w *World, c *core.Scheduler) {
 		return
 	}
 	for i, d := range c.DecideGang(waiting, have, g.Minimum, w.Snapshot) {
-		if waiting[i].Object.UID == p.Object.UID && d.Node == "" {
+		if waiting[i].Object.UID != p.Object.UID || d.Node != "" {
+			continue
+		}
+		if d.Message() != r.Says {
 			r.hint("%s", d.Message())
 		}
+		r.hint("the nodes below are asked about this Pod alone; it gets a place once all do")
 	}
 }
