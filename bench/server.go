@@ -31,7 +31,7 @@ type controlPlane struct {
 }
 
 // startControlPlane starts one on the data directory and returns when it is ready.
-func startControlPlane(ctx context.Context, bin, data string) (_ *controlPlane, err error) {
+func startControlPlane(ctx context.Context, bin, data string, flags ...string) (_ *controlPlane, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func startControlPlane(ctx context.Context, bin, data string) (_ *controlPlane, 
 		return nil, err
 	}
 	p := &controlPlane{log: &strings.Builder{}}
-	p.cmd = exec.CommandContext(ctx, filepath.Join(bin, "gitopsd"), "serve", "--data-dir", data, "--bind-address", "127.0.0.1", "--https-port", strconv.Itoa(port))
+	p.cmd = exec.CommandContext(ctx, filepath.Join(bin, "gitopsd"), append([]string{"serve", "--data-dir", data, "--bind-address", "127.0.0.1", "--https-port", strconv.Itoa(port)}, flags...)...)
 	p.cmd.Stderr = p.log
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	start := time.Now()
