@@ -156,7 +156,7 @@ func (p *controlPlane) writes(ctx context.Context) (map[string]int64, error) {
 			if name == "leases" || name == "configmaps" {
 				continue // the nodes' heartbeats and the probe's own: they are there without Pods
 			}
-			out[verb+" "+name+" "+label(m,"code")] += int64(m.GetCounter().GetValue())
+			out[verb+" "+name+" "+label(m, "code")] += int64(m.GetCounter().GetValue())
 		}
 	}
 	return out, nil
