@@ -81,7 +81,7 @@ func Decide(o Observed) Actions {
 		d.replace(d.maxUnavailable())
 	}
 	for _, p := range d.places {
-		if p.create {
+		if p.create && !d.crowded(p) {
 			d.Create = append(d.Create, p.name)
 		}
 	}
@@ -117,6 +117,17 @@ func (d *decision) survey() {
 		})
 		d.places = append(d.places, p)
 	}
+}
+
+// crowded says that the node has two Pods that nobody has asked to go before now. One of them is asked now; until that has been heard no third is made.
+func (d *decision) crowded(p *place) bool {
+	there := 0
+	for _, pod := range p.pods {
+		if !podstate.Finished(pod) && pod.DeletionTimestamp == nil && !d.Deleting.Has(pod.UID) {
+			there++
+		}
+	}
+	return there > 1
 }
 
 func unbound(p *corev1.Pod) int {
