@@ -20,10 +20,8 @@ type pod struct {
 	inbox chan *v1.Pod // nil: the API has it no more
 	ended chan struct{}
 
-	spec   *v1.Pod // desired, with the status last reported
-	shown  v1.PodStatus
-	input  lifecycle.Input
-	served int // containers made, for their IDs
+	input lifecycle.Input // its Pod is the desired one, with the status last reported; nil before the first
+	made  int             // containers, for their IDs
 }
 
 // inboxSize is how many versions of a Pod may wait; more hold the watch up, as they would on a real node.
@@ -81,7 +79,7 @@ func (p *pod) run(ctx context.Context) {
 		next, err := p.settle(ctx)
 		switch {
 		case errors.Is(err, errFinished):
-			p.forget()
+			p.awaitRemoval(ctx)
 			return
 		case err != nil && ctx.Err() == nil:
 			again.Reset(retryAfter)
@@ -111,40 +109,57 @@ func (p *pod) settle(ctx context.Context) (time.Time, error) {
 	}
 }
 
+// awaitRemoval passes over what the watch still tells of a Pod that is gone: taken up again, it would be deleted a second time.
+func (p *pod) awaitRemoval(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-p.inbox:
+			if now == nil {
+				p.forget()
+				return
+			}
+		}
+	}
+}
+
 func (p *pod) forget() {
+	uid := p.input.Pod.UID
 	p.node.mu.Lock()
-	delete(p.node.pods, string(p.spec.UID))
+	delete(p.node.pods, string(uid))
 	p.node.mu.Unlock()
-	p.node.status.Forget(p.spec.UID)
+	p.node.status.Forget(uid)
 }
 
 // take keeps the status that this node reported, and everything else as the API has it.
 func (p *pod) take(ctx context.Context, now *v1.Pod) {
-	if p.spec == nil {
-		p.shown = *now.Status.DeepCopy()
+	if p.input.Pod == nil {
 		p.node.status.Known(now.UID, now.Status.DeepCopy())
-		p.input = lifecycle.Input{RuntimeUp: true, HostIPs: []string{p.node.ip}, Containers: map[string]*lifecycle.Container{}}
-	} else {
-		p.node.status.Observed(ctx, ref(now), now.ResourceVersion, &now.Status)
+		p.input = lifecycle.Input{Pod: now, RuntimeUp: true, HostIPs: []string{p.node.ip}, Containers: map[string]*lifecycle.Container{}}
+		return
 	}
-	next := *now
-	next.Status = p.shown
-	p.spec, p.input.Pod = &next, &next
+	p.node.status.Observed(ctx, ref(now), now.ResourceVersion, &now.Status)
+	p.become(now, p.input.Pod.Status)
 }
 
 func (p *pod) report(ctx context.Context, st v1.PodStatus) {
-	urgent := lifecycle.Urgent(&p.shown, &st)
-	p.shown = st
-	next := *p.spec
+	urgent := lifecycle.Urgent(&p.input.Pod.Status, &st)
+	p.become(p.input.Pod, st)
+	p.node.status.Set(ctx, ref(p.input.Pod), st.DeepCopy(), urgent)
+}
+
+// become makes a Pod with a status the desired one; the Pod itself may be the informer's and is not touched.
+func (p *pod) become(desired *v1.Pod, st v1.PodStatus) {
+	next := *desired
 	next.Status = st
-	p.spec, p.input.Pod = &next, &next
-	p.node.status.Set(ctx, ref(p.spec), st.DeepCopy(), urgent)
+	p.input.Pod = &next
 }
 
 func ref(p *v1.Pod) status.Ref { return status.Ref{Namespace: p.Namespace, Name: p.Name, UID: p.UID} }
 
 func (p *pod) event(container, reason, format string, a ...any) {
-	r := &v1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: p.spec.Namespace, Name: p.spec.Name, UID: p.spec.UID, ResourceVersion: p.spec.ResourceVersion}
+	r := &v1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: p.input.Pod.Namespace, Name: p.input.Pod.Name, UID: p.input.Pod.UID, ResourceVersion: p.input.Pod.ResourceVersion}
 	if container != "" {
 		r.FieldPath = "spec.containers{" + container + "}"
 	}
@@ -165,14 +180,14 @@ func (p *pod) act(ctx context.Context, a lifecycle.Action) error {
 			return nil
 		}
 		p.input.SetupFailure, p.input.Prepared, p.input.Networked = nil, true, true
-		p.input.PodIPs = []string{p.node.address(p.spec)}
+		p.input.PodIPs = []string{p.node.address(p.input.Pod)}
 	case lifecycle.Image:
 		c.ImageReady = true
 		p.event(a.Container, "Pulled", "Container image %q already present on machine", p.image(a.Container))
 	case lifecycle.Create:
-		p.served++
+		p.made++
 		*c = lifecycle.Container{
-			Phase: lifecycle.Created, ID: fmt.Sprintf("hollow://%s-%d", p.spec.UID, p.served), Attempt: a.Attempt, SpecHash: p.hash(a.Container), ImageID: p.image(a.Container),
+			Phase: lifecycle.Created, ID: fmt.Sprintf("hollow://%s-%d", p.input.Pod.UID, p.made), Attempt: a.Attempt, SpecHash: p.hash(a.Container), ImageID: p.image(a.Container),
 			ImageReady: true, Last: c.End,
 		}
 		p.event(a.Container, "Created", "Created container: %s", a.Container)
@@ -190,13 +205,13 @@ func (p *pod) act(ctx context.Context, a lifecycle.Action) error {
 	case lifecycle.Finish:
 		return p.finish(ctx)
 	default:
-		return fmt.Errorf("hollow Pod %s/%s: the action %s is not known", p.spec.Namespace, p.spec.Name, a)
+		return fmt.Errorf("hollow Pod %s/%s: the action %s is not known", p.input.Pod.Namespace, p.input.Pod.Name, a)
 	}
 	return nil
 }
 
 func (p *pod) container(name string) *v1.Container {
-	for _, list := range [][]v1.Container{p.spec.Spec.InitContainers, p.spec.Spec.Containers} {
+	for _, list := range [][]v1.Container{p.input.Pod.Spec.InitContainers, p.input.Pod.Spec.Containers} {
 		for i := range list {
 			if list[i].Name == name {
 				return &list[i]
@@ -211,8 +226,8 @@ func (p *pod) hash(name string) string  { return lifecycle.SpecHash(p.container(
 
 // fetch reads what the Pod's volumes are made from, as mounting them does.
 func (p *pod) fetch(ctx context.Context) error {
-	objects := p.node.objects.For(ctx, p.spec.Namespace)
-	for _, v := range p.spec.Spec.Volumes {
+	objects := p.node.objects.For(ctx, p.input.Pod.Namespace)
+	for _, v := range p.input.Pod.Spec.Volumes {
 		switch {
 		case v.ConfigMap != nil:
 			if _, err := objects.ConfigMap(v.ConfigMap.Name); err != nil {
@@ -225,7 +240,7 @@ func (p *pod) fetch(ctx context.Context) error {
 		case v.Projected != nil:
 			for _, s := range v.Projected.Sources {
 				if s.ServiceAccountToken != nil {
-					if _, err := objects.Token(ctx, p.spec, s.ServiceAccountToken.Audience, *s.ServiceAccountToken.ExpirationSeconds); err != nil {
+					if _, err := objects.Token(ctx, p.input.Pod, s.ServiceAccountToken.Audience, *s.ServiceAccountToken.ExpirationSeconds); err != nil {
 						return err
 					}
 				}
@@ -242,12 +257,12 @@ func (p *pod) fetch(ctx context.Context) error {
 
 // finish removes the Pod from the API once that has its last status.
 func (p *pod) finish(ctx context.Context) error {
-	if err := p.node.status.Flush(ctx, p.spec.UID); err != nil {
+	if err := p.node.status.Flush(ctx, p.input.Pod.UID); err != nil {
 		return err
 	}
 	now := int64(0)
-	err := p.node.client.CoreV1().Pods(p.spec.Namespace).Delete(ctx, p.spec.Name, metav1.DeleteOptions{
-		GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(p.spec.UID)),
+	err := p.node.client.CoreV1().Pods(p.input.Pod.Namespace).Delete(ctx, p.input.Pod.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: &now, Preconditions: metav1.NewUIDPreconditions(string(p.input.Pod.UID)),
 	})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
