@@ -62,22 +62,24 @@ func (d *decision) wanted() int {
 	return parallelism
 }
 
-// resend repeats the creates of unknown outcome that are still wanted.
+// resend repeats the creates of unknown outcome, if all of them are wanted. Otherwise all are asked after first: one that is not wanted may be there, in the
+// place of another that is.
 func (d *decision) resend(want int) {
 	room := want - len(d.active) - (d.Open.Creating - len(d.Open.Recreate))
+	var again []NewPod
 	for _, name := range d.Open.Recreate {
 		pod := NewPod{Name: name}
 		if indexed(d.Job) {
 			pod = d.newPod(indexOfName(name))
 			pod.Name = name
 		}
-		if room <= 0 || pod.Index < 0 || indexed(d.Job) && (pod.Index >= completions(d.Job) || d.doneIndexes.has(pod.Index) || d.failedIndexes.has(pod.Index)) {
-			d.VerifyCreated = append(d.VerifyCreated, name)
-			continue
+		if len(again) >= room || pod.Index < 0 || indexed(d.Job) && (pod.Index >= completions(d.Job) || d.doneIndexes.has(pod.Index) || d.failedIndexes.has(pod.Index)) {
+			d.VerifyCreated = d.Open.Recreate
+			return
 		}
-		d.Recreate = append(d.Recreate, pod)
-		room--
+		again = append(again, pod)
 	}
+	d.Recreate = again
 }
 
 // superfluous are the active Pods that are not wanted: those without the finalizer, whose end could not be counted, of an indexed Job those without an index
