@@ -24,7 +24,7 @@ func (w *world) deliver(kind string) {
 	l := w.late[kind][0]
 	w.late[kind] = w.late[kind][1:]
 	c := w.cache[kind]
-	c.version = strconv.Itoa(l.version)
+	c.Version = strconv.Itoa(l.version)
 	var err error
 	if l.obj != nil {
 		err = c.Update(l.obj)
@@ -59,7 +59,7 @@ func (w *world) relist(kind string) {
 	if err := w.cache[kind].Replace(list, ""); err != nil {
 		w.t.Fatal(err)
 	}
-	w.late[kind], w.cache[kind].version = nil, strconv.Itoa(w.version)
+	w.late[kind], w.cache[kind].Version = nil, strconv.Itoa(w.version)
 }
 
 // run lets scheduler and node bring one Pod a step further.

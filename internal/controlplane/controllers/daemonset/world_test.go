@@ -16,8 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/fake"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	clienttesting "k8s.io/client-go/testing"
@@ -27,6 +25,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerrevision"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/latetest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
@@ -44,7 +43,7 @@ type world struct {
 	revisions map[string]*appsv1.ControllerRevision // by name
 
 	late  map[string][]late // by resource
-	cache map[string]*lateIndexer
+	cache map[string]*latetest.Indexer
 
 	steady          bool // no more failing calls
 	callsUntilDeath int  // of the controller's process; 0: it lives on
@@ -60,14 +59,6 @@ type late struct {
 	hurt    string         // the node that lost an available Pod by it, without the controller's doing
 }
 
-// lateIndexer is a cache that says how far it has come.
-type lateIndexer struct {
-	cache.Indexer
-	version string
-}
-
-func (l *lateIndexer) LastStoreSyncResourceVersion() string { return l.version }
-
 const (
 	pods, nodes, daemonSets, revs = "pods", "nodes", "daemonsets", "controllerrevisions"
 	setKey                        = "default/log"
@@ -79,13 +70,13 @@ func newWorld(t *testing.T, seed uint64) *world {
 	inf := cache.NewSharedIndexInformer(&cache.ListWatch{}, &corev1.Pod{}, 0, cache.Indexers{})
 	index.AddController(inf)
 	w := &world{
-		t: t, rand: rand.New(rand.NewPCG(seed, 2)), version: 1, late: map[string][]late{}, cache: map[string]*lateIndexer{},
+		t: t, rand: rand.New(rand.NewPCG(seed, 2)), version: 1, late: map[string][]late{}, cache: map[string]*latetest.Indexer{},
 		nodes: map[string]*corev1.Node{}, pods: map[string]*corev1.Pod{}, revisions: map[string]*appsv1.ControllerRevision{},
 	}
 	for _, k := range kinds {
 		indexers := maps.Clone(inf.GetIndexer().GetIndexers())
 		indexers[cache.NamespaceIndex] = cache.MetaNamespaceIndexFunc
-		w.cache[k] = &lateIndexer{Indexer: cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers)}
+		w.cache[k] = &latetest.Indexer{Indexer: cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers)}
 	}
 	labels := map[string]string{"app": "log"}
 	set := &appsv1.DaemonSet{
@@ -117,24 +108,10 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-// theClient belongs to all worlds, one after the other: to make one takes longer than a whole run.
-var (
-	theWorld  *world
-	theLock   = make(chan struct{}, 1)
-	theClient = func() kubernetes.Interface {
-		client := fake.NewClientset()
-		client.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
-			theLock <- struct{}{}
-			defer func() { <-theLock }()
-			obj, err := theWorld.answer(a)
-			return true, obj, err
-		})
-		return client
-	}()
-)
+var theClient = latetest.NewClient()
 
 func (w *world) controller() *Controller {
-	theWorld = w
+	theClient.AnsweredBy(w.answer)
 	c := &Controller{
 		client: theClient, events: &record.FakeRecorder{}, sets: appslisters.NewDaemonSetLister(w.cache[daemonSets]), nodes: corelisters.NewNodeLister(w.cache[nodes]),
 		pods: w.cache[pods], history: controllerrevision.NewWithCache(theClient, w.cache[revs], fieldManager),
@@ -145,7 +122,7 @@ func (w *world) controller() *Controller {
 	return c
 }
 
-// answer is the API server. One call in eight fails: some of those were carried out all the same, and only the answer was lost.
+// answer is the API server.
 func (w *world) answer(a clienttesting.Action) (runtime.Object, error) {
 	if w.callsUntilDeath > 0 {
 		if w.callsUntilDeath--; w.callsUntilDeath == 0 {
@@ -155,18 +132,10 @@ func (w *world) answer(a clienttesting.Action) (runtime.Object, error) {
 	if w.dead {
 		return nil, fmt.Errorf("the process was killed before it could call")
 	}
-	if w.steady || w.rand.IntN(8) > 0 {
+	if w.steady {
 		return w.carryOut(a)
 	}
-	switch w.rand.IntN(3) {
-	case 0:
-		return nil, apierrors.NewTooManyRequests("try later", 1)
-	case 1:
-		if _, err := w.carryOut(a); err != nil {
-			return nil, err
-		}
-	}
-	return nil, apierrors.NewTimeoutError("the answer was lost", 1)
+	return latetest.Sometimes(w.rand, w.carryOut)(a)
 }
 
 func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {

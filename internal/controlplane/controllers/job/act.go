@@ -15,16 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/burst"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
-)
-
-// Pods are created a few at first and then in growing batches, each in parallel, so that a thousand Pods that are all refused (a quota,
-// an admission webhook) cost a handful of requests.
-const (
-	firstBatch  = 4
-	batchGrowth = 4
-	maxParallel = 64
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/verify"
 )
 
 // errTerminating ends the creating of Pods in a namespace that is being deleted; nothing will ever be created there again.
@@ -60,35 +54,24 @@ func (c *Controller) act(ctx context.Context, job *batchv1.Job, a Actions) (*out
 	done := &outcome{}
 	again := &outcome{} // what is sent again has been counted already
 	err := errors.Join(
-		inParallel(len(a.Recreate), func(i int) error { return c.create(ctx, job, a.Recreate[i], again) }),
-		inParallel(len(a.VerifyCreated), func(i int) error { _, err := c.verifyCreated(ctx, job, a.VerifyCreated[i]); return err }),
-		inParallel(len(a.Redelete), func(i int) error { return c.remove(ctx, job, a.Redelete[i]) }),
+		burst.Each(len(a.Recreate), func(i int) error { return c.create(ctx, job, a.Recreate[i], again) }),
+		burst.Each(len(a.VerifyCreated), func(i int) error { _, err := c.verifyCreated(ctx, job, a.VerifyCreated[i]); return err }),
+		burst.Each(len(a.Redelete), func(i int) error { return c.remove(ctx, job, a.Redelete[i]) }),
 	)
 	if err == nil {
-		err = c.createAll(ctx, job, a.Create, done)
+		err = burst.Growing(len(a.Create), func(i int) error {
+			n := a.Create[i]
+			n.Name = podName(job, n.Index)
+			return c.create(ctx, job, n, done)
+		})
 	}
 	if errors.Is(err, errTerminating) {
 		return done, nil
 	}
 	return done, cmp.Or(err,
-		inParallel(len(a.Delete), func(i int) error { return c.delete(ctx, job, a.Delete[i], done) }),
-		inParallel(len(a.Discard), func(i int) error { return c.discard(ctx, job, a.Discard[i], done) }),
+		burst.Each(len(a.Delete), func(i int) error { return c.delete(ctx, job, a.Delete[i], done) }),
+		burst.Each(len(a.Discard), func(i int) error { return c.discard(ctx, job, a.Discard[i], done) }),
 	)
-}
-
-func (c *Controller) createAll(ctx context.Context, job *batchv1.Job, pods []NewPod, done *outcome) error {
-	for batch := firstBatch; len(pods) > 0; batch *= batchGrowth {
-		k := min(len(pods), batch)
-		err := inParallel(k, func(i int) error {
-			pods[i].Name = podName(job, pods[i].Index)
-			return c.create(ctx, job, pods[i], done)
-		})
-		if err != nil {
-			return err
-		}
-		pods = pods[k:]
-	}
-	return nil
 }
 
 func (c *Controller) create(ctx context.Context, job *batchv1.Job, n NewPod, done *outcome) error {
@@ -125,17 +108,11 @@ func (c *Controller) taken(ctx context.Context, job *batchv1.Job, name string) e
 
 // verifyCreated asks the API server what became of a create, and notes it.
 func (c *Controller) verifyCreated(ctx context.Context, job *batchv1.Job, name string) (own bool, err error) {
-	pod, err := c.client.CoreV1().Pods(job.Namespace).Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case err == nil && metav1.IsControlledBy(pod, job):
-		c.ledger.Created(job.UID, name, pod.ResourceVersion)
-		return true, nil
-	case err == nil, apierrors.IsNotFound(err):
-		c.ledger.NotCreated(job.UID, name)
-		return false, nil
+	own, err = verify.Created(ctx, c.client.CoreV1().Pods(job.Namespace), &c.ledger, job, name)
+	if err != nil {
+		return false, fmt.Errorf("the Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
-	c.ledger.CreateUnsure(job.UID, name)
-	return false, fmt.Errorf("the Job %s/%s: reading Pod %s: %w", job.Namespace, job.Name, name, err)
+	return own, nil
 }
 
 // delete tells a Pod to go that is still to be counted.
@@ -185,7 +162,7 @@ func (c *Controller) remove(ctx context.Context, job *batchv1.Job, d ledger.Dele
 
 // release takes the finalizer off Pods that the status accounts for.
 func (c *Controller) release(ctx context.Context, job *batchv1.Job, pods []*corev1.Pod) error {
-	return inParallel(len(pods), func(i int) error { return c.untrack(ctx, job, pods[i], false) })
+	return burst.Each(len(pods), func(i int) error { return c.untrack(ctx, job, pods[i], false) })
 }
 
 // untrack takes the finalizer off a Pod, if so wanted only while it is as the cache shows it.
@@ -216,23 +193,4 @@ func untrackPatch(pod *corev1.Pod, unchanged bool) []byte {
 		panic(fmt.Sprintf("writing a patch: %v", err)) // strings only: cannot fail
 	}
 	return b
-}
-
-// inParallel calls f(0) … f(n-1), at most maxParallel at once, and returns the first error: when many fail, they nearly always fail alike.
-func inParallel(n int, f func(int) error) error {
-	if n == 0 {
-		return nil
-	}
-	errs := make([]error, n)
-	slots := make(chan struct{}, maxParallel)
-	var wg sync.WaitGroup
-	for i := range n {
-		slots <- struct{}{}
-		wg.Go(func() {
-			errs[i] = f(i)
-			<-slots
-		})
-	}
-	wg.Wait()
-	return cmp.Or(errs...)
 }

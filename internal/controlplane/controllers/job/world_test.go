@@ -18,8 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/fake"
 	batchlisters "k8s.io/client-go/listers/batch/v1"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
@@ -27,6 +25,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/latetest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
@@ -44,7 +43,7 @@ type world struct {
 	late    []podEvent
 	lateJob []*batchv1.Job
 
-	cache *lateIndexer
+	cache *latetest.Indexer
 	jobs  cache.Indexer
 
 	steady           bool // no more failing calls
@@ -60,21 +59,13 @@ type podEvent struct {
 	pod     *corev1.Pod // nil: gone
 }
 
-// lateIndexer is a cache that says how far it has come.
-type lateIndexer struct {
-	cache.Indexer
-	version string
-}
-
-func (l *lateIndexer) LastStoreSyncResourceVersion() string { return l.version }
-
 func newWorld(t *testing.T, seed uint64) *world {
 	inf := cache.NewSharedIndexInformer(&cache.ListWatch{}, &corev1.Pod{}, 0, cache.Indexers{})
 	index.AddController(inf)
 	pods := cache.NewIndexer(cache.MetaNamespaceKeyFunc, inf.GetIndexer().GetIndexers())
 	w := &world{
 		t: t, rand: rand.New(rand.NewPCG(seed, 1)), pods: map[string]*corev1.Pod{}, version: 1,
-		cache: &lateIndexer{Indexer: pods}, succeeded: sets.New[types.UID](), fails: sets.New[types.UID](),
+		cache: &latetest.Indexer{Indexer: pods}, succeeded: sets.New[types.UID](), fails: sets.New[types.UID](),
 		jobs: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}),
 	}
 	labels := map[string]string{"app": "sum"}
@@ -105,24 +96,10 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-// theClient belongs to all worlds, one after the other: to make one takes longer than a whole run.
-var (
-	theWorld  *world
-	theClient = func() kubernetes.Interface {
-		client := fake.NewClientset()
-		client.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
-			theLock <- struct{}{}
-			defer func() { <-theLock }()
-			obj, err := theWorld.answer(a)
-			return true, obj, err
-		})
-		return client
-	}()
-	theLock = make(chan struct{}, 1)
-)
+var theClient = latetest.NewClient()
 
 func (w *world) controller() *Controller {
-	theWorld = w
+	theClient.AnsweredBy(w.answer)
 	c := &Controller{
 		client: theClient, events: &record.FakeRecorder{}, jobs: batchlisters.NewJobLister(w.jobs), pods: w.cache,
 		clock: func() time.Time { return time.Now().Add(time.Hour) }, // no back-off is left
@@ -136,20 +113,12 @@ func (w *world) shown() *batchv1.Job {
 	return obj.(*batchv1.Job)
 }
 
-// answer is the API server. One call in eight fails: some of those were carried out all the same, and only the answer was lost.
+// answer is the API server.
 func (w *world) answer(a clienttesting.Action) (runtime.Object, error) {
-	if w.steady || w.rand.IntN(8) > 0 {
+	if w.steady {
 		return w.carryOut(a)
 	}
-	switch w.rand.IntN(3) {
-	case 0:
-		return nil, apierrors.NewTooManyRequests("try later", 1)
-	case 1:
-		if _, err := w.carryOut(a); err != nil {
-			return nil, err
-		}
-	}
-	return nil, apierrors.NewTimeoutError("the answer was lost", 1)
+	return latetest.Sometimes(w.rand, w.carryOut)(a)
 }
 
 func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {
@@ -327,7 +296,7 @@ func (w *world) deliver() {
 	}
 	e := w.late[0]
 	w.late = w.late[1:]
-	w.cache.version = strconv.Itoa(e.version)
+	w.cache.Version = strconv.Itoa(e.version)
 	var err error
 	if e.pod == nil {
 		err = w.cache.Delete(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: e.name}})
@@ -348,7 +317,7 @@ func (w *world) relist() {
 	if err := w.cache.Replace(list, ""); err != nil {
 		w.t.Fatal(err)
 	}
-	w.late, w.cache.version = nil, strconv.Itoa(w.version)
+	w.late, w.cache.Version = nil, strconv.Itoa(w.version)
 }
 
 func (w *world) names() []string { return slices.Sorted(maps.Keys(w.pods)) }

@@ -1,26 +1,18 @@
 package replicaset
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/burst"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
-)
-
-// Pods are created a few at first and then in growing batches, each in parallel, so that a thousand Pods that are all refused (a quota,
-// an admission webhook) cost a handful of requests, and a hundred that are all accepted cost four round trips.
-const (
-	firstBatch  = 4
-	batchGrowth = 4
-	maxParallel = 64
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/verify"
 )
 
 // errTerminating ends the creating of Pods in a namespace that is being deleted; nothing will ever be created there again.
@@ -30,7 +22,7 @@ var errTerminating = errors.New("the namespace is terminating")
 func (c *Controller) act(ctx context.Context, rs *appsv1.ReplicaSet, a Actions) (*Failure, error) {
 	err := c.resend(ctx, rs, a)
 	if err == nil {
-		err = c.createAll(ctx, rs, a.Create)
+		err = burst.Growing(a.Create, func(int) error { return c.create(ctx, rs, podName(rs)) })
 	}
 	if errors.Is(err, errTerminating) {
 		return nil, nil
@@ -38,7 +30,7 @@ func (c *Controller) act(ctx context.Context, rs *appsv1.ReplicaSet, a Actions) 
 	if err != nil {
 		return &Failure{Reason: "FailedCreate", Message: err.Error()}, err
 	}
-	err = inParallel(len(a.Delete), func(i int) error {
+	err = burst.Each(len(a.Delete), func(i int) error {
 		return c.remove(ctx, rs, ledger.Deletion{Name: a.Delete[i].Name, UID: a.Delete[i].UID})
 	})
 	if err != nil {
@@ -50,22 +42,11 @@ func (c *Controller) act(ctx context.Context, rs *appsv1.ReplicaSet, a Actions) 
 // resend sends again what may or may not have taken effect. A create under a name that is taken by then took effect the first time.
 func (c *Controller) resend(ctx context.Context, rs *appsv1.ReplicaSet, a Actions) error {
 	return errors.Join(
-		inParallel(len(a.Recreate), func(i int) error { return c.create(ctx, rs, a.Recreate[i]) }),
-		inParallel(len(a.Redelete), func(i int) error { return c.remove(ctx, rs, a.Redelete[i]) }),
-		inParallel(len(a.VerifyCreated), func(i int) error { _, err := c.verifyCreated(ctx, rs, a.VerifyCreated[i]); return err }),
-		inParallel(len(a.VerifyDeleted), func(i int) error { return c.verifyDeleted(ctx, rs, a.VerifyDeleted[i]) }),
+		burst.Each(len(a.Recreate), func(i int) error { return c.create(ctx, rs, a.Recreate[i]) }),
+		burst.Each(len(a.Redelete), func(i int) error { return c.remove(ctx, rs, a.Redelete[i]) }),
+		burst.Each(len(a.VerifyCreated), func(i int) error { _, err := c.verifyCreated(ctx, rs, a.VerifyCreated[i]); return err }),
+		burst.Each(len(a.VerifyDeleted), func(i int) error { return c.verifyDeleted(ctx, rs, a.VerifyDeleted[i]) }),
 	)
-}
-
-func (c *Controller) createAll(ctx context.Context, rs *appsv1.ReplicaSet, n int) error {
-	for batch := firstBatch; n > 0; batch *= batchGrowth {
-		k := min(n, batch)
-		if err := inParallel(k, func(int) error { return c.create(ctx, rs, podName(rs)) }); err != nil {
-			return err
-		}
-		n -= k
-	}
-	return nil
 }
 
 func (c *Controller) create(ctx context.Context, rs *appsv1.ReplicaSet, name string) error {
@@ -101,29 +82,17 @@ func (c *Controller) taken(ctx context.Context, rs *appsv1.ReplicaSet, name stri
 
 // verifyCreated asks the API server what became of a create, and notes it.
 func (c *Controller) verifyCreated(ctx context.Context, rs *appsv1.ReplicaSet, name string) (own bool, err error) {
-	pod, err := c.client.CoreV1().Pods(rs.Namespace).Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case err == nil && metav1.IsControlledBy(pod, rs):
-		c.ledger.Created(rs.UID, name, pod.ResourceVersion)
-		return true, nil
-	case err == nil, apierrors.IsNotFound(err):
-		c.ledger.NotCreated(rs.UID, name)
-		return false, nil
+	own, err = verify.Created(ctx, c.client.CoreV1().Pods(rs.Namespace), &c.ledger, rs, name)
+	if err != nil {
+		return false, fmt.Errorf("%s %s/%s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, err)
 	}
-	c.ledger.CreateUnsure(rs.UID, name)
-	return false, fmt.Errorf("%s %s/%s: reading Pod %s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, name, err)
+	return own, nil
 }
 
 // verifyDeleted asks the API server what became of a delete, and notes it.
 func (c *Controller) verifyDeleted(ctx context.Context, rs *appsv1.ReplicaSet, d ledger.Deletion) error {
-	pod, err := c.client.CoreV1().Pods(rs.Namespace).Get(ctx, d.Name, metav1.GetOptions{})
-	switch {
-	case err == nil && pod.UID == d.UID && pod.DeletionTimestamp == nil:
-		c.ledger.NotDeleted(rs.UID, d.UID)
-	case err == nil, apierrors.IsNotFound(err):
-		c.ledger.Deleted(rs.UID, d.UID)
-	default:
-		return fmt.Errorf("%s %s/%s: reading Pod %s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, d.Name, err)
+	if err := verify.Deleted(ctx, c.client.CoreV1().Pods(rs.Namespace), &c.ledger, rs.UID, d); err != nil {
+		return fmt.Errorf("%s %s/%s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, err)
 	}
 	return nil
 }
@@ -146,23 +115,4 @@ func (c *Controller) remove(ctx context.Context, rs *appsv1.ReplicaSet, d ledger
 	}
 	c.events.Eventf(c.sets.real(rs), corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
 	return fmt.Errorf("%s %s/%s: deleting Pod %s: %w", c.sets.kind().Kind, rs.Namespace, rs.Name, d.Name, err)
-}
-
-// inParallel calls f(0) … f(n-1), at most maxParallel at once, and returns the first error: when many fail, they nearly always fail alike.
-func inParallel(n int, f func(int) error) error {
-	if n == 0 {
-		return nil
-	}
-	errs := make([]error, n)
-	slots := make(chan struct{}, maxParallel)
-	var wg sync.WaitGroup
-	for i := range n {
-		slots <- struct{}{}
-		wg.Go(func() {
-			errs[i] = f(i)
-			<-slots
-		})
-	}
-	wg.Wait()
-	return cmp.Or(errs...)
 }

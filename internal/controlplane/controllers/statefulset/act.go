@@ -12,6 +12,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/burst"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/verify"
 )
 
 // errTerminating ends the creating of Pods in a namespace that is being deleted; nothing will ever be created there again.
@@ -117,17 +118,11 @@ func (c *Controller) create(ctx context.Context, set *appsv1.StatefulSet, pod *c
 
 // verifyCreated asks the API server what became of a create, and notes it.
 func (c *Controller) verifyCreated(ctx context.Context, set *appsv1.StatefulSet, name string) (own bool, err error) {
-	pod, err := c.client.CoreV1().Pods(set.Namespace).Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case err == nil && metav1.IsControlledBy(pod, set):
-		c.ledger.Created(set.UID, name, pod.ResourceVersion)
-		return true, nil
-	case err == nil, apierrors.IsNotFound(err):
-		c.ledger.NotCreated(set.UID, name)
-		return false, nil
+	own, err = verify.Created(ctx, c.client.CoreV1().Pods(set.Namespace), &c.ledger, set, name)
+	if err != nil {
+		return false, fmt.Errorf("the StatefulSet %s/%s: %w", set.Namespace, set.Name, err)
 	}
-	c.ledger.CreateUnsure(set.UID, name)
-	return false, fmt.Errorf("the StatefulSet %s/%s: reading Pod %s: %w", set.Namespace, set.Name, name, err)
+	return own, nil
 }
 
 func (c *Controller) delete(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
@@ -151,15 +146,8 @@ func (c *Controller) delete(ctx context.Context, set *appsv1.StatefulSet, pod *c
 
 // verifyDeleted asks the API server what became of a delete, and notes it.
 func (c *Controller) verifyDeleted(ctx context.Context, set *appsv1.StatefulSet, d ledger.Deletion) error {
-	pod, err := c.client.CoreV1().Pods(set.Namespace).Get(ctx, d.Name, metav1.GetOptions{})
-	switch {
-	case err == nil && pod.UID == d.UID && pod.DeletionTimestamp == nil:
-		c.ledger.NotDeleted(set.UID, d.UID)
-	case err == nil, apierrors.IsNotFound(err):
-		c.ledger.Deleted(set.UID, d.UID)
-	default:
-		c.ledger.DeleteUnsure(set.UID, d.UID)
-		return fmt.Errorf("the StatefulSet %s/%s: reading Pod %s: %w", set.Namespace, set.Name, d.Name, err)
+	if err := verify.Deleted(ctx, c.client.CoreV1().Pods(set.Namespace), &c.ledger, set.UID, d); err != nil {
+		return fmt.Errorf("the StatefulSet %s/%s: %w", set.Namespace, set.Name, err)
 	}
 	return nil
 }

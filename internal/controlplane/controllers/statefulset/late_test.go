@@ -8,13 +8,14 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/latetest"
 )
 
 // late is what is true of one kind of objects, and a cache that comes to know of it in order, but late.
 type late[T metav1.Object] struct {
 	t     *testing.T
 	real  map[string]T
-	cache *lateIndexer
+	cache *latetest.Indexer
 	queue []change[T]
 }
 
@@ -24,14 +25,6 @@ type change[T metav1.Object] struct {
 	gone    bool
 }
 
-// lateIndexer is a cache that says how far it has come.
-type lateIndexer struct {
-	cache.Indexer
-	version string
-}
-
-func (l *lateIndexer) LastStoreSyncResourceVersion() string { return l.version }
-
 // indexers are those by controller and by namespace, as the informers have them.
 func indexers[T any]() cache.Indexers {
 	inf := cache.NewSharedIndexInformer(&cache.ListWatch{}, nil, 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
@@ -40,7 +33,7 @@ func indexers[T any]() cache.Indexers {
 }
 
 func newLate[T metav1.Object](t *testing.T) *late[T] {
-	return &late[T]{t: t, real: map[string]T{}, cache: &lateIndexer{Indexer: cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers[T]())}}
+	return &late[T]{t: t, real: map[string]T{}, cache: &latetest.Indexer{Indexer: cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers[T]())}}
 }
 
 // put makes a change true.
@@ -62,7 +55,7 @@ func (l *late[T]) deliver() {
 	}
 	e := l.queue[0]
 	l.queue = l.queue[1:]
-	l.cache.version = strconv.Itoa(e.version)
+	l.cache.Version = strconv.Itoa(e.version)
 	write := l.cache.Update
 	if e.gone {
 		write = l.cache.Delete
@@ -81,5 +74,5 @@ func (l *late[T]) relist(version int) {
 	if err := l.cache.Replace(list, ""); err != nil {
 		l.t.Fatal(err)
 	}
-	l.queue, l.cache.version = nil, strconv.Itoa(version)
+	l.queue, l.cache.Version = nil, strconv.Itoa(version)
 }

@@ -17,8 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/fake"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	clienttesting "k8s.io/client-go/testing"
@@ -26,6 +24,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerrevision"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/latetest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
@@ -99,25 +98,11 @@ func (w *world) shown() *appsv1.StatefulSet {
 	return obj.(*appsv1.StatefulSet)
 }
 
-// theClient belongs to all worlds, one after the other: to make one takes longer than a whole run.
-var (
-	theWorld  *world
-	theClient = func() kubernetes.Interface {
-		client := fake.NewClientset()
-		client.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
-			theLock <- struct{}{}
-			defer func() { <-theLock }()
-			obj, err := theWorld.answer(a)
-			return true, obj, err
-		})
-		return client
-	}()
-	theLock = make(chan struct{}, 1)
-)
+var theClient = latetest.NewClient()
 
 // controller starts one. What an earlier one remembered is lost, and the caches are read anew.
 func (w *world) controller() *Controller {
-	theWorld = w
+	theClient.AnsweredBy(w.answer)
 	w.lives = -1
 	w.relist()
 	c := &Controller{
@@ -136,7 +121,7 @@ func (w *world) relist() {
 	w.claims.relist(w.version)
 }
 
-// answer is the API server. One call in eight fails: some of those were carried out all the same, and only the answer was lost.
+// answer is the API server.
 func (w *world) answer(a clienttesting.Action) (runtime.Object, error) {
 	if w.lives == 0 {
 		return nil, errDead
@@ -144,18 +129,10 @@ func (w *world) answer(a clienttesting.Action) (runtime.Object, error) {
 	if w.lives > 0 {
 		w.lives--
 	}
-	if w.steady || w.rand.IntN(8) > 0 {
+	if w.steady {
 		return w.carryOut(a)
 	}
-	switch w.rand.IntN(3) {
-	case 0:
-		return nil, apierrors.NewTooManyRequests("try later", 1)
-	case 1:
-		if _, err := w.carryOut(a); err != nil {
-			return nil, err
-		}
-	}
-	return nil, apierrors.NewTimeoutError("the answer was lost", 1)
+	return latetest.Sometimes(w.rand, w.carryOut)(a)
 }
 
 func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {
