@@ -19,7 +19,7 @@ import (
 func main() {
 	only := flag.String("only", "start,api,memory,push,pods,scale", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
-	nodes := flag.Int("nodes", 1000, "how many hollow nodes the scale figures are taken with")
+	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	bin := flag.String("bin", "bin", "folder of the programs")
 	flag.Parse()
 	if flag.NArg() > 0 {

@@ -173,7 +173,7 @@ func (s *scale) join(ctx context.Context, wg *sync.WaitGroup, data, dir string, 
 
 // joinToken reads the token that the control plane writes once its API answers.
 func joinToken(ctx context.Context, data string) (string, error) {
-	for end := time.Now().Add(roundTime); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(roundTime); ; time.Sleep(10 * time.Millisecond) { // the file comes milliseconds after the API is ready
 		token, err := os.ReadFile(filepath.Join(data, "node-token"))
 		if err == nil {
 			return strings.TrimSpace(string(token)), nil
