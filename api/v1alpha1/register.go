@@ -30,6 +30,13 @@ const (
 	// AnnotationChangedBy holds, as JSON, who last changed the spec of a managed object against Git: {"user","time"}. The API server writes it
 	// in the same transaction as the change; no field manager owns it.
 	AnnotationChangedBy = "gitopsd.io/changed-by"
+	// AnnotationOverride, with a reason as its value, lets an object differ from Git until the annotation is taken away. Setting it, changing it, removing it,
+	// and changing against Git while it is there, take the verb VerbOverride on the Application that the object is of.
+	AnnotationOverride = "gitopsd.io/override"
+	// AnnotationOverriddenBy holds, as JSON, who set the override: {"user","time"}. The API server writes it in the same transaction.
+	AnnotationOverriddenBy = "gitopsd.io/overridden-by"
+	// VerbOverride is the verb of RBAC on applications.gitopsd.io that overrides take.
+	VerbOverride = "override"
 	// AnnotationPrune, with the value "disabled" on an object, keeps the object when Git drops it.
 	AnnotationPrune = "gitopsd.io/prune"
 	// AnnotationRequestedAt, set on an Application to a value it did not have before, asks for a look at Git at once. "gitopsd sync" sets it

@@ -48,7 +48,8 @@ type ApplicationSpec struct {
 	// prune deletes what an earlier commit created and the present one no longer has; default true.
 	// +optional
 	Prune *bool `json:"prune,omitempty"`
-	// drift says what happens when a field that Git sets is changed by somebody else: report it, or revert it at once; default revert.
+	// drift says what happens when somebody else changes a field that Git sets: report it, revert it at once, or deny the change at the API;
+	// default revert.
 	// +optional
 	Drift DriftPolicy `json:"drift,omitempty"`
 	// ignoreDifferences lists fields in which the cluster may differ from Git.
@@ -126,6 +127,8 @@ const (
 	DriftReport DriftPolicy = "report"
 	// DriftRevert applies Git's value again.
 	DriftRevert DriftPolicy = "revert"
+	// DriftDeny has the API server refuse the change; what changed all the same, as before this was set, is reverted.
+	DriftDeny DriftPolicy = "deny"
 )
 
 // FailurePolicy says what happens when an applied commit does not become healthy in time.
@@ -139,7 +142,7 @@ const (
 	FailureRollback FailurePolicy = "rollback"
 )
 
-// IgnoreDifference names fields in which an object may differ from Git.
+// IgnoreDifference names fields in which an object may differ from Git; it means those that any of its lists names.
 type IgnoreDifference struct {
 	// group is the API group of the objects; empty for the core group.
 	// +optional
@@ -152,9 +155,18 @@ type IgnoreDifference struct {
 	// namespace limits the rule to one namespace; default: all.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
-	// fields are paths such as spec.replicas.
+	// fields are paths such as spec.replicas; [*] stands for any item of a list.
+	// +optional
 	// +listType=atomic
-	Fields []string `json:"fields"`
+	Fields []string `json:"fields,omitempty"`
+	// jsonPointers are paths as RFC 6901 writes them, such as /spec/replicas; a number stands for the item at that place in Git's list.
+	// +optional
+	// +listType=atomic
+	JSONPointers []string `json:"jsonPointers,omitempty"`
+	// managers are field managers, such as kube-controller-manager: whatever they set may differ.
+	// +optional
+	// +listType=atomic
+	Managers []string `json:"managers,omitempty"`
 }
 
 // Condition types of an Application; each also carries the reason and message that users see first.
@@ -292,6 +304,21 @@ type FieldDrift struct {
 	File string `json:"file,omitempty"`
 	// +optional
 	Line int `json:"line,omitempty"`
+	// override is set while the object carries the annotation gitopsd.io/override, for which the field is left as it is.
+	// +optional
+	Override *Override `json:"override,omitempty"`
+}
+
+// Override is an emergency in which an object may differ from Git.
+type Override struct {
+	// reason is what the annotation says.
+	Reason string `json:"reason"`
+	// user is who set it; empty when that is not known.
+	// +optional
+	User string `json:"user,omitempty"`
+	// time is when it was set.
+	// +optional
+	Time *metav1.Time `json:"time,omitempty"`
 }
 
 // ObjectHealth is an object that is not healthy, and why.

@@ -66,6 +66,11 @@ func (in Origin) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Override) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Override"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Ref) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.Ref"
 }

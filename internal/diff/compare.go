@@ -27,6 +27,8 @@ type Field struct {
 	User    string
 
 	path fieldpath.Path
+	// pointer is the path as a JSON pointer, list items by their place in Git's list.
+	pointer string
 }
 
 // Normalize returns the object as the server would store it, without defaults: quantities, durations and the like in their canonical form. It
@@ -58,7 +60,9 @@ func Fields(desired, live *unstructured.Unstructured, normalize Normalize) []Fie
 	}
 	slices.SortFunc(c.found, func(a, b Field) int { return compareText(a.Path, b.Path) })
 	for i := range c.found {
-		c.owners.blame(&c.found[i])
+		f := &c.found[i]
+		f.pointer = pointerTo(desired.Object, f.path)
+		c.owners.blame(f)
 	}
 	return c.found
 }

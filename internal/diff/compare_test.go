@@ -22,7 +22,8 @@ import (
 //	git applied=false   what Git says now, not applied yet
 //	patch manager=M [user=U]   somebody merges something into the live object
 //	defaults            what the server fills in by itself
-//	ignore              patterns of ignoreDifferences, one a line, for the commands after it
+//	ignore              what ignoreDifferences lists, one a line: a field, a JSON pointer, or manager=M; for the commands after it
+//	guard manager=M     print what such a patch would do to the fields that Git set; nothing is changed
 //	fields              print how the cluster differs, and what Git no longer sets
 func TestFields(t *testing.T) {
 	datadriven.Walk(t, "testdata/fields", func(t *testing.T, path string) {
@@ -37,7 +38,7 @@ type story struct {
 	manager  managedfieldstest.TestFieldManager
 	desired  *unstructured.Unstructured
 	defaults map[string]any
-	ignore   []string
+	ignore   v1alpha1.IgnoreDifference
 }
 
 func (s *story) run(t *testing.T, d *datadriven.TestData) string {
@@ -55,10 +56,7 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		return ""
 	case "patch":
-		var who string
-		d.ScanArgs(t, "manager", &who)
-		live := s.live(t)
-		merge(live.Object, parse(t, d.Input))
+		live, who := s.patched(t, d)
 		if d.HasArg("user") {
 			var user string
 			d.ScanArgs(t, "user", &user)
@@ -72,18 +70,50 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 			return err.Error()
 		}
 		return ""
+	case "guard":
+		live := s.live(t)
+		next, who := s.patched(t, d)
+		trial := managedfieldstest.NewTestFieldManager(applyconfigurations.NewTypeConverter(scheme.Scheme), live.GroupVersionKind())
+		if err := trial.Update(live.DeepCopy(), "loader"); err != nil { // it takes over the managedFields that the object carries
+			return err.Error()
+		}
+		if d.HasArg("disown") {
+			next.SetManagedFields(nil)
+		} else {
+			if err := trial.Update(next, who); err != nil {
+				return err.Error()
+			}
+			next = trial.Live().(*unstructured.Unstructured)
+		}
+		kept, ignored := diff.Split(diff.Guarded(live, next), v1alpha1.ObjectRef{Group: "apps", Kind: "Deployment"}, []v1alpha1.IgnoreDifference{s.ignore})
+		var b strings.Builder
+		printFields(&b, "", kept)
+		printFields(&b, "ignored ", ignored)
+		if b.Len() == 0 {
+			return "none\n"
+		}
+		return b.String()
 	case "defaults":
 		s.defaults = parse(t, d.Input)
 		return ""
 	case "ignore":
-		s.ignore = strings.Fields(d.Input)
+		s.ignore = v1alpha1.IgnoreDifference{Group: "apps", Kind: "Deployment"}
+		for _, f := range strings.Fields(d.Input) {
+			if m, ok := strings.CutPrefix(f, "manager="); ok {
+				s.ignore.Managers = append(s.ignore.Managers, m)
+			} else if strings.HasPrefix(f, "/") {
+				s.ignore.JSONPointers = append(s.ignore.JSONPointers, f)
+			} else {
+				s.ignore.Fields = append(s.ignore.Fields, f)
+			}
+		}
 		return ""
 	case "fields":
 		live := s.live(t)
 		merge(live.Object, s.defaults)
 		all := diff.Fields(s.desired, live, diff.Typed(scheme.Scheme))
 		ref := v1alpha1.ObjectRef{Group: "apps", Kind: "Deployment"}
-		kept, ignored := diff.Split(all, ref, []v1alpha1.IgnoreDifference{{Group: "apps", Kind: "Deployment", Fields: s.ignore}})
+		kept, ignored := diff.Split(all, ref, []v1alpha1.IgnoreDifference{s.ignore})
 		var b strings.Builder
 		printFields(&b, "", kept)
 		printFields(&b, "ignored ", ignored)
@@ -95,6 +125,15 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 	}
 	d.Fatalf(t, "unknown command %s", d.Cmd)
 	return ""
+}
+
+// patched is the live object with the command's patch, and the manager that makes it.
+func (s *story) patched(t *testing.T, d *datadriven.TestData) (next *unstructured.Unstructured, manager string) {
+	t.Helper()
+	d.ScanArgs(t, "manager", &manager)
+	next = s.live(t)
+	merge(next.Object, parse(t, d.Input))
+	return next, manager
 }
 
 func printFields(b *strings.Builder, what string, fields []diff.Field) {

@@ -24,7 +24,7 @@ func Dropped(desired, live *unstructured.Unstructured) []Field {
 			continue
 		}
 		seen[path] = true
-		out = append(out, Field{Path: path, Live: l.value, HasLive: true, path: p.Copy()})
+		out = append(out, Field{Path: path, Live: l.value, HasLive: true, path: p.Copy(), pointer: pointerTo(live.Object, p)})
 	}
 	slices.SortFunc(out, func(a, b Field) int { return compareText(a.Path, b.Path) })
 	return out
@@ -64,49 +64,48 @@ func present(content map[string]any, p fieldpath.Path) bool { return find(conten
 func find(content any, p fieldpath.Path) maybe {
 	v := maybe{content, true}
 	for _, e := range p {
-		switch {
-		case e.FieldName != nil:
+		if e.FieldName != nil {
 			v = get(v.value, *e.FieldName)
-		case e.Key != nil:
+		} else {
 			list, _ := v.value.([]any)
-			i := slices.IndexFunc(list, func(item any) bool {
-				m, ok := item.(map[string]any)
-				if !ok {
-					return false
-				}
-				any := false
-				for _, f := range *e.Key {
-					got, has := m[f.Name]
-					if has && !equal(got, f.Value.Unstructured()) {
-						return false
-					}
-					any = any || has // a part of the key that Git leaves out is defaulted
-				}
-				return any
-			})
+			i := indexOf(list, e)
 			if i < 0 {
 				return maybe{}
 			}
 			v = maybe{list[i], true}
-		case e.Value != nil:
-			list, _ := v.value.([]any)
-			i := slices.IndexFunc(list, func(item any) bool { return equal(item, (*e.Value).Unstructured()) })
-			if i < 0 {
-				return maybe{}
-			}
-			v = maybe{list[i], true}
-		case e.Index != nil:
-			list, _ := v.value.([]any)
-			if *e.Index >= len(list) {
-				return maybe{}
-			}
-			v = maybe{list[*e.Index], true}
 		}
 		if !v.ok {
 			return maybe{}
 		}
 	}
 	return v
+}
+
+// indexOf is the place of the item that an element means; -1 when the list has none.
+func indexOf(list []any, e fieldpath.PathElement) int {
+	switch {
+	case e.Key != nil:
+		return slices.IndexFunc(list, func(item any) bool {
+			m, ok := item.(map[string]any)
+			if !ok {
+				return false
+			}
+			any := false
+			for _, f := range *e.Key {
+				got, has := m[f.Name]
+				if has && !equal(got, f.Value.Unstructured()) {
+					return false
+				}
+				any = any || has // a part of the key that Git leaves out is defaulted
+			}
+			return any
+		})
+	case e.Value != nil:
+		return slices.IndexFunc(list, func(item any) bool { return equal(item, (*e.Value).Unstructured()) })
+	case e.Index != nil && *e.Index < len(list):
+		return *e.Index
+	}
+	return -1
 }
 
 // Remove returns desired without the given fields. It serves fields whose difference is to be ignored: what is not applied stays as whoever

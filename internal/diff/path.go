@@ -66,6 +66,25 @@ func below(p fieldpath.Path, e fieldpath.PathElement) fieldpath.Path {
 	return out
 }
 
+// pointerTo writes a path as a JSON pointer (RFC 6901) into content. An item that content does not have stands as "-", as one that would be added.
+func pointerTo(content any, p fieldpath.Path) string {
+	var b strings.Builder
+	for i, e := range p {
+		b.WriteByte('/')
+		if e.FieldName != nil {
+			b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(*e.FieldName))
+			continue
+		}
+		list, _ := find(content, p[:i]).value.([]any)
+		if at := indexOf(list, e); at >= 0 {
+			b.WriteString(strconv.Itoa(at))
+		} else {
+			b.WriteByte('-')
+		}
+	}
+	return b.String()
+}
+
 // covers says whether a pattern of ignoreDifferences means the path: the path itself or a parent of it. [*] stands for any list item.
 func covers(pattern, path string) bool {
 	pattern = strings.TrimPrefix(strings.TrimSpace(pattern), ".")

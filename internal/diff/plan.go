@@ -2,7 +2,6 @@ package diff
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,6 +24,8 @@ const (
 	Prune Action = "prune"
 	// Release: Git no longer has an object that was there before the Application took it over; it stays, and only the Application's mark goes.
 	Release Action = "release"
+	// Held: an override keeps the object as it is, whatever Git says; see OverrideOf.
+	Held Action = "held"
 	// Conflict: Git has the object, and so has another Application, which had it first.
 	Conflict Action = "conflict"
 	// Forget: the object is to be dropped from the inventory without touching it: it is gone, or it belongs to somebody else now.
@@ -128,6 +129,9 @@ func Make(in Input) Plan {
 		s.Action = Unchanged
 		if len(s.Fields) > 0 || w.Changed {
 			s.Action = Update
+			if o := OverrideOf(live); o != nil {
+				s.Action, s.Reason = Held, o.Reason
+			}
 		}
 		plan = append(plan, s)
 	}
@@ -164,24 +168,6 @@ func (in Input) gone(r v1alpha1.ObjectRef) Step {
 		s.Action = Prune
 	}
 	return s
-}
-
-// Split separates the fields of an object that the Application ignores from the others.
-func Split(fields []Field, r v1alpha1.ObjectRef, ignore []v1alpha1.IgnoreDifference) (kept, ignored []Field) {
-	var patterns []string
-	for _, i := range ignore {
-		if i.Group == r.Group && i.Kind == r.Kind && (i.Name == "" || i.Name == r.Name) && (i.Namespace == "" || i.Namespace == r.Namespace) {
-			patterns = append(patterns, i.Fields...)
-		}
-	}
-	for _, f := range fields {
-		if slices.ContainsFunc(patterns, func(p string) bool { return covers(p, f.Path) }) {
-			ignored = append(ignored, f)
-		} else {
-			kept = append(kept, f)
-		}
-	}
-	return kept, ignored
 }
 
 // Drift is the part of a plan that somebody else is the cause of: objects that are missing, and fields with another value, where Git's text

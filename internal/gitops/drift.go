@@ -67,7 +67,7 @@ func (p *pass) revert(ctx context.Context, r *revision) error {
 	var refs []v1alpha1.ObjectRef
 	for _, o := range r.objects {
 		rec := p.m.sighting(o.Key)
-		if rec == nil || rec.clean(o.Hash) {
+		if rec == nil || rec.clean(o.Hash) || rec.override != nil {
 			continue
 		}
 		if wait := revertDelay(p.m.reverts[o.Key], now); wait > 0 {
@@ -175,7 +175,11 @@ func (p *pass) observe() {
 		case rec.missing:
 			p.out.drift = append(p.out.drift, locate(o, []v1alpha1.FieldDrift{p.absent(o)})...)
 		default:
-			p.out.drift = append(p.out.drift, locate(o, diff.Describe(o.Ref, rec.drift))...)
+			drift := locate(o, diff.Describe(o.Ref, rec.drift))
+			for i := range drift {
+				drift[i].Override = rec.override
+			}
+			p.out.drift = append(p.out.drift, drift...)
 		}
 		if rec.health.Status != health.Healthy {
 			p.out.health = append(p.out.health, v1alpha1.ObjectHealth{ObjectRef: o.Ref, Health: string(rec.health.Status), Message: clip(rec.health.Message, 512)})

@@ -2,8 +2,6 @@ package gitops
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -318,18 +316,8 @@ func (e *Engine) exists(application string) bool {
 	return e.application(k) != nil
 }
 
-// maxLabel is the longest value that Kubernetes allows for a label.
-const maxLabel = 63
-
-// mark is the value of the label on an Application's objects: "namespace.name", shortened with a hash where that is too long.
-func mark(k reconcile.Key) string {
-	s := k.Namespace + "." + k.Name
-	if len(s) <= maxLabel {
-		return s
-	}
-	sum := sha256.Sum256([]byte(s))
-	return s[:maxLabel-9] + "-" + hex.EncodeToString(sum[:4])
-}
+// mark is the value of the label on an Application's objects.
+func mark(k reconcile.Key) string { return v1alpha1.Mark(k.Namespace, k.Name) }
 
 // event records an Event about an Application.
 func (e *Engine) event(app *v1alpha1.Application, kind, reason, message string) {

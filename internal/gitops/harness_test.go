@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/client"
+	"github.com/gitopsd/gitopsd/internal/controlplane/server"
 	"github.com/gitopsd/gitopsd/internal/controlplane/server/servertest"
 	"github.com/gitopsd/gitopsd/internal/gitops"
 	"github.com/gitopsd/gitopsd/internal/logging"
@@ -43,8 +45,9 @@ type bench struct {
 	hook    *httptest.Server
 	dir     string
 
-	stop context.CancelFunc
-	done sync.WaitGroup
+	engine atomic.Pointer[gitops.Engine]
+	stop   context.CancelFunc
+	done   sync.WaitGroup
 }
 
 // files of a small web application; Deployments have no replicas, so that they are healthy without nodes.
@@ -84,7 +87,12 @@ func shop(image string) map[string]string {
 // start brings up a cluster and an Engine with an Application named shop, whose spec edit may change.
 func start(t testing.TB, edit func(*v1alpha1.Application)) *bench {
 	t.Helper()
-	b := &bench{t: t, cluster: servertest.Start(t), repo: gittest.New(t), dir: t.TempDir()}
+	b := &bench{t: t, repo: gittest.New(t), dir: t.TempDir()}
+	b.cluster = servertest.With(t, func(c *server.Config) {
+		c.Where = func(namespace, application string, ref v1alpha1.ObjectRef, field string) (string, int) {
+			return b.engine.Load().Where(namespace, application, ref, field)
+		}
+	})
 	b.git = b.repo.Serve(t, false)
 	var err error
 	if b.kube, err = kubernetes.NewForConfig(b.cluster.System); err != nil {
@@ -119,6 +127,7 @@ func (b *bench) run() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.engine.Store(e)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stop = cancel
 	b.done.Go(func() { e.Run(ctx) })

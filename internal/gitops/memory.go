@@ -2,6 +2,7 @@ package gitops
 
 import (
 	"crypto/sha256"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -97,6 +98,8 @@ type sighting struct {
 	missing bool
 	drift   []diff.Field
 	health  health.Health
+	// override keeps the object as it is; nil is none.
+	override *v1alpha1.Override
 	// unmeasured is the live object while it is not known yet what Git wants of it, between a start and the first pass.
 	unmeasured *unstructured.Unstructured
 }
@@ -132,7 +135,7 @@ func measure(o *apply.Object, live *unstructured.Unstructured, s settlement, ign
 	if live == nil {
 		return &sighting{missing: true, hash: o.Hash, health: health.Health{Status: health.Progressing, Message: "it is not in the cluster"}}
 	}
-	r := &sighting{version: versionOf(live), hash: o.Hash, health: health.Of(live)}
+	r := &sighting{version: versionOf(live), hash: o.Hash, health: health.Of(live), override: diff.OverrideOf(live)}
 	r.drift, _ = diff.Split(diff.Fields(o.Desired, live, n), o.Ref, ignore)
 	r.drift = slices.DeleteFunc(r.drift, s.covers)
 	return r
@@ -193,7 +196,7 @@ func (m *memory) see(k diff.Key, live *unstructured.Unstructured, ignore []v1alp
 		stillRemoved(before.drift, now.drift)
 	}
 	m.sightings[k] = now
-	return before == nil || before.missing != now.missing || before.health != now.health || !sameDrift(before.drift, now.drift)
+	return before == nil || before.missing != now.missing || before.health != now.health || !sameDrift(before.drift, now.drift) || !reflect.DeepEqual(before.override, now.override)
 }
 
 // stillRemoved keeps who removed a field: nobody holds it, so only the note about the object's last change can say, and by now that may be

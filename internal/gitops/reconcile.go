@@ -204,6 +204,7 @@ func (p *pass) announce(before *v1alpha1.ApplicationStatus) {
 			p.event(p.app, t, c.Reason, c.Message)
 		}
 	}
+	p.announceOverrides(before.Drift)
 }
 
 // transitions returns the condition if what it says has changed in a way that is worth an Event.

@@ -218,6 +218,9 @@ func describeDrift(d v1alpha1.FieldDrift) string {
 	if d.File != "" {
 		fmt.Fprintf(&b, " (%s:%d)", d.File, d.Line)
 	}
+	if d.Override != nil {
+		fmt.Fprintf(&b, "; overridden: %s", d.Override.Reason)
+	}
 	return b.String()
 }
 

@@ -269,7 +269,7 @@ func (p *pass) steps(rev *revision, plan diff.Plan, live map[diff.Key]*unstructu
 			}
 			changes = append(changes, c)
 			inventory = append(inventory, s.Ref)
-		case diff.Unchanged:
+		case diff.Unchanged, diff.Held:
 			inventory = append(inventory, s.Ref)
 		case diff.Prune, diff.Release:
 			removals = append(removals, apply.Removal{Ref: s.Ref, Live: live[k], Release: s.Action == diff.Release})

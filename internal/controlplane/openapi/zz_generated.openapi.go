@@ -53,6 +53,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ObjectHealth{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_ObjectHealth(ref),
 		v1alpha1.ObjectRef{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_ObjectRef(ref),
 		v1alpha1.Origin{}.OpenAPIModelName():                                         schema_gitopsd_gitopsd_api_v1alpha1_Origin(ref),
+		v1alpha1.Override{}.OpenAPIModelName():                                       schema_gitopsd_gitopsd_api_v1alpha1_Override(ref),
 		v1alpha1.Ref{}.OpenAPIModelName():                                            schema_gitopsd_gitopsd_api_v1alpha1_Ref(ref),
 		v1alpha1.Source{}.OpenAPIModelName():                                         schema_gitopsd_gitopsd_api_v1alpha1_Source(ref),
 		v1.ApplyConfiguration{}.OpenAPIModelName():                                   schema_k8sio_api_admissionregistration_v1_ApplyConfiguration(ref),
@@ -895,10 +896,10 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 					},
 					"drift": {
 						SchemaProps: spec.SchemaProps{
-							Description: "drift says what happens when a field that Git sets is changed by somebody else: report it, or revert it at once; default revert.\n\nPossible enum values:\n - `\"report\"` shows drift in the status and leaves it.\n - `\"revert\"` applies Git's value again.",
+							Description: "drift says what happens when somebody else changes a field that Git sets: report it, revert it at once, or deny the change at the API; default revert.\n\nPossible enum values:\n - `\"deny\"` has the API server refuse the change; what changed all the same, as before this was set, is reverted.\n - `\"report\"` shows drift in the status and leaves it.\n - `\"revert\"` applies Git's value again.",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"report", "revert"},
+							Enum:        []interface{}{"deny", "report", "revert"},
 						},
 					},
 					"ignoreDifferences": {
@@ -1306,12 +1307,18 @@ func schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref common.ReferenceCallback
 							Format: "int32",
 						},
 					},
+					"override": {
+						SchemaProps: spec.SchemaProps{
+							Description: "override is set while the object carries the annotation gitopsd.io/override, for which the field is left as it is.",
+							Ref:         ref(v1alpha1.Override{}.OpenAPIModelName()),
+						},
+					},
 				},
 				Required: []string{"version", "kind", "name", "field"},
 			},
 		},
 		Dependencies: []string{
-			metav1.Time{}.OpenAPIModelName()},
+			v1alpha1.Override{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName()},
 	}
 }
 
@@ -1456,7 +1463,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref common.ReferenceCa
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "IgnoreDifference names fields in which an object may differ from Git.",
+				Description: "IgnoreDifference names fields in which an object may differ from Git; it means those that any of its lists names.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"group": {
@@ -1495,7 +1502,45 @@ func schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref common.ReferenceCa
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "fields are paths such as spec.replicas.",
+							Description: "fields are paths such as spec.replicas; [*] stands for any item of a list.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"jsonPointers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "jsonPointers are paths as RFC 6901 writes them, such as /spec/replicas; a number stands for the item at that place in Git's list.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"managers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "managers are field managers, such as kube-controller-manager: whatever they set may differ.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -1508,7 +1553,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref common.ReferenceCa
 						},
 					},
 				},
-				Required: []string{"kind", "fields"},
+				Required: []string{"kind"},
 			},
 		},
 	}
@@ -1678,6 +1723,43 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Origin(ref common.ReferenceCallback) co
 				Required: []string{"commit", "file", "line"},
 			},
 		},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Override(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Override is an emergency in which an object may differ from Git.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"reason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "reason is what the annotation says.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"user": {
+						SchemaProps: spec.SchemaProps{
+							Description: "user is who set it; empty when it came from Git.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"time": {
+						SchemaProps: spec.SchemaProps{
+							Description: "time is when it was set.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"reason"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Time{}.OpenAPIModelName()},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -100,11 +101,17 @@ func Run(ctx context.Context, o Options, started func()) error {
 	if err := writeKubeconfig(filepath.Join(o.DataDir, "admin.kubeconfig"), keys, fmt.Sprintf("https://%s", netip.AddrPortFrom(advertise, uint16(port)))); err != nil {
 		return err
 	}
-	webhooks := &lateHandler{}
+	webhooks, engine := &lateHandler{}, &atomic.Pointer[gitops.Engine]{}
 	api, err := server.New(ctx, server.Config{
 		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
 		ServiceCIDR: o.ServiceCIDR, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit,
 		Authentication: o.Authentication, Authorization: o.Authorization, TracingConfig: o.TracingConfig, Handlers: map[string]http.Handler{"/webhook/": webhooks},
+		Where: func(namespace, application string, ref v1alpha1.ObjectRef, field string) (string, int) {
+			if e := engine.Load(); e != nil {
+				return e.Where(namespace, application, ref, field)
+			}
+			return "", 0
+		},
 	})
 	if err != nil {
 		return err
@@ -120,7 +127,7 @@ func Run(ctx context.Context, o Options, started func()) error {
 		}
 	})
 	components.Go(func() {
-		if err := runComponents(ctx, api, webhooks, keys, o, netip.AddrPortFrom(advertise, uint16(port)), started); err != nil && ctx.Err() == nil {
+		if err := runComponents(ctx, api, webhooks, engine, keys, o, netip.AddrPortFrom(advertise, uint16(port)), started); err != nil && ctx.Err() == nil {
 			cancel(err)
 		}
 	})
@@ -145,7 +152,7 @@ const heapBudget = 280 << 20
 const settled = 20 * time.Second
 
 // runComponents runs everything that is a client of the API, and returns when ctx has ended and all have stopped, or when one cannot start.
-func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandler, keys *pki.PKI, o Options, endpoint netip.AddrPort, started func()) error {
+func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandler, known *atomic.Pointer[gitops.Engine], keys *pki.PKI, o Options, endpoint netip.AddrPort, started func()) error {
 	config := rest.CopyConfig(api.ClientConfig())
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.UserAgent = "gitopsd-controllers"
@@ -168,6 +175,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 		return fmt.Errorf("start the GitOps engine: %w", err)
 	}
 	webhooks.set(engine.WebhookHandler())
+	known.Store(engine)
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup

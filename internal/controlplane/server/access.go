@@ -32,6 +32,7 @@ type access struct {
 	// deciders are the rules and whoever else the configuration names.
 	deciders *authorization.Authorization
 	objects  objects
+	where    admission.Where
 	// informers are shared with the rest of the process.
 	informers informers.SharedInformerFactory
 	// ready is closed when the default roles count.
@@ -45,7 +46,7 @@ func newAccess(f informers.SharedInformerFactory) *access {
 
 // complete connects the parts; nothing asks them before the server runs. What it starts ends with ctx.
 func (a *access) complete(ctx context.Context, s *Server, cfg Config, serverID string, o objects) error {
-	a.objects = o
+	a.objects, a.where = o, cfg.Where
 	foreign, err := authentication.New(ctx, cfg.Authentication, authentication.Cluster{Issuer: auth.Issuer, ServerID: serverID, Anonymous: auth.OpenPaths})
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func (a *access) install(c *genericapiserver.Config, client kubernetes.Interface
 	// It finds the kinds that policies take parameters from, and asks again about one that it does not know.
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
 	if c.AdmissionControl, err = admission.Chain(admission.Config{
-		Objects: a.objects, Informers: a.informers, Client: client, Dynamic: objects, Mapper: mapper, Authorizer: a.reviews.Authorizer,
+		Objects: a.objects, Applications: a.objects, Where: a.where, Informers: a.informers, Client: client, Dynamic: objects, Mapper: mapper, Authorizer: a.reviews.Authorizer,
 		Version: c.EffectiveVersion, Services: webhooks.Services, Authentication: webhooks.Authentication, Drained: c.DrainedNotify(),
 	}); err != nil {
 		return err

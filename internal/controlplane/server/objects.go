@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 )
 
@@ -104,3 +105,26 @@ func (o objects) Uses(ctx context.Context, node, resource, namespace, name strin
 	}
 	return false
 }
+
+// Application implements admission.Applications. It is read as others are for decisions, from the watch cache.
+func (o objects) Application(ctx context.Context, namespace, name string) (*v1alpha1.Application, error) {
+	obj, err := o.registry.Store(applications).Get(genericapirequest.WithNamespace(ctx, namespace), name, &metav1.GetOptions{ResourceVersion: "0"})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read Application %s/%s: %w", namespace, name, err)
+	}
+	return obj.(*v1alpha1.Application), nil
+}
+
+// Applications implements admission.Applications.
+func (o objects) Applications(ctx context.Context) ([]v1alpha1.Application, error) {
+	obj, err := o.registry.Store(applications).List(genericapirequest.WithNamespace(ctx, ""), &metainternalversion.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return nil, fmt.Errorf("list Applications: %w", err)
+	}
+	return obj.(*v1alpha1.ApplicationList).Items, nil
+}
+
+var applications = v1alpha1.GroupVersion.WithResource("applications").GroupResource()

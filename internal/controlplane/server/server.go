@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/admission"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authentication"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authorization"
@@ -56,6 +57,8 @@ type Config struct {
 	Authorization  authorization.Options
 	// TracingConfig is the file that says where spans of requests are sent (Kubernetes' TracingConfiguration); empty: nowhere.
 	TracingConfig string
+	// Where says where in Git a field is set, for the refusals of Applications that deny drift; nil knows of none.
+	Where admission.Where
 	// Handlers are served besides the API, by path prefix, without authentication: each must check its requests itself.
 	Handlers map[string]http.Handler
 }

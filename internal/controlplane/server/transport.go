@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"sync"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/admission"
 )
 
 // inProcess is an http.RoundTripper that calls the API server's handler directly. Requests take the whole handler chain, but no
@@ -31,7 +33,7 @@ func (t *inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, req.Context().Err()
 	}
 	ctx, cancel := context.WithCancel(req.Context())
-	in := req.Clone(ctx)
+	in := req.Clone(admission.Inside(ctx))
 	in.RequestURI = req.URL.RequestURI()
 	in.RemoteAddr = "127.0.0.1:0"
 	// As over HTTP/2: the handlers then never ask to take the connection over.

@@ -38,7 +38,7 @@ func applicationSpec(obj *v1alpha1.Application) field.ErrorList {
 	if spec.ServiceAccountName != "" {
 		errs = append(errs, dnsSubdomain(specPath.Child("serviceAccountName"), spec.ServiceAccountName)...)
 	}
-	errs = append(errs, oneOf(specPath.Child("drift"), spec.Drift, v1alpha1.DriftReport, v1alpha1.DriftRevert)...)
+	errs = append(errs, oneOf(specPath.Child("drift"), spec.Drift, v1alpha1.DriftReport, v1alpha1.DriftRevert, v1alpha1.DriftDeny)...)
 	for i := range spec.IgnoreDifferences {
 		errs = append(errs, ignoreDifference(specPath.Child("ignoreDifferences").Index(i), &spec.IgnoreDifferences[i])...)
 	}
@@ -192,8 +192,27 @@ func ignoreDifference(at *field.Path, rule *v1alpha1.IgnoreDifference) field.Err
 	if rule.Namespace != "" {
 		errs = append(errs, dnsLabel(at.Child("namespace"), rule.Namespace)...)
 	}
-	if len(rule.Fields) == 0 {
-		errs = append(errs, field.Required(at.Child("fields"), "must name at least one field, such as spec.replicas"))
+	if len(rule.Fields)+len(rule.JSONPointers)+len(rule.Managers) == 0 {
+		errs = append(errs, field.Required(at.Child("fields"), "must name at least one field, such as spec.replicas; or name some in jsonPointers, or managers"))
+	}
+	for i, p := range rule.JSONPointers {
+		at := at.Child("jsonPointers").Index(i)
+		first, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")
+		switch {
+		case !strings.HasPrefix(p, "/") || p == "/":
+			errs = append(errs, field.Invalid(at, p, "must be a JSON pointer such as /spec/replicas"))
+		case first == "apiVersion" || first == "kind":
+			errs = append(errs, field.Invalid(at, p, "cannot differ: it says which object this is"))
+		}
+	}
+	for i, m := range rule.Managers {
+		at := at.Child("managers").Index(i)
+		switch m {
+		case "":
+			errs = append(errs, field.Required(at, ""))
+		case v1alpha1.FieldManager:
+			errs = append(errs, field.Invalid(at, m, "is who applies what Git says; name the manager whose changes are to stay"))
+		}
 	}
 	for i, f := range rule.Fields {
 		at := at.Child("fields").Index(i)

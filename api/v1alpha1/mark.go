@@ -1,0 +1,19 @@
+package v1alpha1
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// maxLabel is the longest value that Kubernetes allows for a label.
+const maxLabel = 63
+
+// Mark is the value of LabelApplication on the objects of an Application: "namespace.name", shortened with a hash where that is too long.
+func Mark(namespace, name string) string {
+	s := namespace + "." + name
+	if len(s) <= maxLabel {
+		return s
+	}
+	sum := sha256.Sum256([]byte(s))
+	return s[:maxLabel-9] + "-" + hex.EncodeToString(sum[:4])
+}
