@@ -3,7 +3,6 @@ package v1alpha1
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
@@ -70,52 +69,6 @@ type ApplicationSpec struct {
 	// suspend stops fetching, applying and reverting until it is false again.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
-}
-
-// Source is a path of a Git repository at some revision.
-type Source struct {
-	// repoURL is an https, http, ssh, git or file URL, or ssh in its scp-like form.
-	RepoURL string `json:"repoURL"`
-	// ref chooses the revision; default: the branch main.
-	// +optional
-	Ref Ref `json:"ref,omitempty"`
-	// path is the folder in the repository, relative to its root; default: the root.
-	// +optional
-	Path string `json:"path,omitempty"`
-	// secretRef names a Secret, in the Application's namespace, with the repository's credentials: username and password, bearerToken,
-	// identity (an ssh private key), password (of that key) and known_hosts, or caFile.
-	// +optional
-	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
-	// helm says how the path is rendered when it is a Helm chart, which it is when it holds a Chart.yaml.
-	// +optional
-	Helm *Helm `json:"helm,omitempty"`
-}
-
-// Helm says how a chart is rendered.
-type Helm struct {
-	// releaseName is what templates see as .Release.Name; default: the Application's name.
-	// +optional
-	ReleaseName string `json:"releaseName,omitempty"`
-	// valuesFiles are merged over the chart's values.yaml in order; paths are relative to the chart's folder.
-	// +optional
-	// +listType=atomic
-	ValuesFiles []string `json:"valuesFiles,omitempty"`
-	// values are merged over those of all files.
-	// +optional
-	Values *runtime.RawExtension `json:"values,omitempty"`
-}
-
-// Ref chooses a revision; at most one field is set.
-type Ref struct {
-	// branch follows the head of a branch.
-	// +optional
-	Branch string `json:"branch,omitempty"`
-	// tag follows a tag.
-	// +optional
-	Tag string `json:"tag,omitempty"`
-	// commit is one full commit hash, 40 hexadecimal digits.
-	// +optional
-	Commit string `json:"commit,omitempty"`
 }
 
 // DriftPolicy says what happens to a managed field that somebody else changed.
@@ -248,8 +201,8 @@ type AppliedSource struct {
 	Path string `json:"path,omitempty"`
 	// +optional
 	TargetNamespace string `json:"targetNamespace,omitempty"`
-	// +optional
-	Helm *Helm `json:"helm,omitempty"`
+	// Rendering is how objects were made of the files.
+	Rendering `json:",inline"`
 }
 
 // ObjectRef names an object of the cluster.

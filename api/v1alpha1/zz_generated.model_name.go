@@ -31,6 +31,16 @@ func (in AppliedSource) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Decryption) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Decryption"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Directory) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Directory"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in FieldDrift) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.FieldDrift"
 }
@@ -41,6 +51,16 @@ func (in Helm) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HelmChart) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.HelmChart"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HelmRepository) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.HelmRepository"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in HistoryEntry) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.HistoryEntry"
 }
@@ -48,6 +68,31 @@ func (in HistoryEntry) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in IgnoreDifference) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.IgnoreDifference"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Kustomize) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Kustomize"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in KustomizeImage) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.KustomizeImage"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in KustomizePatch) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.KustomizePatch"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in KustomizeReplicas) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.KustomizeReplicas"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in KustomizeTarget) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.KustomizeTarget"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -76,6 +121,26 @@ func (in Ref) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Rendering) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Rendering"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Source) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.Source"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Substitute) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Substitute"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SubstituteFrom) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.SubstituteFrom"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Verify) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Verify"
 }

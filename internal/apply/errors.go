@@ -32,7 +32,7 @@ func (e *Error) Error() string {
 	if e.Field == "" {
 		return fmt.Sprintf("%s: %s: %s", e.Source.Position(), e.Source, e.Message)
 	}
-	return fmt.Sprintf("%s: %s: %s: %s", source.At(e.Source.Origin.File, e.Source.Line(e.Field)), e.Source, e.Field, e.Message)
+	return fmt.Sprintf("%s: %s: %s: %s", source.At(e.Source.Place(e.Field)), e.Source, e.Field, e.Message)
 }
 
 func (e *Error) Unwrap() error { return e.Err }

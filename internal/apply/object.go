@@ -126,16 +126,16 @@ func hashOf(u *unstructured.Unstructured) ([sha256.Size]byte, error) {
 	return sha256.Sum256(b), nil
 }
 
-// Line is the line of a field in Git; it knows that data of a Secret may be written as stringData.
-func (o *Object) Line(field string) int {
+// Place is the file and line where Git sets a field; it knows that data of a Secret may be written as stringData.
+func (o *Object) Place(field string) (file string, line int) {
 	if o.Key.Kind == "Secret" {
 		if rest, ok := cutField(field, "data"); ok {
 			if at := o.Source.Line("stringData" + rest); at != o.Source.Line("stringData") && at != o.Source.Origin.Line {
-				return at
+				return o.Source.Place("stringData" + rest)
 			}
 		}
 	}
-	return o.Source.Line(field)
+	return o.Source.Place(field)
 }
 
 func cutField(path, field string) (rest string, ok bool) {

@@ -153,7 +153,7 @@ func locate(o *apply.Object, drift []v1alpha1.FieldDrift) []v1alpha1.FieldDrift 
 	for i := range drift {
 		drift[i].File, drift[i].Line = o.Source.Origin.File, o.Source.Origin.Line
 		if drift[i].Field != "" {
-			drift[i].Line = o.Line(drift[i].Field)
+			drift[i].File, drift[i].Line = o.Place(drift[i].Field)
 		}
 	}
 	return drift

@@ -56,7 +56,7 @@ func TestABadCommitIsRefusedWithFileAndLineAndNothingOfItIsApplied(t *testing.T)
 		"immutable field":        {"deploy/web.yaml", strings.ReplaceAll(web("web:2"), "{app: web}", "{app: other}"), []string{"deploy/web.yaml:8: Deployment shop/web: spec.selector", "immutable"}},
 		"duplicate object":       {"deploy/z.yaml", service, []string{"deploy/z.yaml:1: Service shop/web is already defined at deploy/service.yaml:1"}},
 		"missing namespace":      {"deploy/x.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n  namespace: nowhere\n", []string{"deploy/x.yaml:5: ConfigMap nowhere/x: metadata.namespace: ", `namespace "nowhere" does not exist`}},
-		"kustomize":              {"deploy/kustomization.yaml", "resources: []\n", []string{"kustomize"}},
+		"kustomize":              {"deploy/kustomization.yaml", "resources: [nothing.yaml]\n", []string{"deploy/kustomization.yaml:1: nothing.yaml is not in the commit"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := shop("web:2")

@@ -4,12 +4,12 @@ import (
 	"context"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/source"
+	"github.com/gitopsd/gitopsd/internal/source/render"
 )
 
 // recall loads, after a start, the commit that was applied last: it is what drift is measured against until another one is applied.
@@ -18,7 +18,7 @@ func (p *pass) recall(ctx context.Context) error {
 	if p.m.applied != nil || s.AppliedRevision == "" || s.AppliedSource == nil {
 		return nil
 	}
-	from := shape{s.AppliedSource.RepoURL, s.AppliedSource.Path, s.AppliedSource.TargetNamespace, helmText(s.AppliedSource.Helm)}
+	from := shape{s.AppliedSource.RepoURL, s.AppliedSource.Path, s.AppliedSource.TargetNamespace, renderingText(s.AppliedSource.Rendering)}
 	r, err := p.load(ctx, p.commitFromHistory(s.AppliedRevision), from)
 	if err != nil {
 		// The store is lost and the host away, or the kinds are not served any more. What is at the ref now decides.
@@ -33,7 +33,7 @@ func (p *pass) recall(ctx context.Context) error {
 	return nil
 }
 
-// load reads, parses and resolves a commit's objects.
+// load renders a commit's objects and resolves them. A commit that differs from the applied one only in what these do not depend on has the applied one's objects.
 func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision, error) {
 	req, err := p.request(ctx, time.Time{})
 	if err != nil {
@@ -42,35 +42,57 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if source.Redact(req.URL) != from.url {
 		req.URL = from.url
 	}
-	files, err := p.git.Files(ctx, req, c.Hash, from.path)
+	if r := p.m.applied; r != nil && r.shape == from {
+		switch same, err := p.git.Unchanged(ctx, req, c.Hash, r.inputs); {
+		case err != nil:
+			return nil, err
+		case same:
+			next := *r
+			next.commit = c
+			return &next, nil
+		}
+	}
+	in, err := p.input(ctx, req, c, from)
 	if err != nil {
 		return nil, err
 	}
-	namespace := from.namespace
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
-	}
-	helm, err := helmOf(from.helm)
+	var out render.Output
+	var inputs source.Inputs
+	err = p.git.Read(ctx, req, c.Hash, func(t *source.Tree) error {
+		in.Tree = t
+		var err error
+		out, err = render.Render(ctx, in)
+		inputs = t.Inputs()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	objects, err := parse(ctx, files, source.From{Repo: from.url, Commit: c.Hash, DefaultNamespace: namespace}, p.key.Name, helm)
-	if err != nil {
-		return nil, err
+	if out.Remote {
+		inputs = nil
 	}
 	cluster, err := p.as()
 	if err != nil {
 		return nil, err
 	}
-	resolved, err := cluster.Resolve(ctx, objects, apply.Target{Application: mark(p.key), Namespace: namespace})
+	resolved, err := cluster.Resolve(ctx, out.Objects, apply.Target{Application: mark(p.key), Namespace: in.From.DefaultNamespace})
 	if err != nil {
 		return nil, err
 	}
-	r := &revision{commit: c, shape: from, objects: resolved, byKey: make(map[diff.Key]*apply.Object, len(resolved))}
+	r := &revision{commit: c, shape: from, objects: resolved, byKey: make(map[diff.Key]*apply.Object, len(resolved)), inputs: inputs}
 	for _, o := range resolved {
 		r.byKey[o.Key] = o
 	}
 	return r, nil
+}
+
+// input is what a commit's objects are rendered from, but for the tree.
+func (p *pass) input(ctx context.Context, req source.Request, c source.Commit, from shape) (render.Input, error) {
+	spec, err := from.spec()
+	if err != nil {
+		return render.Input{}, err
+	}
+	return renderInput(p.git, req, p.key.Name, from, spec, c.Hash), nil
 }
 
 // watch has the kinds of a revision's objects watched; wait waits until each has been seen once.

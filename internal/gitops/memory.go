@@ -64,17 +64,19 @@ type revision struct {
 	shape   shape
 	objects []*apply.Object
 	byKey   map[diff.Key]*apply.Object
+	// inputs are what of the commit they were made of; nil when something beside the commit had a part in it.
+	inputs source.Inputs
 }
 
 // shape is the part of a spec that the objects depend on besides the commit; url is without credentials.
 type shape struct {
 	url, path, namespace string
-	// helm is the text of spec.source.helm, so that shapes can be compared.
-	helm string
+	// rendering is the text of that part of spec.source, so that shapes can be compared.
+	rendering string
 }
 
 func shapeOf(s v1alpha1.ApplicationSpec) shape {
-	return shape{source.Redact(s.Source.RepoURL), s.Source.Path, s.TargetNamespace, helmText(s.Source.Helm)}
+	return shape{source.Redact(s.Source.RepoURL), s.Source.Path, s.TargetNamespace, renderingText(s.Source.Rendering)}
 }
 
 // refusal is a commit that was not applied, and why.

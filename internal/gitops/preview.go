@@ -15,6 +15,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/source"
+	"github.com/gitopsd/gitopsd/internal/source/render"
 )
 
 // Preview says what applying something to the cluster as an Application would do, without doing any of it. It asks the server to try every
@@ -36,21 +37,41 @@ func (p *Preview) Where(k diff.Key, field string) (file string, line int) {
 	case field == "":
 		return o.Source.Origin.File, o.Source.Origin.Line
 	}
-	return o.Source.Origin.File, o.Line(field)
+	return o.Place(field)
 }
 
 // PreviewFolder previews a folder on this machine as if it were the Application's path.
 func PreviewFolder(ctx context.Context, config *rest.Config, app *v1alpha1.Application, dir string) (*Preview, error) {
-	files, err := source.Folder(dir)
+	tree, path, closer, err := source.Folder(dir)
 	if err != nil {
 		return nil, err
 	}
-	return preview(ctx, config, app, files, "")
+	defer closer.Close()
+	git, done, err := temporaryGit()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	shape := shapeOf(app.Spec)
+	shape.path = path
+	in := renderInput(git, source.Request{URL: app.Spec.Source.RepoURL}, app.Name, shape, app.Spec.Source.Rendering, "")
+	in.Tree = tree
+	out, err := render.Render(ctx, in)
+	return preview(ctx, config, app, out, err)
+}
+
+// temporaryGit keeps what it fetches in a directory that done removes.
+func temporaryGit() (git *source.Git, done func(), err error) {
+	dir, err := os.MkdirTemp("", "gitopsd-plan-")
+	if err != nil {
+		return nil, nil, err
+	}
+	return source.New(dir), func() { os.RemoveAll(dir) }, nil
 }
 
 // PreviewRef previews what the Application's repository has at another ref. The commit is fetched into a directory that is gone afterwards.
 func PreviewRef(ctx context.Context, config *rest.Config, app *v1alpha1.Application, ref v1alpha1.Ref) (*Preview, error) {
-	req := source.Request{URL: app.Spec.Source.RepoURL, Ref: ref}
+	req := source.Request{URL: app.Spec.Source.RepoURL, Ref: ref, Submodules: app.Spec.Source.Submodules}
 	if s := app.Spec.Source.SecretRef; s != nil {
 		core, err := typedcorev1.NewForConfig(config)
 		if err != nil {
@@ -62,32 +83,33 @@ func PreviewRef(ctx context.Context, config *rest.Config, app *v1alpha1.Applicat
 		}
 		req.Credentials = source.CredentialsFromSecret(app.Namespace+"/"+s.Name, secret.Data)
 	}
-	dir, err := os.MkdirTemp("", "gitopsd-plan-")
+	git, done, err := temporaryGit()
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	git := source.New(dir)
+	defer done()
 	head, err := git.Head(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	files, err := git.Files(ctx, req, head.Hash, app.Spec.Source.Path)
-	if err != nil {
-		return nil, err
-	}
-	return preview(ctx, config, app, files, head.Hash)
+	in := renderInput(git, req, app.Name, shapeOf(app.Spec), app.Spec.Source.Rendering, head.Hash)
+	var out render.Output
+	err = git.Read(ctx, req, head.Hash, func(t *source.Tree) error {
+		in.Tree = t
+		var err error
+		out, err = render.Render(ctx, in)
+		return err
+	})
+	return preview(ctx, config, app, out, err)
 }
 
 // preview returns an apply.Errors or source.ParseErrors next to whatever of the plan could be made.
-func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application, files []source.File, commit string) (*Preview, error) {
+func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application, rendered render.Output, err error) (*Preview, error) {
 	p := &Preview{objects: map[diff.Key]*apply.Object{}}
 	namespace := app.Spec.TargetNamespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	from := source.From{Repo: source.Redact(app.Spec.Source.RepoURL), Commit: commit, DefaultNamespace: namespace}
-	parsed, err := parse(ctx, files, from, app.Name, app.Spec.Source.Helm)
 	if err != nil {
 		return p, err
 	}
@@ -100,7 +122,7 @@ func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 		return nil, err
 	}
 	key := keyOf(app)
-	objects, err := cluster.Resolve(ctx, parsed, apply.Target{Application: mark(key), Namespace: namespace})
+	objects, err := cluster.Resolve(ctx, rendered.Objects, apply.Target{Application: mark(key), Namespace: namespace})
 	if err != nil {
 		return p, err
 	}

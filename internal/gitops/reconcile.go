@@ -123,7 +123,7 @@ func (p *pass) look(ctx context.Context, l look) {
 // request puts together what the repository needs, with the credentials as they are now.
 func (p *pass) request(ctx context.Context, since time.Time) (source.Request, error) {
 	s := p.app.Spec.Source
-	r := source.Request{URL: s.RepoURL, Ref: s.Ref, NotBefore: since}
+	r := source.Request{URL: s.RepoURL, Ref: s.Ref, Submodules: s.Submodules, NotBefore: since}
 	name := secretName(p.app)
 	if name == "" {
 		return r, nil

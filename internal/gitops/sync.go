@@ -150,10 +150,7 @@ func (p *pass) advance(ctx context.Context, next *revision) error {
 	}
 	s := &p.app.Status
 	s.AppliedRevision = next.commit.Hash
-	s.AppliedSource = &v1alpha1.AppliedSource{RepoURL: next.shape.url, Path: next.shape.path, TargetNamespace: next.shape.namespace}
-	if helm, err := helmOf(next.shape.helm); err == nil {
-		s.AppliedSource.Helm = helm
-	}
+	s.AppliedSource = appliedSource(next.shape)
 	s.LastAppliedTime = &metav1.MicroTime{Time: p.now()}
 	s.UnhealthySince = nil
 	p.history(next.commit, resultApplied, nil, c)

@@ -1,56 +1,55 @@
 package source
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"strings"
+	"path/filepath"
 )
 
-// Folder reads a folder on this machine the way Files reads one of a commit, for a look at changes before they are committed. Like there,
-// nothing outside of the folder is read: symbolic links that leave it are errors.
-func Folder(dir string) ([]File, error) {
-	root, err := os.OpenRoot(dir)
+// Folder opens a folder on this machine the way Read opens a commit, for a look at changes before they are committed. The tree is the whole work tree that the
+// folder lies in, because an overlay may refer to its base; dir is the folder's path in it. Nothing outside of the tree is read: symbolic links that leave it are errors.
+func Folder(folder string) (tree fs.FS, dir string, closer io.Closer, err error) {
+	abs, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return nil, "", nil, err
+	}
+	top := abs
+	for at := abs; ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
+			top = at
+			break
+		}
+		if at == filepath.Dir(at) {
+			break
+		}
+	}
+	root, err := os.OpenRoot(top)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	dir, err = filepath.Rel(top, abs)
+	if err != nil {
+		return nil, "", nil, errors.Join(err, root.Close())
+	}
+	return folderTree{root.FS()}, filepath.ToSlash(dir), root, nil
+}
+
+// folderTree bounds what a file on this machine may hold, as a Tree does.
+type folderTree struct{ fs.FS }
+
+func (t folderTree) ReadFile(name string) ([]byte, error) {
+	info, err := fs.Stat(t.FS, name)
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	tree := root.FS()
-	var files []File
-	total := 0
-	st, err := fs.Stat(tree, ChartFile)
-	chart := err == nil && st.Mode().IsRegular()
-	err = fs.WalkDir(tree, ".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name != "." && strings.HasPrefix(e.Name(), ".") {
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if e.IsDir() || !chart && !concerns(name) {
-			return nil
-		}
-		info, err := fs.Stat(tree, name)
-		switch {
-		case err != nil:
-			return err
-		case info.IsDir():
-			return nil
-		case info.Size() > maxFileBytes:
-			return ParseErrors{{File: name, Message: fmt.Sprintf("the file has %d bytes; at most %d are read", info.Size(), maxFileBytes)}}
-		}
-		data, err := fs.ReadFile(tree, name)
-		if err != nil {
-			return err
-		}
-		if total += len(data); total > maxTotalBytes || len(files) == maxFiles {
-			return ParseErrors{{File: name, Message: "the folder is too large for one Application; split it"}}
-		}
-		files = append(files, File{Path: name, Data: data})
-		return nil
-	})
-	return files, err
+	if info.Size() > maxFileBytes {
+		return nil, &ParseError{File: name, Message: fmt.Sprintf("the file has %d bytes; at most %d are read", info.Size(), maxFileBytes)}
+	}
+	return fs.ReadFile(t.FS, name)
 }

@@ -45,6 +45,8 @@ type Request struct {
 	URL         string
 	Ref         v1alpha1.Ref
 	Credentials Credentials
+	// Submodules reads the folders that are submodules.
+	Submodules bool
 	// NotBefore is when the caller learned that there may be something new. An answer that the remote gave after it is used again,
 	// so that a push that concerns a hundred Applications is one fetch. Zero asks the remote in any case.
 	NotBefore time.Time
@@ -79,24 +81,6 @@ func (g *Git) Head(ctx context.Context, r Request) (Commit, error) {
 	}
 	defer repo.mu.Unlock()
 	return repo.head(ctx, r)
-}
-
-// Files returns what plain mode reads of the folder at a commit that Head has returned before; see IsManifest. A commit that the store has
-// lost is fetched again.
-func (g *Git) Files(ctx context.Context, r Request, commit, dir string) ([]File, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	repo, err := g.lock(r)
-	if err != nil {
-		return nil, err
-	}
-	defer repo.mu.Unlock()
-	files, err := repo.files(ctx, r, commit, dir)
-	var pe *ParseError
-	if errors.As(err, &pe) {
-		return nil, ParseErrors{pe}
-	}
-	return files, err
 }
 
 // lock finds or makes the repository of a request and returns it locked.
@@ -143,7 +127,7 @@ func (g *Git) use(repo *repository) {
 		return
 	}
 	if last := g.recent[len(g.recent)-1]; last.mu.TryLock() {
-		last.store = nil
+		last.store, last.trees, last.cached = nil, nil, 0
 		last.mu.Unlock()
 		g.recent = g.recent[:len(g.recent)-1]
 	}
@@ -193,6 +177,9 @@ type repository struct {
 	listedAt time.Time
 	// fingerprint is that of the credentials which remote was made with.
 	fingerprint string
+	// trees are folders that were read lately, with all commits' mixed: a hash means the same everywhere. cached counts their entries.
+	trees  map[plumbing.Hash][]object.TreeEntry
+	cached int
 }
 
 func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
@@ -273,6 +260,7 @@ func (r *repository) ensure(ctx context.Context, s *store, w wanted) error {
 }
 
 func (r *repository) empty(s *store) error {
+	r.trees, r.cached = nil, 0
 	if err := s.reset(r.url); err != nil {
 		return wrapf(StoreFailed, err, "cannot write the Git store %s; make room or fix the permissions", s.dir)
 	}
@@ -288,38 +276,8 @@ func (r *repository) fetch(ctx context.Context, s *store, w wanted) error {
 	return r.remote.fetch(ctx, s, w)
 }
 
-func (r *repository) files(ctx context.Context, req Request, commit, dir string) ([]File, error) {
-	if !plumbing.IsHash(commit) {
-		return nil, failf(InvalidSource, "%q is not a full commit hash", clip(commit))
-	}
-	h := plumbing.NewHash(commit)
-	s, err := r.open()
-	if err != nil {
-		return nil, err
-	}
-	if s.has(commit) {
-		files, err := filesAt(s.git, r.name, h, dir)
-		if !unreadable(err) {
-			return files, err
-		}
-		if err := r.empty(s); err != nil {
-			return nil, err
-		}
-	}
-	defer r.remote.close()
-	w, err := r.look(ctx, v1alpha1.Ref{Commit: commit})
-	if err != nil {
-		return nil, err
-	}
-	if err := r.ensure(ctx, s, w); err != nil {
-		return nil, err
-	}
-	files, err := filesAt(s.git, r.name, h, dir)
-	if unreadable(err) {
-		return nil, wrapf(Unreachable, err, "%s: what the server sent of commit %s is not whole", r.name, shortHash(commit))
-	}
-	return files, err
-}
+// refOf is the ref that means just one commit.
+func refOf(h plumbing.Hash) v1alpha1.Ref { return v1alpha1.Ref{Commit: h.String()} }
 
 func readCommit(s *store, h plumbing.Hash) (Commit, error) {
 	c, err := object.GetCommit(s.git, h)

@@ -11,7 +11,7 @@ import (
 )
 
 // parseJSON reads every document of a JSON file. It is a reader of its own, not the YAML one, because YAML's strings know no surrogate pairs.
-func parseJSON(file string, data []byte, values *int) ([]document, *ParseError) {
+func parseJSON(file string, data []byte, values *int) ([]Document, *ParseError) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	p := jsonParser{file: file, data: data, dec: json.NewDecoder(bytes.NewReader(data)), values: values}
 	p.dec.UseNumber()
@@ -20,7 +20,7 @@ func parseJSON(file string, data []byte, values *int) ([]document, *ParseError) 
 			p.newlines = append(p.newlines, i)
 		}
 	}
-	var docs []document
+	var docs []Document
 	for {
 		tok, err := p.dec.Token()
 		if errors.Is(err, io.EOF) {
@@ -34,7 +34,7 @@ func parseJSON(file string, data []byte, values *int) ([]document, *ParseError) 
 		if perr != nil {
 			return nil, perr
 		}
-		docs = append(docs, document{value: v, lines: lines, line: line})
+		docs = append(docs, Document{File: p.file, Value: v, Line: line, lines: lines})
 	}
 }
 

@@ -62,6 +62,9 @@ func (f *folder) list(context.Context) (listing, error) {
 	if err != nil {
 		return listing{}, wrapf(Unreachable, err, "%s: cannot read its refs", f.repo)
 	}
+	if head, err := storer.ResolveReference(f.git, plumbing.HEAD); err == nil {
+		l.head = head.Hash()
+	}
 	if len(l.refs) == 0 {
 		return listing{}, explain(f.repo, transport.ErrEmptyRemoteRepository)
 	}

@@ -3,7 +3,6 @@ package source
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -17,7 +16,9 @@ const (
 	maxTotalBytes = 128 << 20
 	maxFiles      = 20_000
 	maxObjects    = 20_000
-	maxValues     = 2_000_000
+	// MaxBytes bounds the files of one Application together.
+	MaxBytes  = maxTotalBytes
+	maxValues = 2_000_000
 )
 
 // From says what Parse cannot see in the files.
@@ -54,40 +55,10 @@ func IsManifest(name string) bool {
 }
 
 // concerns says whether a file is a manifest, or says that the folder is not one of plain manifests.
-func concerns(name string) bool {
-	_, special := unsupported[path.Base(name)]
-	return special || path.Base(name) == ChartFile || IsManifest(name)
-}
-
-// unsupported are the files that make a folder something other than plain manifests. Applying their neighbours as they are would be wrong
-// in a way that nobody sees, so they stop the commit.
-var unsupported = map[string]string{
-	"kustomization.yaml": "kustomize",
-	"kustomization.yml":  "kustomize",
-	"Kustomization":      "kustomize",
-}
+func concerns(name string) bool { return path.Base(name) == ChartFile || IsManifest(name) }
 
 // ChartFile is the file by whose presence a folder is a Helm chart.
 const ChartFile = "Chart.yaml"
-
-// ChartRoot returns the folder of the chart that the files are, if they are one: it holds all of them.
-func ChartRoot(files []File) (root string, ok bool) {
-	for _, f := range files {
-		if path.Base(f.Path) != ChartFile {
-			continue
-		}
-		dir := strings.TrimSuffix(strings.TrimSuffix(f.Path, ChartFile), "/")
-		if !ok || len(dir) < len(root) {
-			root, ok = dir, true
-		}
-	}
-	for _, f := range files {
-		if ok && root != "" && !strings.HasPrefix(f.Path, root+"/") {
-			return "", false
-		}
-	}
-	return root, ok
-}
 
 // identity is what makes two objects the same one; the version of the API that was used to write it does not.
 type identity struct {
@@ -108,19 +79,11 @@ func (p *parser) failf(file string, line int, format string, args ...any) {
 }
 
 func (p *parser) file(f File) {
-	if tool, ok := unsupported[path.Base(f.Path)]; ok {
-		p.failf(f.Path, 0, "this folder is for %s, which comes with a later release; point spec.source.path at plain manifests, or commit what %s renders", tool, tool)
-		return
-	}
 	if path.Base(f.Path) == ChartFile {
 		p.failf(f.Path, 0, "a Helm chart among plain manifests; make it an Application of its own, whose spec.source.path is the chart's folder")
 		return
 	}
-	parse := parseYAML
-	if path.Ext(f.Path) == ".json" {
-		parse = parseJSON
-	}
-	docs, err := parse(f.Path, f.Data, &p.values)
+	docs, err := documents(f, &p.values)
 	if err != nil {
 		if f.Rendered && err.Line > 0 {
 			err = &ParseError{File: err.File, Message: fmt.Sprintf("line %d of what the template makes: %s", err.Line, err.Message)}
@@ -130,51 +93,35 @@ func (p *parser) file(f File) {
 	}
 	for _, d := range docs {
 		if f.Rendered {
-			if content, ok := d.value.(map[string]any); d.value == nil || ok && (len(content) == 0 || p.from.Omit != nil && p.from.Omit(content)) {
+			if content, ok := d.Value.(map[string]any); d.Value == nil || ok && (len(content) == 0 || p.from.Omit != nil && p.from.Omit(content)) {
 				continue
 			}
-			d.lines, d.line = nil, 0
+			d.lines, d.Line = nil, 0
 		}
-		p.document(f.Path, d)
+		for _, item := range d.Items() {
+			p.document(item)
+		}
 	}
 }
 
-func (p *parser) document(file string, d document) {
-	content, ok := d.value.(map[string]any)
+func (p *parser) document(d Document) {
+	content, ok := d.Value.(map[string]any)
 	if !ok {
-		p.failf(file, d.line, "expected a Kubernetes object, found %s; keep other files out of the Application's path, or hide them with a leading dot", typeName(d.value))
-		return
-	}
-	if items, isList := content["items"].([]any); isList && strings.HasSuffix(text(content["kind"]), "List") {
-		at := d.lines
-		// The items' lines follow those of the keys that sort before "items".
-		skip := 1
-		for _, k := range sortedKeys(content) {
-			if k == "items" {
-				break
-			}
-			skip += size(content[k])
-		}
-		skip++ // the list itself
-		for _, item := range items {
-			n := size(item)
-			one := document{value: item}
-			if len(at) > 0 {
-				one.lines, one.line = slices.Clone(at[skip:skip+n]), int(at[skip])
-			}
-			p.document(file, one)
-			skip += n
-		}
+		p.failf(d.File, d.Line, "expected a Kubernetes object, found %s; keep other files out of the Application's path, or hide them with a leading dot", typeName(d.Value))
 		return
 	}
 	o := &Object{
 		Content: content,
-		Origin:  v1alpha1.Origin{Repo: p.from.Repo, Commit: p.from.Commit, File: file, Line: d.line},
-		lines:   d.lines,
+		Origin:  p.origin(d),
+		written: d,
 	}
 	if p.complete(o) {
 		p.add(o)
 	}
+}
+
+func (p *parser) origin(d Document) v1alpha1.Origin {
+	return v1alpha1.Origin{Repo: p.from.Repo, Commit: p.from.Commit, File: d.File, Line: d.Line}
 }
 
 // complete says whether the object has what identifies it, in the right types.

@@ -20,13 +20,22 @@ type File struct {
 
 // Object is one Kubernetes object as Git has it.
 type Object struct {
-	// Content is the object as parsed: maps, slices, strings, booleans, int64, float64 and nil. It is not to be changed: the lines
+	// Content is the object as parsed or rendered: maps, slices, strings, booleans, int64, float64 and nil. It is not to be changed: the lines
 	// are counted along it.
 	Content map[string]any
 	// Origin is where the object begins.
 	Origin v1alpha1.Origin
 
-	lines lineMap
+	// written is the object as its file has it, from which Content was rendered; the same as Content for a plain manifest.
+	written Document
+	// layers are what changed it on the way from written to Content, in order.
+	layers []Layer
+}
+
+// Layer is something that sets fields of an object after its file did: a patch, a list of images, a template.
+type Layer interface {
+	// Place says where the layer sets a field that has the given value at the end; false when it does not.
+	Place(field string, value any) (file string, line int, ok bool)
 }
 
 // Unstructured returns a copy of the content that the caller may change.
@@ -51,10 +60,22 @@ func (o *Object) Name() string {
 	return s
 }
 
-// Line returns the line of a field, given as spec.template.spec.containers[0].image, with list items by index or by key
-// ([name="web"]), and with map keys that contain dots as they are or in brackets. For a field that Git does not set it is
-// the line of the closest parent that Git does set.
-func (o *Object) Line(field string) int { return o.lines.find(o.Content, field) }
+// Line returns the line, in the file of the origin, of a field, given as spec.template.spec.containers[0].image, with list items by index or by key
+// ([name="web"]), and with map keys that contain dots as they are or in brackets. For a field that the file does not set it is
+// the line of the closest parent that it does set.
+func (o *Object) Line(field string) int { return o.written.At(field) }
+
+// Place returns where Git sets a field: in a patch or another layer that gave it the value it has, or else in the file of the origin, as Line does.
+func (o *Object) Place(field string) (file string, line int) {
+	if v, ok := o.Value(field); ok {
+		for i := len(o.layers) - 1; i >= 0; i-- {
+			if file, line, ok := o.layers[i].Place(field, v); ok {
+				return file, line
+			}
+		}
+	}
+	return o.Origin.File, o.Line(field)
+}
 
 // Value returns the value of a field, given as for Line.
 func (o *Object) Value(field string) (any, bool) { return lookup(o.Content, field) }

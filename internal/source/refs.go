@@ -18,6 +18,27 @@ type listing struct {
 	refs map[string]plumbing.Hash
 	// peeled maps annotated tags to the commit behind them.
 	peeled map[string]plumbing.Hash
+	// head is the commit of the default branch; zero when the remote does not say.
+	head plumbing.Hash
+}
+
+// find chooses what a bare name means, as kustomize's ?ref= has it: a tag, a branch or a full commit hash; without a name the default branch.
+func (l listing) find(repo, name string) (wanted, error) {
+	switch {
+	case name == "" && !l.head.IsZero():
+		return wanted{object: l.head, commit: l.head}, nil
+	case name == "":
+		return l.want(repo, v1alpha1.Ref{})
+	case plumbing.IsHash(name):
+		return l.want(repo, v1alpha1.Ref{Commit: name})
+	}
+	if _, ok := l.refs["refs/tags/"+name]; ok {
+		return l.want(repo, v1alpha1.Ref{Tag: name})
+	}
+	if _, ok := l.refs["refs/heads/"+name]; ok {
+		return l.want(repo, v1alpha1.Ref{Branch: name})
+	}
+	return wanted{}, failf(RefNotFound, "%s has no tag, branch or commit %q; %s", repo, clip(name), l.names("refs/tags/", "tags"))
 }
 
 // wanted is what has to be asked of the remote to have a ref's commit.

@@ -51,6 +51,9 @@ func (c *conversation) list(ctx context.Context) (listing, error) {
 	}
 	c.adv = adv
 	l := listing{refs: adv.References, peeled: adv.Peeled}
+	if adv.Head != nil {
+		l.head = *adv.Head
+	}
 	if len(l.refs) == 0 {
 		return listing{}, explain(c.repo, transport.ErrEmptyRemoteRepository)
 	}

@@ -16,24 +16,17 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// document is one parsed value of a file, with its lines.
-type document struct {
-	value any
-	lines lineMap
-	line  int
-}
-
 // maxDepth bounds nesting; the deepest objects of the Kubernetes API, JSON schemas in CRDs, stay below half of it.
 const maxDepth = 100
 
 // parseYAML reads every document of a file. values is what is left of the commit's allowance of values and is counted down, also for every
 // use of an anchor, so that a few lines of aliases cannot grow into gigabytes.
-func parseYAML(file string, data []byte, values *int) ([]document, *ParseError) {
+func parseYAML(file string, data []byte, values *int) ([]Document, *ParseError) {
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
 		return nil, &ParseError{File: file, Message: err.Error()}
 	}
-	var docs []document
+	var docs []Document
 	for {
 		var n yaml.Node
 		switch err := loader.Load(&n); {
@@ -57,7 +50,7 @@ func parseYAML(file string, data []byte, values *int) ([]document, *ParseError) 
 		if perr != nil {
 			return nil, perr
 		}
-		docs = append(docs, document{value: v, lines: c.lines, line: root.Line})
+		docs = append(docs, Document{File: file, Value: v, Line: root.Line, lines: c.lines})
 	}
 }
 

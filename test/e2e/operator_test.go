@@ -59,7 +59,7 @@ func installOperator(t *testing.T, ctx context.Context, s *shop.Shop, sites stri
 	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: chartFolder, Namespace: "gitopsd-system"}}
 	app.Spec.Source = v1alpha1.Source{
 		RepoURL: root.Spec.Source.RepoURL, Ref: root.Spec.Source.Ref, Path: chartFolder, SecretRef: root.Spec.Source.SecretRef,
-		Helm: &v1alpha1.Helm{ReleaseName: "sites-operator", ValuesFiles: []string{"values-test.yaml"}},
+		Rendering: v1alpha1.Rendering{Helm: &v1alpha1.Helm{ReleaseName: "sites-operator", ValuesFiles: []string{"values-test.yaml"}}},
 	}
 	if _, err := apps.Create(ctx, app, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

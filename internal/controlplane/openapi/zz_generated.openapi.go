@@ -46,16 +46,29 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ApplicationSpec{}.OpenAPIModelName():                                schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref),
 		v1alpha1.ApplicationStatus{}.OpenAPIModelName():                              schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref),
 		v1alpha1.AppliedSource{}.OpenAPIModelName():                                  schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref),
+		v1alpha1.Decryption{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_Decryption(ref),
+		v1alpha1.Directory{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Directory(ref),
 		v1alpha1.FieldDrift{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref),
 		v1alpha1.Helm{}.OpenAPIModelName():                                           schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref),
+		v1alpha1.HelmChart{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_HelmChart(ref),
+		v1alpha1.HelmRepository{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_HelmRepository(ref),
 		v1alpha1.HistoryEntry{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_HistoryEntry(ref),
 		v1alpha1.IgnoreDifference{}.OpenAPIModelName():                               schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref),
+		v1alpha1.Kustomize{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Kustomize(ref),
+		v1alpha1.KustomizeImage{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_KustomizeImage(ref),
+		v1alpha1.KustomizePatch{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_KustomizePatch(ref),
+		v1alpha1.KustomizeReplicas{}.OpenAPIModelName():                              schema_gitopsd_gitopsd_api_v1alpha1_KustomizeReplicas(ref),
+		v1alpha1.KustomizeTarget{}.OpenAPIModelName():                                schema_gitopsd_gitopsd_api_v1alpha1_KustomizeTarget(ref),
 		v1alpha1.ObjectHealth{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_ObjectHealth(ref),
 		v1alpha1.ObjectRef{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_ObjectRef(ref),
 		v1alpha1.Origin{}.OpenAPIModelName():                                         schema_gitopsd_gitopsd_api_v1alpha1_Origin(ref),
 		v1alpha1.Override{}.OpenAPIModelName():                                       schema_gitopsd_gitopsd_api_v1alpha1_Override(ref),
 		v1alpha1.Ref{}.OpenAPIModelName():                                            schema_gitopsd_gitopsd_api_v1alpha1_Ref(ref),
+		v1alpha1.Rendering{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref),
 		v1alpha1.Source{}.OpenAPIModelName():                                         schema_gitopsd_gitopsd_api_v1alpha1_Source(ref),
+		v1alpha1.Substitute{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_Substitute(ref),
+		v1alpha1.SubstituteFrom{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_SubstituteFrom(ref),
+		v1alpha1.Verify{}.OpenAPIModelName():                                         schema_gitopsd_gitopsd_api_v1alpha1_Verify(ref),
 		v1.ApplyConfiguration{}.OpenAPIModelName():                                   schema_k8sio_api_admissionregistration_v1_ApplyConfiguration(ref),
 		v1.AuditAnnotation{}.OpenAPIModelName():                                      schema_k8sio_api_admissionregistration_v1_AuditAnnotation(ref),
 		v1.ExpressionWarning{}.OpenAPIModelName():                                    schema_k8sio_api_admissionregistration_v1_ExpressionWarning(ref),
@@ -1191,9 +1204,60 @@ func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallb
 							Format: "",
 						},
 					},
+					"directory": {
+						SchemaProps: spec.SchemaProps{
+							Description: "directory chooses among plain manifests.",
+							Ref:         ref(v1alpha1.Directory{}.OpenAPIModelName()),
+						},
+					},
+					"kustomize": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kustomize is applied on top of the path's kustomization.yaml.",
+							Ref:         ref(v1alpha1.Kustomize{}.OpenAPIModelName()),
+						},
+					},
 					"helm": {
 						SchemaProps: spec.SchemaProps{
-							Ref: ref(v1alpha1.Helm{}.OpenAPIModelName()),
+							Description: "helm says how a chart is rendered, and where it comes from if not from the path.",
+							Ref:         ref(v1alpha1.Helm{}.OpenAPIModelName()),
+						},
+					},
+					"submodules": {
+						SchemaProps: spec.SchemaProps{
+							Description: "submodules reads folders of the commit that are submodules; their repositories are read with the same credentials where they are on the same host, and without any elsewhere.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"remotes": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "set",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, such as https://github.com/example/. Default: none.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"decryption": {
+						SchemaProps: spec.SchemaProps{
+							Description: "decryption opens files that are encrypted with SOPS.",
+							Ref:         ref(v1alpha1.Decryption{}.OpenAPIModelName()),
+						},
+					},
+					"substitute": {
+						SchemaProps: spec.SchemaProps{
+							Description: "substitute replaces ${NAME} in the rendered objects.",
+							Ref:         ref(v1alpha1.Substitute{}.OpenAPIModelName()),
 						},
 					},
 				},
@@ -1201,7 +1265,88 @@ func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallb
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.Helm{}.OpenAPIModelName()},
+			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Decryption(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Decryption opens encrypted files.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"secretRef": {
+						SchemaProps: spec.SchemaProps{
+							Description: "secretRef names a Secret, in the Application's namespace, whose values are private keys: age identities under names that end in .agekey, OpenPGP keys, armored, under names that end in .asc.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"secretRef"},
+			},
+		},
+		Dependencies: []string{
+			corev1.LocalObjectReference{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Directory(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Directory chooses among plain manifests. Patterns are those of .gitignore, relative to the Application's path.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"recurse": {
+						SchemaProps: spec.SchemaProps{
+							Description: "recurse reads folders below the path too; default true.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"include": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "include limits what is read to files that match one of these patterns; default: all manifests.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"exclude": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "exclude leaves out files and folders that match one of these patterns.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
 	}
 }
 
@@ -1329,6 +1474,12 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref common.ReferenceCallback) comm
 				Description: "Helm says how a chart is rendered.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
+					"chart": {
+						SchemaProps: spec.SchemaProps{
+							Description: "chart is where the chart comes from; default: the folder at the path.",
+							Ref:         ref(v1alpha1.HelmChart{}.OpenAPIModelName()),
+						},
+					},
 					"releaseName": {
 						SchemaProps: spec.SchemaProps{
 							Description: "releaseName is what templates see as .Release.Name; default: the Application's name.",
@@ -1343,7 +1494,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref common.ReferenceCallback) comm
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "valuesFiles are merged over the chart's values.yaml in order; paths are relative to the chart's folder.",
+							Description: "valuesFiles are merged over the chart's values.yaml in order; paths are relative to the Application's path, or with a leading slash to the repository's root.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -1355,17 +1506,125 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref common.ReferenceCallback) comm
 							},
 						},
 					},
+					"ignoreMissingValuesFiles": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ignoreMissingValuesFiles leaves out those of valuesFiles that the commit does not have.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
 					"values": {
 						SchemaProps: spec.SchemaProps{
 							Description: "values are merged over those of all files.",
 							Ref:         ref(runtime.RawExtension{}.OpenAPIModelName()),
 						},
 					},
+					"skipCRDs": {
+						SchemaProps: spec.SchemaProps{
+							Description: "skipCRDs leaves out the chart's folder crds.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"repositories": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "repositories are URLs, https or oci, that the chart's dependencies may be fetched from. Default: none, so that they must be in the chart's folder charts.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.HelmRepository{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			runtime.RawExtension{}.OpenAPIModelName()},
+			v1alpha1.HelmChart{}.OpenAPIModelName(), v1alpha1.HelmRepository{}.OpenAPIModelName(), runtime.RawExtension{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_HelmChart(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "HelmChart names a chart in a repository.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"url": {
+						SchemaProps: spec.SchemaProps{
+							Description: "url is that of a Helm repository (https), or a prefix of repositories in an OCI registry (oci://registry.example.com/charts).",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"secretRef": {
+						SchemaProps: spec.SchemaProps{
+							Description: "secretRef names a Secret, in the Application's namespace, with username and password, or bearerToken, and caFile.",
+							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name is the chart's name in the repository.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"version": {
+						SchemaProps: spec.SchemaProps{
+							Description: "version is a version, a range of versions such as \"1.x\", or the digest (sha256:...) of a chart in an OCI registry. A range is resolved anew when the commit or the Application changes, and at a start.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"url", "name", "version"},
+			},
+		},
+		Dependencies: []string{
+			corev1.LocalObjectReference{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_HelmRepository(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "HelmRepository is where charts come from.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"url": {
+						SchemaProps: spec.SchemaProps{
+							Description: "url is that of a Helm repository (https), or a prefix of repositories in an OCI registry (oci://registry.example.com/charts).",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"secretRef": {
+						SchemaProps: spec.SchemaProps{
+							Description: "secretRef names a Secret, in the Application's namespace, with username and password, or bearerToken, and caFile.",
+							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"url"},
+			},
+		},
+		Dependencies: []string{
+			corev1.LocalObjectReference{}.OpenAPIModelName()},
 	}
 }
 
@@ -1554,6 +1813,321 @@ func schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref common.ReferenceCa
 					},
 				},
 				Required: []string{"kind"},
+			},
+		},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Kustomize(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Kustomize is what an overlay on top of the path's kustomization.yaml would say.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"namePrefix": {
+						SchemaProps: spec.SchemaProps{
+							Description: "namePrefix goes before the name of every object.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"nameSuffix": {
+						SchemaProps: spec.SchemaProps{
+							Description: "nameSuffix goes behind the name of every object.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"namespace": {
+						SchemaProps: spec.SchemaProps{
+							Description: "namespace is set on every namespaced object.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"images": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "images replaces image names, tags and digests.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.KustomizeImage{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"replicas": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "replicas sets the number of replicas by name.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.KustomizeReplicas{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"commonLabels": {
+						SchemaProps: spec.SchemaProps{
+							Description: "commonLabels are set on every object, and on selectors and templates too.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"labels": {
+						SchemaProps: spec.SchemaProps{
+							Description: "labels are set on every object, but not on selectors.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"commonAnnotations": {
+						SchemaProps: spec.SchemaProps{
+							Description: "commonAnnotations are set on every object.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"patches": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "patches are strategic merge patches, or JSON patches with a target.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.KustomizePatch{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"components": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "components are folders with kustomize components, relative to the path.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.KustomizeImage{}.OpenAPIModelName(), v1alpha1.KustomizePatch{}.OpenAPIModelName(), v1alpha1.KustomizeReplicas{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_KustomizeImage(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "KustomizeImage replaces an image.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name is the image as the manifests have it, without tag.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"newName": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"newTag": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"digest": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+				},
+				Required: []string{"name"},
+			},
+		},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_KustomizePatch(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "KustomizePatch is a patch for objects.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"patch": {
+						SchemaProps: spec.SchemaProps{
+							Description: "patch is the patch itself, in YAML or JSON.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"target": {
+						SchemaProps: spec.SchemaProps{
+							Description: "target chooses the objects; a strategic merge patch without one is for the object that it names.",
+							Ref:         ref(v1alpha1.KustomizeTarget{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"patch"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.KustomizeTarget{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_KustomizeReplicas(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "KustomizeReplicas sets a number of replicas.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name is the object's name as the manifests have it.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"count": {
+						SchemaProps: spec.SchemaProps{
+							Description: "count is the number of replicas.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+				},
+				Required: []string{"name", "count"},
+			},
+		},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_KustomizeTarget(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "KustomizeTarget chooses objects; names are regular expressions.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"group": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"version": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"namespace": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"labelSelector": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"annotationSelector": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+				},
 			},
 		},
 	}
@@ -1784,6 +2358,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Ref(ref common.ReferenceCallback) commo
 							Format:      "",
 						},
 					},
+					"semver": {
+						SchemaProps: spec.SchemaProps{
+							Description: "semver follows the highest tag that is a version in this range, such as \">=1.2.0 <2.0.0\" or \"1.x\"; a leading v in tags does not count. Pre-releases count only when the range names one.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"commit": {
 						SchemaProps: spec.SchemaProps{
 							Description: "commit is one full commit hash, 40 hexadecimal digits.",
@@ -1794,6 +2375,77 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Ref(ref common.ReferenceCallback) commo
 				},
 			},
 		},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Rendering says how objects are made of a commit's files. Which of directory, kustomize and helm applies is found out from the path: a kustomization.yaml makes it kustomize, a Chart.yaml Helm, anything else plain manifests.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"directory": {
+						SchemaProps: spec.SchemaProps{
+							Description: "directory chooses among plain manifests.",
+							Ref:         ref(v1alpha1.Directory{}.OpenAPIModelName()),
+						},
+					},
+					"kustomize": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kustomize is applied on top of the path's kustomization.yaml.",
+							Ref:         ref(v1alpha1.Kustomize{}.OpenAPIModelName()),
+						},
+					},
+					"helm": {
+						SchemaProps: spec.SchemaProps{
+							Description: "helm says how a chart is rendered, and where it comes from if not from the path.",
+							Ref:         ref(v1alpha1.Helm{}.OpenAPIModelName()),
+						},
+					},
+					"submodules": {
+						SchemaProps: spec.SchemaProps{
+							Description: "submodules reads folders of the commit that are submodules; their repositories are read with the same credentials where they are on the same host, and without any elsewhere.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"remotes": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "set",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, such as https://github.com/example/. Default: none.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"decryption": {
+						SchemaProps: spec.SchemaProps{
+							Description: "decryption opens files that are encrypted with SOPS.",
+							Ref:         ref(v1alpha1.Decryption{}.OpenAPIModelName()),
+						},
+					},
+					"substitute": {
+						SchemaProps: spec.SchemaProps{
+							Description: "substitute replaces ${NAME} in the rendered objects.",
+							Ref:         ref(v1alpha1.Substitute{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
 	}
 }
 
@@ -1828,14 +2480,70 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 					},
 					"secretRef": {
 						SchemaProps: spec.SchemaProps{
-							Description: "secretRef names a Secret, in the Application's namespace, with the repository's credentials: username and password, bearerToken, identity (an ssh private key), password (of that key) and known_hosts, or caFile.",
+							Description: "secretRef names a Secret, in the Application's namespace, with the repository's credentials: username and password, bearerToken, identity (an ssh private key), password (of that key) and known_hosts, caFile, tls.crt and tls.key (a client certificate), and proxy (the URL of an http or socks5 proxy).",
 							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
+						},
+					},
+					"verify": {
+						SchemaProps: spec.SchemaProps{
+							Description: "verify refuses commits that are not signed by one of some keys.",
+							Ref:         ref(v1alpha1.Verify{}.OpenAPIModelName()),
+						},
+					},
+					"directory": {
+						SchemaProps: spec.SchemaProps{
+							Description: "directory chooses among plain manifests.",
+							Ref:         ref(v1alpha1.Directory{}.OpenAPIModelName()),
+						},
+					},
+					"kustomize": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kustomize is applied on top of the path's kustomization.yaml.",
+							Ref:         ref(v1alpha1.Kustomize{}.OpenAPIModelName()),
 						},
 					},
 					"helm": {
 						SchemaProps: spec.SchemaProps{
-							Description: "helm says how the path is rendered when it is a Helm chart, which it is when it holds a Chart.yaml.",
+							Description: "helm says how a chart is rendered, and where it comes from if not from the path.",
 							Ref:         ref(v1alpha1.Helm{}.OpenAPIModelName()),
+						},
+					},
+					"submodules": {
+						SchemaProps: spec.SchemaProps{
+							Description: "submodules reads folders of the commit that are submodules; their repositories are read with the same credentials where they are on the same host, and without any elsewhere.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"remotes": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "set",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, such as https://github.com/example/. Default: none.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"decryption": {
+						SchemaProps: spec.SchemaProps{
+							Description: "decryption opens files that are encrypted with SOPS.",
+							Ref:         ref(v1alpha1.Decryption{}.OpenAPIModelName()),
+						},
+					},
+					"substitute": {
+						SchemaProps: spec.SchemaProps{
+							Description: "substitute replaces ${NAME} in the rendered objects.",
+							Ref:         ref(v1alpha1.Substitute{}.OpenAPIModelName()),
 						},
 					},
 				},
@@ -1843,7 +2551,129 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Ref{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName()},
+			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Ref{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName(), v1alpha1.Verify{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Substitute(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Substitute replaces ${NAME} in rendered objects.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"variables": {
+						SchemaProps: spec.SchemaProps{
+							Description: "variables are values by name; they win over those of from.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"from": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "from are ConfigMaps and Secrets, in the Application's namespace, whose data are values by name; later ones win.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.SubstituteFrom{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"strict": {
+						SchemaProps: spec.SchemaProps{
+							Description: "strict refuses a commit with a variable that has neither a value nor a default; otherwise it is replaced by nothing.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.SubstituteFrom{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_SubstituteFrom(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SubstituteFrom names a ConfigMap or Secret with values.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kind is ConfigMap or Secret.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"optional": {
+						SchemaProps: spec.SchemaProps{
+							Description: "optional goes on without it when it does not exist.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"kind", "name"},
+			},
+		},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Verify(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Verify says whose signature a commit must carry.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"secretRef": {
+						SchemaProps: spec.SchemaProps{
+							Description: "secretRef names a Secret, in the Application's namespace, whose values are public keys: OpenPGP keys, armored, under names that end in .asc or .gpg; ssh keys, one a line as in authorized_keys or allowed_signers, under any other name.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
+						},
+					},
+					"mode": {
+						SchemaProps: spec.SchemaProps{
+							Description: "mode says what must be signed: commit (default), tag (the annotated tag that ref names), or commitAndTag.\n\nPossible enum values:\n - `\"commit\"` wants the commit signed.\n - `\"commitAndTag\"` wants both signed.\n - `\"tag\"` wants the annotated tag signed.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"commit", "commitAndTag", "tag"},
+						},
+					},
+				},
+				Required: []string{"secretRef"},
+			},
+		},
+		Dependencies: []string{
+			corev1.LocalObjectReference{}.OpenAPIModelName()},
 	}
 }
 

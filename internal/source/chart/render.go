@@ -29,15 +29,21 @@ const maxRendered = 64 << 20
 type Release struct {
 	// Name and Namespace are what templates see as .Release.
 	Name, Namespace string
-	// ValuesFiles are merged over the chart's values.yaml in order; paths are relative to the chart's folder.
-	ValuesFiles []string
-	// Values are merged over all files; they are changed by the rendering.
+	// Values are merged over the chart's values.yaml; they are changed by the rendering.
 	Values map[string]any
-	// KubeVersion is what templates see as .Capabilities.KubeVersion, such as v1.37.2.
-	KubeVersion string
+	// Cluster is what templates see as .Capabilities.
+	Cluster Cluster
 }
 
-// Render renders the chart whose folder root is, as source.ChartRoot found it.
+// Cluster is what a chart may know about where it will run.
+type Cluster struct {
+	// KubeVersion is such as v1.37.2; empty leaves it to Helm.
+	KubeVersion string
+	// APIVersions are such as apps/v1 and apps/v1/Deployment; nil leaves it to Helm.
+	APIVersions []string
+}
+
+// Render renders the chart whose folder is root, relative to the repository's; all files are below it.
 func Render(ctx context.Context, files []source.File, root string, r Release) ([]source.File, error) {
 	c, err := load(files, root)
 	if err != nil {
@@ -52,9 +58,9 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 	if err := chartutil.ValidateReleaseName(r.Name); err != nil {
 		return nil, fail(definition, "the release name %q: %v; set spec.source.helm.releaseName", r.Name, err)
 	}
-	values, err := merge(files, root, r)
-	if err != nil {
-		return nil, err
+	values := r.Values
+	if values == nil {
+		values = map[string]any{}
 	}
 	if err := chartutil.ProcessDependencies(c, values); err != nil {
 		return nil, fail(definition, "dependencies: %v", err)
@@ -63,12 +69,15 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 		return nil, fail(definition, "the chart depends on %s, which is not in its folder charts: run `helm dependency build` and commit what it puts there", strings.Join(missing, ", "))
 	}
 	capabilities := common.DefaultCapabilities.Copy()
-	if r.KubeVersion != "" {
-		v, err := common.ParseKubeVersion(r.KubeVersion)
+	if r.Cluster.KubeVersion != "" {
+		v, err := common.ParseKubeVersion(r.Cluster.KubeVersion)
 		if err != nil {
-			return nil, fmt.Errorf("version of Kubernetes %q: %w", r.KubeVersion, err)
+			return nil, fmt.Errorf("version of Kubernetes %q: %w", r.Cluster.KubeVersion, err)
 		}
 		capabilities.KubeVersion = *v
+	}
+	if r.Cluster.APIVersions != nil {
+		capabilities.APIVersions = r.Cluster.APIVersions
 	}
 	if want := c.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, capabilities.KubeVersion.String()) {
 		return nil, fail(definition, "the chart is for Kubernetes %s, and this is %s", want, capabilities.KubeVersion.String())

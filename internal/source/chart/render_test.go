@@ -45,14 +45,10 @@ spec:
 
 func render(t *testing.T, files []source.File, r chart.Release) ([]*source.Object, error) {
 	t.Helper()
-	root, ok := source.ChartRoot(files)
-	if !ok || root != "deploy/web" {
-		t.Fatalf("the chart's folder: %q %v", root, ok)
-	}
 	if r.Name == "" {
 		r.Name, r.Namespace = "shop", "shop-ns"
 	}
-	rendered, err := chart.Render(context.Background(), files, root, r)
+	rendered, err := chart.Render(context.Background(), files, "deploy/web", r)
 	if err != nil {
 		return nil, err
 	}
@@ -86,9 +82,15 @@ func TestValuesOverrideThoseOfFilesAndFilesThoseOfTheChart(t *testing.T) {
 		"deploy/web/values-big.yaml": "replicas: 5\nimage: web:big\nlabels: {tier: back}\n",
 		"deploy/web/values-eu.yaml":  "image: web:eu\n",
 	})
-	objects, err := render(t, files, chart.Release{
-		Name: "r", Namespace: "ns", ValuesFiles: []string{"values-big.yaml", "values-eu.yaml"}, Values: map[string]any{"labels": map[string]any{"team": nil, "x": "y"}},
-	})
+	var given []source.File
+	for _, name := range []string{"deploy/web/values-big.yaml", "deploy/web/values-eu.yaml"} {
+		given = append(given, files[slices.IndexFunc(files, func(f source.File) bool { return f.Path == name })])
+	}
+	values, err := chart.Values(given, []byte(`{"labels":{"team":null,"x":"y"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := render(t, files, chart.Release{Name: "r", Namespace: "ns", Values: values})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,10 +165,8 @@ func TestWhatIsWrongWithAChartIsSaidWithFileAndLine(t *testing.T) {
 		{"a dependency that is not committed", map[string]string{"deploy/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\ndependencies: [{name: redis, version: 1.x.x, repository: https://charts.example.com}]\n"}, chart.Release{}, []string{"deploy/web/Chart.yaml: ", "redis", "helm dependency build"}},
 		{"a library", map[string]string{"deploy/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\ntype: library\n"}, chart.Release{}, []string{"deploy/web/Chart.yaml: ", "library"}},
 		{"no version", map[string]string{"deploy/web/Chart.yaml": "apiVersion: v2\nname: web\n"}, chart.Release{}, []string{"deploy/web/Chart.yaml: ", "version"}},
-		{"another Kubernetes", map[string]string{"deploy/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\nkubeVersion: \"< 1.20\"\n"}, chart.Release{Name: "r", KubeVersion: "v1.37.2+gitopsd"}, []string{"deploy/web/Chart.yaml: ", "< 1.20", "v1.37.2"}},
+		{"another Kubernetes", map[string]string{"deploy/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\nkubeVersion: \"< 1.20\"\n"}, chart.Release{Name: "r", Cluster: chart.Cluster{KubeVersion: "v1.37.2+gitopsd"}}, []string{"deploy/web/Chart.yaml: ", "< 1.20", "v1.37.2"}},
 		{"values against the schema", map[string]string{"deploy/web/values.schema.json": `{"type":"object","properties":{"replicas":{"type":"integer","maximum":3}}}`}, chart.Release{Name: "r", Values: map[string]any{"replicas": 7}}, []string{"deploy/web/values.yaml: ", "/replicas"}},
-		{"a values file that is missing", nil, chart.Release{Name: "r", ValuesFiles: []string{"values-prod.yaml"}}, []string{"deploy/web/values-prod.yaml: ", "valuesFiles"}},
-		{"a values file that does not parse", map[string]string{"deploy/web/prod.yaml": "a: ["}, chart.Release{Name: "r", ValuesFiles: []string{"prod.yaml"}}, []string{"deploy/web/prod.yaml: ", "values"}},
 		{"a release name that cannot be", nil, chart.Release{Name: "No_Name"}, []string{"No_Name", "releaseName"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

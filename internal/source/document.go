@@ -1,0 +1,139 @@
+package source
+
+import (
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Document is one parsed value of a file, which knows the line of everything in it. It is not to be changed.
+type Document struct {
+	File string
+	// Value is made of maps, slices, strings, booleans, int64, float64 and nil.
+	Value any
+	// Line is where it begins; zero when it was made from the file and is not its text.
+	Line int
+
+	lines lineMap
+}
+
+// Documents parses a YAML or JSON file. The error is a ParseErrors.
+func Documents(f File) ([]Document, error) {
+	values := maxValues
+	docs, err := documents(f, &values)
+	if err != nil {
+		return nil, ParseErrors{err}
+	}
+	return docs, nil
+}
+
+func documents(f File, values *int) ([]Document, *ParseError) {
+	if path.Ext(f.Path) == ".json" {
+		return parseJSON(f.Path, f.Data, values)
+	}
+	return parseYAML(f.Path, f.Data, values)
+}
+
+// At returns the line of a field, given as for Object.Line, or of its closest parent that exists.
+func (d Document) At(field string) int {
+	if len(d.lines) == 0 {
+		return d.Line
+	}
+	return d.lines.find(d.Value, field)
+}
+
+// Field returns the value of a field.
+func (d Document) Field(field string) (any, bool) { return lookup(d.Value, field) }
+
+// Place makes a Document a Layer: a patch that says of an object only what it changes.
+func (d Document) Place(field string, value any) (string, int, bool) {
+	v, ok := d.Field(field)
+	if !ok || !reflect.DeepEqual(v, value) {
+		return "", 0, false
+	}
+	return d.File, d.At(field), true
+}
+
+// Items returns the document, or, when it is a List of the Kubernetes API, what is in it.
+func (d Document) Items() []Document {
+	content, ok := d.Value.(map[string]any)
+	if !ok {
+		return []Document{d}
+	}
+	items, isList := content["items"].([]any)
+	if !isList || !strings.HasSuffix(text(content["kind"]), "List") {
+		return []Document{d}
+	}
+	// The items' lines follow those of the keys that sort before "items".
+	skip := 1
+	for _, k := range sortedKeys(content) {
+		if k == "items" {
+			break
+		}
+		skip += size(content[k])
+	}
+	skip++ // the list itself
+	var out []Document
+	for _, item := range items {
+		n := size(item)
+		one := Document{File: d.File, Value: item, Line: d.Line}
+		if len(d.lines) > 0 {
+			one.lines, one.Line = slices.Clone(d.lines[skip:skip+n]), int(d.lines[skip])
+		}
+		out = append(out, one.Items()...)
+		skip += n
+	}
+	return out
+}
+
+// Made is an object that a tool made.
+type Made struct {
+	Content map[string]any
+	// Written is what it was made from.
+	Written Document
+	// Layers are what changed it on the way, in order.
+	Layers []Layer
+}
+
+// Compose checks objects that a tool made as Parse checks those of files.
+func Compose(made []Made, from From) ([]*Object, error) {
+	p := parser{from: from, values: maxValues, seen: map[identity]*Object{}}
+	for _, m := range made {
+		o := &Object{Content: m.Content, Origin: p.origin(m.Written), written: m.Written, layers: m.Layers}
+		if p.complete(o) {
+			p.add(o)
+		}
+	}
+	if len(p.errs) > 0 {
+		return nil, p.errs
+	}
+	return p.objects, nil
+}
+
+// Manifests parses plain files for Compose. The error is a ParseErrors.
+func Manifests(files []File) ([]Made, error) {
+	var out []Made
+	objects, err := Parse(files, From{})
+	for _, o := range objects {
+		out = append(out, Made{Content: o.Content, Written: o.written})
+	}
+	return out, err
+}
+
+// With returns a copy of the object with another content, made from the present one by something that the layer describes.
+func (o *Object) With(content map[string]any, layers ...Layer) *Object {
+	out := *o
+	out.Content, out.layers = content, append(slices.Clone(o.layers), layers...)
+	return &out
+}
+
+// Shifted returns the document with its lines counted in another way, for a text that lies within a file.
+func (d Document) Shifted(line func(int) int) Document {
+	lines := make(lineMap, len(d.lines))
+	for i, l := range d.lines {
+		lines[i] = int32(line(int(l)))
+	}
+	d.Line, d.lines = line(d.Line), lines
+	return d
+}

@@ -1,0 +1,191 @@
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/source"
+	"github.com/gitopsd/gitopsd/internal/source/chart"
+	"github.com/gitopsd/gitopsd/internal/source/kustomize"
+)
+
+// Input is everything that objects are made of.
+type Input struct {
+	Tree fs.FS
+	// Path is spec.source.path.
+	Path string
+	Spec v1alpha1.Rendering
+	From source.From
+	// Application is the Application's name.
+	Application string
+	// Cluster is what charts are told about where they will run.
+	Cluster chart.Cluster
+	// Remote fetches what kustomizations name by URL.
+	Remote kustomize.Remote
+}
+
+// Output is what was made.
+type Output struct {
+	Objects []*source.Object
+	// Remote says that something beside the commit had a part in it, so that the same commit may give other objects another time.
+	Remote bool
+}
+
+// Render makes the objects.
+func Render(ctx context.Context, in Input) (Output, error) {
+	dir, err := source.CleanPath(in.Path)
+	if err != nil {
+		return Output{}, err
+	}
+	if err := source.CheckFolder(in.Tree, dir); err != nil {
+		return Output{}, asParseErrors(err)
+	}
+	if in.Tree, err = source.Ignoring(in.Tree, dir); err != nil {
+		return Output{}, asParseErrors(err)
+	}
+	out, err := in.objects(ctx, dir)
+	if err != nil {
+		return Output{}, asParseErrors(err)
+	}
+	return out, nil
+}
+
+// asParseErrors makes one place into a list of one.
+func asParseErrors(err error) error {
+	var one *source.ParseError
+	var all source.ParseErrors
+	if errors.As(err, &one) && !errors.As(err, &all) {
+		return source.ParseErrors{one}
+	}
+	return err
+}
+
+func (in *Input) objects(ctx context.Context, dir string) (Output, error) {
+	spec := &in.Spec
+	switch {
+	case spec.Helm != nil && spec.Helm.Chart == nil && !in.has(dir, source.ChartFile):
+		return Output{}, source.ParseErrors{{File: path.Join(dir, source.ChartFile), Message: "spec.source.helm is set, but spec.source.path holds no Helm chart; take it away, point the path at the chart's folder, or name a chart in spec.source.helm.chart"}}
+	case in.has(dir, source.ChartFile):
+		return in.chart(ctx, dir)
+	case slices.ContainsFunc(source.KustomizationFiles, func(f string) bool { return in.has(dir, f) }):
+		return in.kustomize(ctx, dir, spec.Kustomize)
+	case spec.Kustomize != nil:
+		return Output{}, source.ParseErrors{{File: path.Join(dir, "kustomization.yaml"), Message: "spec.source.kustomize is set, but spec.source.path holds no kustomization.yaml; take it away, or point the path at the folder that has one"}}
+	}
+	return in.plain(ctx, dir)
+}
+
+func (in *Input) has(dir, name string) bool {
+	info, err := fs.Stat(in.Tree, path.Join(dir, name))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// plain reads manifests as they are, and builds the folders among them that are for kustomize.
+func (in *Input) plain(ctx context.Context, dir string) (Output, error) {
+	files, overlays, err := source.Plain(in.Tree, dir, in.Spec.Directory)
+	if err != nil {
+		return Output{}, err
+	}
+	if len(overlays) == 0 {
+		objects, err := source.Parse(files, in.From)
+		return Output{Objects: objects}, err
+	}
+	made, err := source.Manifests(files)
+	if err != nil {
+		return Output{}, err
+	}
+	out := Output{}
+	for _, o := range overlays {
+		more, remote, err := in.build(ctx, o, nil)
+		if err != nil {
+			return Output{}, err
+		}
+		made, out.Remote = append(made, more...), out.Remote || remote
+	}
+	out.Objects, err = source.Compose(made, in.From)
+	return out, err
+}
+
+func (in *Input) kustomize(ctx context.Context, dir string, options *v1alpha1.Kustomize) (Output, error) {
+	made, remote, err := in.build(ctx, dir, options)
+	if err != nil {
+		return Output{}, err
+	}
+	objects, err := source.Compose(made, in.From)
+	return Output{Objects: objects, Remote: remote}, err
+}
+
+func (in *Input) build(ctx context.Context, dir string, options *v1alpha1.Kustomize) ([]source.Made, bool, error) {
+	files, err := kustomize.Gather(ctx, in.Tree, dir, in.Remote, options)
+	if err != nil {
+		return nil, false, err
+	}
+	made, err := kustomize.Build(ctx, files, options)
+	return made, files.Remote, err
+}
+
+func (in *Input) chart(ctx context.Context, dir string) (Output, error) {
+	files, err := source.Whole(in.Tree, dir)
+	if err != nil {
+		return Output{}, err
+	}
+	helm := in.Spec.Helm
+	if helm == nil {
+		helm = &v1alpha1.Helm{}
+	}
+	r := chart.Release{Name: in.Application, Namespace: in.From.DefaultNamespace, Cluster: in.Cluster}
+	if helm.ReleaseName != "" {
+		r.Name = helm.ReleaseName
+	}
+	if r.Values, err = in.values(dir, helm); err != nil {
+		return Output{}, err
+	}
+	root := dir
+	if root == "." {
+		root = ""
+	}
+	rendered, err := chart.Render(ctx, files, root, r)
+	if err != nil {
+		return Output{}, err
+	}
+	from := in.From
+	from.Omit = chart.Omit
+	objects, err := source.Parse(rendered, from)
+	return Output{Objects: objects}, err
+}
+
+// values merges the values files of the commit and the Application's own values.
+func (in *Input) values(dir string, helm *v1alpha1.Helm) (map[string]any, error) {
+	var files []source.File
+	for i, name := range helm.ValuesFiles {
+		at := path.Join(dir, name)
+		if rest, ok := strings.CutPrefix(name, "/"); ok {
+			at = path.Clean(rest)
+		}
+		field := fmt.Sprintf("spec.source.helm.valuesFiles[%d]", i)
+		if !fs.ValidPath(at) {
+			return nil, source.ParseErrors{{File: name, Message: field + " leads out of the repository"}}
+		}
+		data, err := fs.ReadFile(in.Tree, at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && helm.IgnoreMissingValuesFiles:
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, source.ParseErrors{{File: at, Message: field + " names it, but the commit has no such file; paths are relative to spec.source.path, or with a leading slash to the repository's root"}}
+		case err != nil:
+			return nil, err
+		}
+		files = append(files, source.File{Path: at, Data: data})
+	}
+	var own []byte
+	if helm.Values != nil {
+		own = helm.Values.Raw
+	}
+	return chart.Values(files, own)
+}
