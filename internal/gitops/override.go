@@ -31,7 +31,7 @@ func (e *Engine) Where(namespace, application string, ref v1alpha1.ObjectRef, fi
 	case field == "":
 		return o.Source.Origin.File, o.Source.Origin.Line
 	}
-	return o.Source.Origin.File, o.Line(field)
+	return o.Place(field)
 }
 
 // announceOverrides records an Event, on the Application and on the object, for each override that begins or ends to keep an object from being as Git says.

@@ -2317,7 +2317,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Override(ref common.ReferenceCallback) 
 					},
 					"user": {
 						SchemaProps: spec.SchemaProps{
-							Description: "user is who set it; empty when it came from Git.",
+							Description: "user is who set it; empty when that is not known.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
