@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/serve"
 	"github.com/gitopsd/gitopsd/internal/logging"
 )
@@ -36,6 +37,12 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "where Pod addresses come from: a /24 for each node")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "where Services' cluster IPs come from")
 	flags.DurationVar(&f.NodeMonitorGracePeriod, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it counts as lost")
+	r := &f.NodeRates
+	*r = nodelifecycle.DefaultRates
+	flags.Float64Var(&r.NodeEvictionRate, "node-eviction-rate", r.NodeEvictionRate, "lost nodes per second whose Pods are evicted, in each zone")
+	flags.Float64Var(&r.SecondaryNodeEvictionRate, "secondary-node-eviction-rate", r.SecondaryNodeEvictionRate, "the same in a large zone of which many nodes are lost; in a smaller one it is none then")
+	flags.IntVar(&r.LargeClusterThreshold, "large-cluster-size-threshold", r.LargeClusterThreshold, "a zone of more nodes is large")
+	flags.Float64Var(&r.UnhealthyZoneThreshold, "unhealthy-zone-threshold", r.UnhealthyZoneThreshold, "share of a zone's nodes that are many")
 	flags.StringVar(&f.EncryptionConfig, "encryption-provider-config", "", "file that says how objects are encrypted in etcd (default: Secrets are, with a key in the data directory)")
 	flags.StringVar(&f.Audit.PolicyFile, "audit-policy-file", "", "file that says which requests are written to the audit log")
 	flags.StringVar(&f.Audit.LogPath, "audit-log-path", "", "file of the audit log; - is the standard output")
@@ -65,6 +72,11 @@ func (f *serveFlags) complete() error {
 	}
 	if f.NodeMonitorGracePeriod <= leaseRenewal {
 		return fmt.Errorf("--node-monitor-grace-period: %s is too short: nodes renew their Leases every %s, and would count as lost between two renewals", f.NodeMonitorGracePeriod, leaseRenewal)
+	}
+	if r := f.NodeRates; r.NodeEvictionRate < 0 || r.SecondaryNodeEvictionRate < 0 {
+		return fmt.Errorf("--node-eviction-rate, --secondary-node-eviction-rate: %g and %g must not be less than 0", r.NodeEvictionRate, r.SecondaryNodeEvictionRate)
+	} else if r.UnhealthyZoneThreshold <= 0 || r.UnhealthyZoneThreshold > 1 {
+		return fmt.Errorf("--unhealthy-zone-threshold: %g is not a share of more than 0 and at most 1", r.UnhealthyZoneThreshold)
 	}
 	if f.Port < 0 || f.Port > 65535 {
 		return fmt.Errorf("--https-port: %d is not a port", f.Port)

@@ -92,6 +92,8 @@ type Config struct {
 
 	// NodeMonitorGracePeriod is after how long a silent Node is given up; zero for the default.
 	NodeMonitorGracePeriod time.Duration
+	// NodeRates bound how fast Pods are taken off lost Nodes; zero for the defaults.
+	NodeRates nodelifecycle.Rates
 	// FinishedPodsKept is how many finished Pods stay; zero for the default.
 	FinishedPodsKept int
 }
@@ -121,6 +123,9 @@ func table(cfg Config) ([]runner, error) {
 	if cfg.NodeMonitorGracePeriod == 0 {
 		cfg.NodeMonitorGracePeriod = nodelifecycle.DefaultGrace
 	}
+	if cfg.NodeRates == (nodelifecycle.Rates{}) {
+		cfg.NodeRates = nodelifecycle.DefaultRates
+	}
 	if cfg.FinishedPodsKept == 0 {
 		cfg.FinishedPodsKept = podgc.DefaultKept
 	}
@@ -149,7 +154,7 @@ func table(cfg Config) ([]runner, error) {
 		bootstraptokens.New(c, f),
 		csr.New(c, f, csr.CA{Certificate: cfg.CACertificate, Key: cfg.CAKey}),
 		nodeipam.New(c, f, events, pool),
-		nodelifecycle.New(c, f, events, cfg.NodeMonitorGracePeriod),
+		nodelifecycle.New(c, f, events, cfg.NodeMonitorGracePeriod, cfg.NodeRates),
 		deployment.New(c, f, events),
 		replicaset.New(c, f, events),
 		replicaset.NewForReplicationControllers(c, f, events),

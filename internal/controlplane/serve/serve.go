@@ -29,6 +29,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authentication"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authorization"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
@@ -52,6 +53,8 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	// NodeMonitorGracePeriod is how long a node's Lease may be overdue before the node counts as lost.
 	NodeMonitorGracePeriod time.Duration
+	// NodeRates bound how fast Pods are taken off lost nodes; zero for the defaults.
+	NodeRates nodelifecycle.Rates
 	// EncryptionConfig says how stored objects are encrypted; empty: Secrets are, with a key made at the first start.
 	EncryptionConfig string
 	// Audit is the log of requests; by default there is none.
@@ -187,7 +190,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 			Client: client, Metadata: meta, Discovery: client.Discovery(), REST: api.ClientConfig(), Informers: factory, Events: recorder,
 			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
 			KubernetesIP: o.ServiceCIDR.Masked().Addr().Next(), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
-			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod,
+			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates,
 		})
 		if err != nil {
 			cancel(fmt.Errorf("start the controllers: %w", err))

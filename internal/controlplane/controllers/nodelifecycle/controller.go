@@ -9,7 +9,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -38,8 +37,9 @@ type Controller struct {
 	synced []cache.InformerSynced
 	loop   *reconcile.Loop
 
-	mu   sync.Mutex
-	life map[string]*vitals // by node name
+	mu    sync.Mutex
+	life  map[string]*vitals // by node name
+	zones *zones
 }
 
 // vitals is what was seen of one Node. All of it is about this process's own observations; a restart begins anew.
@@ -52,7 +52,7 @@ type vitals struct {
 }
 
 // New makes the controller and registers what it wants to hear from f.
-func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, grace time.Duration) *Controller {
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, grace time.Duration, rates Rates) *Controller {
 	nodeInf, podInf, leaseInf := f.Core().V1().Nodes(), f.Core().V1().Pods(), f.Coordination().V1().Leases()
 	index.AddNode(podInf.Informer())
 	c := &Controller{
@@ -62,6 +62,7 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 		nodes:  nodeInf.Lister(),
 		pods:   podInf.Informer().GetIndexer(),
 		life:   map[string]*vitals{},
+		zones:  newZones(rates, grace),
 	}
 	c.loop = reconcile.New("nodelifecycle", c.reconcile)
 	c.synced = []cache.InformerSynced{
@@ -114,14 +115,12 @@ func (c *Controller) nodeSeen(n *corev1.Node) {
 		}
 	}
 	v.taintSeen = seen
-	was := v.ready
 	v.ready = ready != nil && ready.Status == corev1.ConditionTrue
-	changed := was != v.ready
+	if c.zones.see(n, time.Now()) {
+		c.wakeLost()
+	}
 	c.mu.Unlock()
 	c.loop.EnqueueObject(n)
-	if changed {
-		c.wakeOthers(n.Name) // whether there is a refuge may have changed for them
-	}
 }
 
 func (c *Controller) nodeGone(obj any) {
@@ -131,18 +130,18 @@ func (c *Controller) nodeGone(obj any) {
 	if n, ok := obj.(*corev1.Node); ok {
 		c.mu.Lock()
 		delete(c.life, n.Name)
+		if c.zones.forget(n.Name, time.Now()) {
+			c.wakeLost()
+		}
 		c.mu.Unlock()
-		c.wakeOthers(n.Name)
 	}
 }
 
-// wakeOthers looks again at the Nodes that are not ready.
-func (c *Controller) wakeOthers(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for other, v := range c.life {
-		if other != name && !v.ready {
-			c.loop.Enqueue(reconcile.Key{Name: other})
+// wakeLost looks again at the Nodes that are not ready, since what may be done to them has changed. c.mu is held.
+func (c *Controller) wakeLost() {
+	for name, v := range c.life {
+		if !v.ready {
+			c.loop.Enqueue(reconcile.Key{Name: name})
 		}
 	}
 }
@@ -191,28 +190,37 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	o := Observed{Node: n, Pods: index.OnNode(c.pods, n.Name), Grace: c.grace, Refuge: c.refuge(n.Name), Now: time.Now()}
+	o := Observed{Node: n, Pods: index.OnNode(c.pods, n.Name), Grace: c.grace, Now: time.Now()}
 	c.mu.Lock()
 	v := c.vitalsOf(n.Name)
 	o.Heartbeat, o.TaintSeen = v.heartbeat, v.taintSeen // the map is replaced, never changed
+	o.Total = c.zones.total
 	c.mu.Unlock()
 	a := Decide(o)
+	if a.AwaitsTurn {
+		a = c.decideAtTurn(o, a)
+	}
 	if len(a.Conditions) > 0 {
 		slog.Warn("node is silent", "node", n.Name, "since", o.Heartbeat.Format(time.RFC3339), "grace", c.grace)
 	}
 	return reconcile.Result{After: a.Recheck}, c.act(ctx, n, a)
 }
 
-// refuge says whether any Node but this one is ready.
-func (c *Controller) refuge(name string) bool {
-	nodes, err := c.nodes.List(labels.Everything())
-	if err != nil {
-		return false
+// decideAtTurn decides again if it is the Node's turn, and otherwise puts off when to look again. A Node whose condition has yet to be written gets its turn
+// when that is seen: the whole zone may be about to be found lost.
+func (c *Controller) decideAtTurn(o Observed, without Actions) Actions {
+	c.mu.Lock()
+	at, ok := c.zones.turn(o.Node.Name, o.Now)
+	c.mu.Unlock()
+	switch {
+	case !ok:
+		return without
+	case !at.After(o.Now):
+		o.Turn = true
+		return Decide(o)
 	}
-	for _, n := range nodes {
-		if n.Name != name && statusOf(n, nil, corev1.NodeReady) == corev1.ConditionTrue {
-			return true
-		}
+	if wait := at.Sub(o.Now); without.Recheck == 0 || wait < without.Recheck {
+		without.Recheck = wait
 	}
-	return false
+	return without
 }

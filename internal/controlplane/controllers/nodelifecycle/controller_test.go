@@ -78,7 +78,7 @@ func TestASilentNodeLosesItsPodsAndIsTakenBackWhenItReturns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := nodelifecycle.New(e.Client, e.Factory, e.Events, grace)
+	c := nodelifecycle.New(e.Client, e.Factory, e.Events, grace, nodelifecycle.DefaultRates)
 	e.Start(t, c.Run)
 	node := func() *corev1.Node {
 		n, err := e.Client.CoreV1().Nodes().Get(e.Ctx, "silent", metav1.GetOptions{})
@@ -120,4 +120,42 @@ func TestASilentNodeLosesItsPodsAndIsTakenBackWhenItReturns(t *testing.T) {
 	if pod("patient").DeletionTimestamp != nil {
 		t.Error("the patient Pod is being deleted although its Node is back")
 	}
+}
+
+func TestAPartitionEvictsNothing(t *testing.T) {
+	e := controllerstest.New(t)
+	names := []string{"n1", "n2", "n3", "n4", "n5"}
+	near := make(chan struct{}) // closed when the nodes on this side of the partition fall silent too
+	for i, name := range names {
+		e.Node(t, name, "4", "4Gi")
+		if i < 2 {
+			beat(t, e, name, near)
+		}
+	}
+	c := nodelifecycle.New(e.Client, e.Factory, e.Events, grace, nodelifecycle.DefaultRates)
+	e.Start(t, c.Run)
+	taints := func(effect corev1.TaintEffect) (n int) {
+		list, err := e.Client.CoreV1().Nodes().List(e.Ctx, metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, node := range list.Items {
+			for _, taint := range node.Spec.Taints {
+				if taint.Effect == effect {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	controllerstest.Eventually(t, "three of five nodes are given up", func() bool { return taints(corev1.TaintEffectNoSchedule) == 3 })
+	for end := time.Now().Add(2 * grace); time.Now().Before(end); time.Sleep(grace / 10) {
+		if n := taints(corev1.TaintEffectNoExecute); n > 1 {
+			t.Fatalf("%d nodes are told to let their Pods go; only the first one was lost before it could be known that the zone was", n)
+		}
+	}
+	close(near)
+	controllerstest.Eventually(t, "all nodes are given up, and none is told to let its Pods go", func() bool {
+		return taints(corev1.TaintEffectNoSchedule) == 5 && taints(corev1.TaintEffectNoExecute) == 0
+	})
 }

@@ -23,7 +23,8 @@ type Observed struct {
 	Pods      []*corev1.Pod        // bound to it
 	Heartbeat time.Time            // when a sign of life was last seen
 	TaintSeen map[string]time.Time // when a NoExecute taint was first seen, by key; for taints without timeAdded
-	Refuge    bool                 // some other Node is ready: Pods that are moved have somewhere to go
+	Total     bool                 // no Node at all is ready: the fault is likely on this side, and Pods that are moved would have nowhere to go
+	Turn      bool                 // the zone's rate allows that the Pods of one more Node are told to go: this one's
 	Grace     time.Duration        // silence after which a Node is given up
 	Now       time.Time
 }
@@ -35,6 +36,7 @@ type Actions struct {
 	WriteTaints bool                   // Taints differs from what is
 	NotReady    []*corev1.Pod          // to be marked not ready
 	Evict       []*corev1.Pod          // to be deleted
+	AwaitsTurn  bool                   // with a Turn, Pods would be told to go
 	Recheck     time.Duration          // when to look again without an event; 0 never
 }
 
@@ -55,7 +57,7 @@ func Decide(o Observed) Actions {
 	}
 	ready := statusOf(o.Node, a.Conditions, corev1.NodeReady)
 
-	a.Taints, a.WriteTaints = taints(o, a.Conditions, ready)
+	a.Taints, a.WriteTaints, a.AwaitsTurn = taints(o, a.Conditions, ready)
 	for _, p := range o.Pods {
 		if podstate.Finished(p) {
 			continue

@@ -20,9 +20,10 @@ import (
 //	taint=(K:E[:D],…)         taints, added D ago
 //	cordoned                  spec.unschedulable
 //	pressure                  MemoryPressure=True
-//	alone                     no other Node is ready
+//	total                     no Node at all is ready
+//	await                     it is not this Node's turn to lose its Pods
 func TestDecide(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/decide", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if d.Cmd != "decide" {
 				t.Fatalf("no such command: %s", d.Cmd)
@@ -35,7 +36,7 @@ func TestDecide(t *testing.T) {
 func observed(t *testing.T, d *datadriven.TestData) Observed {
 	o := Observed{
 		Node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, Pods: podtest.Lines(t, d.Input),
-		Heartbeat: podtest.Now, Refuge: true, Grace: 40 * time.Second, Now: podtest.Now,
+		Heartbeat: podtest.Now, Turn: true, Grace: 40 * time.Second, Now: podtest.Now,
 	}
 	duration := func(s string) time.Duration {
 		v, err := time.ParseDuration(s)
@@ -72,8 +73,10 @@ func observed(t *testing.T, d *datadriven.TestData) Observed {
 			o.TaintSeen = map[string]time.Time{"example.com/drain": podtest.Now.Add(-duration(a.Vals[0]))}
 		case "cordoned":
 			o.Node.Spec.Unschedulable = true
-		case "alone":
-			o.Refuge = false
+		case "total":
+			o.Total = true
+		case "await":
+			o.Turn = false
 		default:
 			t.Fatalf("no such argument: %s", a.Key)
 		}
@@ -98,6 +101,9 @@ func printed(a Actions) string {
 	}
 	for _, p := range a.Evict {
 		fmt.Fprintf(&b, "evict: %s\n", p.Name)
+	}
+	if a.AwaitsTurn {
+		b.WriteString("awaits its turn\n")
 	}
 	if a.Recheck > 0 {
 		fmt.Fprintf(&b, "look again in %v\n", a.Recheck)

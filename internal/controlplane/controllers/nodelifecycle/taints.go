@@ -30,13 +30,17 @@ func own(t corev1.Taint) bool {
 
 // taints are those the Node should have: everybody else's as they are, and this controller's by its conditions.
 //
-// While no other Node is ready, no NoExecute taint is added: then the fault is more likely on this side, and Pods that are deleted would have nowhere to go.
-func taints(o Observed, changed []corev1.NodeCondition, ready corev1.ConditionStatus) (want []corev1.Taint, differs bool) {
+// A NoExecute taint is added to a Node when it is its turn. Where no Node at all is ready there is none; once one is, time begins anew.
+func taints(o Observed, changed []corev1.NodeCondition, ready corev1.ConditionStatus) (want []corev1.Taint, differs, awaitsTurn bool) {
 	desired := map[corev1.Taint]bool{} // without timeAdded
 	if key := readinessTaint(ready); key != "" {
 		desired[corev1.Taint{Key: key, Effect: corev1.TaintEffectNoSchedule}] = true
-		if execute := (corev1.Taint{Key: key, Effect: corev1.TaintEffectNoExecute}); o.Refuge || has(o.Node.Spec.Taints, execute) {
-			desired[execute] = true
+		switch {
+		case o.Total:
+		case o.Turn || toldToGo(o.Node.Spec.Taints):
+			desired[corev1.Taint{Key: key, Effect: corev1.TaintEffectNoExecute}] = true
+		default:
+			awaitsTurn = true
 		}
 	}
 	for condition, key := range pressures {
@@ -67,7 +71,7 @@ func taints(o Observed, changed []corev1.NodeCondition, ready corev1.ConditionSt
 		}
 		return compare(string(b.Effect), string(a.Effect)) // NoSchedule before NoExecute
 	})
-	return append(want, added...), differs || len(added) > 0
+	return append(want, added...), differs || len(added) > 0, awaitsTurn
 }
 
 func compare(a, b string) int {
@@ -87,8 +91,11 @@ func readinessTaint(ready corev1.ConditionStatus) string {
 	return corev1.TaintNodeNotReady
 }
 
-func has(taints []corev1.Taint, t corev1.Taint) bool {
-	return slices.ContainsFunc(taints, func(x corev1.Taint) bool { return x.MatchTaint(&t) })
+// toldToGo says that the Node has had its turn: it has one of the two taints, which may become the other.
+func toldToGo(taints []corev1.Taint) bool {
+	return slices.ContainsFunc(taints, func(t corev1.Taint) bool {
+		return t.Effect == corev1.TaintEffectNoExecute && (t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable)
+	})
 }
 
 // evictAt is when a Pod has to go because of NoExecute taints; not ok for never. A taint is tolerated for as long as the most patient toleration that
@@ -96,7 +103,7 @@ func has(taints []corev1.Taint, t corev1.Taint) bool {
 func evictAt(o Observed, all []corev1.Taint, p *corev1.Pod) (at time.Time, ok bool) {
 	for i := range all {
 		t := &all[i]
-		if t.Effect != corev1.TaintEffectNoExecute || own(*t) && !o.Refuge {
+		if t.Effect != corev1.TaintEffectNoExecute {
 			continue
 		}
 		patience, forever := tolerated(p, t)
