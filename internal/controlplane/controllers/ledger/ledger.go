@@ -166,7 +166,8 @@ func (l *Ledger) Look(owner types.UID, version string, find func(name string) (m
 	}
 	var open Open
 	for name, c := range p.creates {
-		if _, seen := find(name); seen || reached(version, c.version) {
+		// One of that name that is older than what was created is an earlier one, which somebody has removed in between.
+		if o, seen := find(name); reached(version, c.version) || seen && !older(o.GetResourceVersion(), c.version) {
 			delete(p.creates, name)
 			continue
 		}
@@ -194,6 +195,15 @@ func (l *Ledger) Look(owner types.UID, version string, find func(name string) (m
 	sort.Strings(open.Recreate)
 	sort.Slice(open.Redelete, func(i, j int) bool { return open.Redelete[i].Name < open.Redelete[j].Name })
 	return open
+}
+
+// older says that an object is of a version before the write. What cannot be compared is not.
+func older(object, write string) bool {
+	if object == "" || write == "" {
+		return false
+	}
+	c, err := resourceversion.CompareResourceVersion(object, write)
+	return err == nil && c < 0
 }
 
 // reached says whether a cache at version has seen the write. Versions that cannot be compared settle nothing.

@@ -40,6 +40,19 @@ func TestACreateCountsUntilItIsSeenOrTheCacheHasPassedIt(t *testing.T) {
 	want("the other came and went unseen", look("12"), Open{})
 }
 
+func TestAnEarlierObjectOfThatNameIsNotTheOneCreated(t *testing.T) {
+	var l Ledger
+	l.Creating("rs", "a")
+	l.CreateUnsure("rs", "a") // it was there, at 4; somebody removed it; and it was created again
+	l.Created("rs", "a", "7")
+	if diff := cmp.Diff(Open{Creating: 1}, l.Look("rs", "5", cached(&metav1.ObjectMeta{Name: "a", ResourceVersion: "4"}))); diff != "" {
+		t.Errorf("while the cache shows the earlier one (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(Open{}, l.Look("rs", "", cached(&metav1.ObjectMeta{Name: "a", ResourceVersion: "9"}))); diff != "" {
+		t.Errorf("once it shows the later one (-want +got):\n%s", diff)
+	}
+}
+
 func TestALostAnswerIsNotForgottenBecauseALaterAttemptWasRefused(t *testing.T) {
 	var l Ledger
 	l.Creating("rs", "a")

@@ -22,8 +22,8 @@ type Observed struct {
 	Now        time.Time
 }
 
-// Actions is what is to be done now. Writes of unknown outcome are sent again while they are still wanted; of the others it is only found out what
-// became of them.
+// Actions is what is to be done now. Writes of unknown outcome are sent again while all of them are wanted; otherwise it is only found out what became of
+// them.
 type Actions struct {
 	Create        int           // number of Pods to create
 	Delete        []*corev1.Pod // Pods to delete
@@ -46,13 +46,21 @@ func Decide(o Observed) Actions {
 	missing, excess := max(0, desired-have), max(0, have-desired)
 
 	var a Actions
-	wanted := len(o.Open.Recreate) - min(len(o.Open.Recreate), excess)
-	a.Recreate, a.VerifyCreated = o.Open.Recreate[:wanted], o.Open.Recreate[wanted:]
+	// Of several, one that is not wanted any more may have happened in the place of one that is; and of a create and a delete one may have happened and the
+	// other not. Then all are asked after, and none is sent again.
+	both := len(o.Open.Recreate) > 0 && len(o.Open.Redelete) > 0
+	if excess > 0 || both {
+		a.VerifyCreated = o.Open.Recreate
+	} else {
+		a.Recreate = o.Open.Recreate
+	}
+	if missing > 0 || both {
+		a.VerifyDeleted = o.Open.Redelete
+	} else {
+		a.Redelete = o.Open.Redelete
+	}
 	// A Pod whose deletion may have failed may be one that need not be created.
-	wanted = len(o.Open.Redelete) - min(len(o.Open.Redelete), missing)
-	a.Redelete, a.VerifyDeleted = o.Open.Redelete[:wanted], o.Open.Redelete[wanted:]
-
-	a.Create = missing - len(a.VerifyDeleted)
+	a.Create = max(0, missing-len(a.VerifyDeleted))
 	if excess > 0 && o.Open.Creating == 0 {
 		a.Delete = rank(active, o.Neighbours, o.Now)[:excess]
 	}

@@ -2,6 +2,7 @@ package replicaset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -15,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
@@ -23,6 +23,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/latetest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
@@ -40,11 +41,17 @@ type world struct {
 	events  []event                // of Pods, not yet shown, oldest first
 	resized []*appsv1.ReplicaSet   // the same for the ReplicaSet
 	calls   int
+	lives   int  // calls after which the controller dies; 0 for none
+	dead    bool // nothing that it sends arrives any more
 
-	cache  *lateIndexer
+	client *latetest.Client
+	cache  *latetest.Indexer
 	sets   cache.Indexer
 	killed int // Pods that somebody else removed and the cache still shows
 }
+
+// errDead answers a controller that is no more.
+var errDead = errors.New("the process has ended")
 
 type event struct {
 	version int
@@ -53,15 +60,7 @@ type event struct {
 	killed  bool
 }
 
-// lateIndexer is a cache that says how far it has come.
-type lateIndexer struct {
-	cache.Indexer
-	version string
-}
-
-func (l *lateIndexer) LastStoreSyncResourceVersion() string { return l.version }
-
-func newWorld(t *testing.T, seed uint64) *world {
+func newWorld(t *testing.T, client *latetest.Client, seed uint64) *world {
 	pods := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	inf := cache.NewSharedIndexInformer(&cache.ListWatch{}, &corev1.Pod{}, 0, cache.Indexers{})
 	index.AddController(inf)
@@ -70,8 +69,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	return &world{
 		t: t, rand: rand.New(rand.NewPCG(seed, 0)), pods: map[string]*corev1.Pod{}, version: 1,
-		cache: &lateIndexer{Indexer: pods},
-		sets:  cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc, "controller": func(any) ([]string, error) { return nil, nil }}),
+		cache: &latetest.Indexer{Indexer: pods}, client: client,
+		sets: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc, "controller": func(any) ([]string, error) { return nil, nil }}),
 		rs: &appsv1.ReplicaSet{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "uid-web", Generation: 1},
 			Spec: appsv1.ReplicaSetSpec{
@@ -82,15 +81,24 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 }
 
+// controller makes one that knows nothing yet, as after a restart: the caches are read anew.
 func (w *world) controller() *Controller {
-	client := fake.NewClientset()
-	client.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+	w.relist()
+	answer := latetest.Sometimes(w.rand, w.carryOut)
+	w.client.AnsweredBy(func(a clienttesting.Action) (runtime.Object, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		obj, err := w.answer(a)
-		return true, obj, err
+		if w.dead {
+			return nil, errDead
+		}
+		if w.lives > 0 {
+			w.lives--
+			w.dead = w.lives == 0
+		}
+		return answer(a)
 	})
-	c := &Controller{client: client, events: &record.FakeRecorder{}, sets: replicaSets{client, appslisters.NewReplicaSetLister(w.sets)}, setIndex: w.sets, pods: w.cache}
+	w.dead, w.lives = false, 0
+	c := &Controller{client: w.client, events: &record.FakeRecorder{}, sets: replicaSets{w.client, appslisters.NewReplicaSetLister(w.sets)}, setIndex: w.sets, pods: w.cache}
 	c.loop = reconcile.New("replicaset", c.reconcile)
 	return c
 }
@@ -109,23 +117,6 @@ func (w *world) active() (n int) {
 func (w *world) shown() int {
 	obj, _, _ := w.sets.GetByKey("default/web")
 	return int(*obj.(*appsv1.ReplicaSet).Spec.Replicas)
-}
-
-// answer is the API server. One call in eight fails: half of those were carried out all the same, and only the answer was lost.
-func (w *world) answer(a clienttesting.Action) (runtime.Object, error) {
-	fail, lost := w.rand.IntN(8) == 0, w.rand.IntN(2) == 0
-	if fail && !lost && w.rand.IntN(2) == 0 {
-		return nil, apierrors.NewTooManyRequests("try later", 1) // refused: surely not carried out
-	}
-	var obj runtime.Object
-	var err error
-	if !fail || lost {
-		obj, err = w.carryOut(a)
-	}
-	if fail {
-		return nil, apierrors.NewTimeoutError("the answer was lost", 1)
-	}
-	return obj, err
 }
 
 func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {
@@ -206,7 +197,7 @@ func (w *world) deliver() {
 	if e.killed {
 		w.killed--
 	}
-	w.cache.version = strconv.Itoa(e.version)
+	w.cache.Version = strconv.Itoa(e.version)
 	var err error
 	if e.pod == nil {
 		err = w.cache.Delete(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: e.name}})
@@ -233,7 +224,7 @@ func (w *world) relist() {
 		})
 		w.deliver()
 	}
-	w.cache.version = strconv.Itoa(w.version)
+	w.cache.Version = strconv.Itoa(w.version)
 }
 
 // meddle changes something behind the controller's back: the node runs or ends Pods, somebody deletes one, or the size changes.
@@ -282,21 +273,29 @@ func (w *world) resize(n int) {
 
 func TestALateWatchAndLostAnswersLeadToNoPodTooManyOrTooFew(t *testing.T) {
 	key := reconcile.Key{Namespace: "default", Name: "web"}
-	seeds := uint64(500)
+	seeds := uint64(4000)
 	if testing.Short() {
-		seeds = 40
+		seeds = 200
 	}
-	total := 0
+	total, deaths := 0, 0
+	client := latetest.NewClient()
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			w := newWorld(t, seed)
+			w := newWorld(t, client, seed)
 			w.resize(5)
 			w.deliverSize()
 			c := w.controller()
 			for range 150 {
-				switch w.rand.IntN(8) {
+				switch w.rand.IntN(9) {
 				case 0, 1, 2, 3:
 					_, _ = c.reconcile(context.Background(), key) // errors are meant to be retried, which a later turn does
+				case 8:
+					if w.rand.IntN(4) == 0 {
+						w.lives = 1 + w.rand.IntN(4) // it dies in the midst of what it does next
+						_, _ = c.reconcile(context.Background(), key)
+						c = w.controller()
+						deaths++
+					}
 				case 4:
 					w.deliver()
 				case 5:
@@ -321,5 +320,5 @@ func TestALateWatchAndLostAnswersLeadToNoPodTooManyOrTooFew(t *testing.T) {
 			total += w.calls
 		})
 	}
-	t.Logf("%d creates and deletes", total)
+	t.Logf("%d creates and deletes, %d deaths", total, deaths)
 }
