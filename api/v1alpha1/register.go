@@ -50,6 +50,9 @@ const (
 	AnnotationGangName = "gitopsd.io/gang-name"
 	// AnnotationGangTimeout is how long Pods wait for the rest of their gang, such as "10m"; then they are placed one by one. Without it they wait for ever.
 	AnnotationGangTimeout = "gitopsd.io/gang-timeout"
+	// AnnotationSpreadAgain, with the value "true" on Pods (as a rule in a workload's Pod template), lets them be moved to a node that has come or returned after
+	// they were placed, where the scheduler would put them now for the sake of spreading. They are evicted, within their PodDisruptionBudgets.
+	AnnotationSpreadAgain = "gitopsd.io/spread-again"
 	// FinalizerPrune is on Applications with spec.prune, so that deleting one deletes what it created.
 	FinalizerPrune = "gitopsd.io/prune"
 	// FieldManager is the field manager of everything applied from Git.

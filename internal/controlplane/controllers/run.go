@@ -57,10 +57,12 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/policystatus"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/replicaset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/resourcequota"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/respread"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/serviceaccount"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/statefulset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ttlafterfinished"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 )
 
 // Config is what the controllers need.
@@ -94,6 +96,8 @@ type Config struct {
 	NodeMonitorGracePeriod time.Duration
 	// NodeRates bound how fast Pods are taken off lost Nodes; zero for the defaults.
 	NodeRates nodelifecycle.Rates
+	// Scheduling is how the scheduler places Pods; those that are spread again are moved where it would put them.
+	Scheduling profile.Config
 	// FinishedPodsKept is how many finished Pods stay; zero for the default.
 	FinishedPodsKept int
 }
@@ -161,6 +165,7 @@ func table(cfg Config) ([]runner, error) {
 		statefulset.New(c, f, events),
 		claimprotection.New(c, f),
 		daemonset.New(c, f, events),
+		respread.New(c, f, events, cfg.Scheduling, respread.DefaultSettle),
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),

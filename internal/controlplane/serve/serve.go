@@ -190,7 +190,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 			Client: client, Metadata: meta, Discovery: client.Discovery(), REST: api.ClientConfig(), Informers: factory, Events: recorder,
 			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
 			KubernetesIP: o.ServiceCIDR.Masked().Addr().Next(), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
-			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates,
+			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, Scheduling: o.scheduling,
 		})
 		if err != nil {
 			cancel(fmt.Errorf("start the controllers: %w", err))

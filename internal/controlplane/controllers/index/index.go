@@ -12,6 +12,8 @@ import (
 const (
 	byController = "controller"
 	byNode       = "node"
+
+	chosen = "yes" // the one value of AddChosen's indexes
 )
 
 // orphanKey cannot be a UID: it holds a slash.
@@ -78,4 +80,23 @@ func lookup[T any](ix cache.Indexer, name, value string) []T {
 		out[i] = o.(T)
 	}
 	return out
+}
+
+// AddChosen indexes the Pods that choose says yes to, under a name of the caller's.
+func AddChosen(pods cache.SharedIndexInformer, name string, choose func(*corev1.Pod) bool) {
+	add(pods, name, func(obj any) ([]string, error) {
+		pod, ok := obj.(*corev1.Pod)
+		if !ok {
+			return nil, fmt.Errorf("index %s: got %T, want a Pod", name, obj)
+		}
+		if !choose(pod) {
+			return nil, nil
+		}
+		return []string{chosen}, nil
+	})
+}
+
+// Chosen returns the cached Pods of such an index.
+func Chosen(ix cache.Indexer, name string) []*corev1.Pod {
+	return lookup[*corev1.Pod](ix, name, chosen)
 }
