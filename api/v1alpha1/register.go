@@ -39,6 +39,18 @@ const (
 	VerbOverride = "override"
 	// AnnotationPrune, with the value "disabled" on an object, keeps the object when Git drops it.
 	AnnotationPrune = "gitopsd.io/prune"
+	// AnnotationWave, a whole number, orders the objects of a commit: those of a lower wave are applied, and healthy, before the next; default 0.
+	AnnotationWave = "gitopsd.io/sync-wave"
+	// AnnotationHook makes an object a hook: it is made anew and run to its end at pre-sync, sync, post-sync or sync-fail.
+	AnnotationHook = "gitopsd.io/hook"
+	// AnnotationHookDelete says when a hook's object is deleted: before it runs again (the default), once it succeeded or failed, or never.
+	AnnotationHookDelete = "gitopsd.io/hook-delete-policy"
+	// AnnotationHookRun is on a hook's object and names the sync that it was made for.
+	AnnotationHookRun = "gitopsd.io/hook-run"
+	// AnnotationReplace, with the value "true" on an object, lets it be deleted and made anew where the server refuses to change it.
+	AnnotationReplace = "gitopsd.io/replace"
+	// AnnotationReconcile is "once" on an object that is made if it is missing and then left to others, "disabled" on one that is left alone altogether.
+	AnnotationReconcile = "gitopsd.io/reconcile"
 	// AnnotationRequestedAt, set on an Application to a value it did not have before, asks for a look at Git at once. "gitopsd sync" sets it
 	// to the present time.
 	AnnotationRequestedAt = "gitopsd.io/requested-at"

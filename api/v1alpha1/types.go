@@ -66,6 +66,10 @@ type ApplicationSpec struct {
 	// onFailure says what happens when they do not: rollback to the last healthy commit, or hold; default hold.
 	// +optional
 	OnFailure FailurePolicy `json:"onFailure,omitempty"`
+	// healthChecks say when objects of a kind are healthy, for kinds that gitopsd does not know well enough. The first that is for an object's kind decides.
+	// +optional
+	// +listType=atomic
+	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
 	// suspend stops fetching, applying and reverting until it is false again.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -120,6 +124,24 @@ type IgnoreDifference struct {
 	// +optional
 	// +listType=atomic
 	Managers []string `json:"managers,omitempty"`
+}
+
+// HealthCheck says in CEL when an object is healthy. The expressions see the object's fields as variables of their names, such as metadata, spec, status
+// and data, and the whole object as "object"; each must be a boolean. They are asked in the order failed, inProgress, current.
+type HealthCheck struct {
+	// group is the API group of the objects; empty for the core group.
+	// +optional
+	Group string `json:"group,omitempty"`
+	// kind is the kind of the objects, such as Certificate.
+	Kind string `json:"kind"`
+	// failed is true of an object that somebody has to look after.
+	// +optional
+	Failed string `json:"failed,omitempty"`
+	// inProgress is true of an object that is on its way.
+	// +optional
+	InProgress string `json:"inProgress,omitempty"`
+	// current is true of an object that is as it should be; when it is false, the object is on its way.
+	Current string `json:"current"`
 }
 
 // Condition types of an Application; each also carries the reason and message that users see first.
@@ -188,10 +210,66 @@ type ApplicationStatus struct {
 	// unhealthySince is when the applied revision stopped being, or was not yet, healthy; healthTimeout counts from it.
 	// +optional
 	UnhealthySince *metav1.MicroTime `json:"unhealthySince,omitempty"`
+	// rollout is the commit that is on its way into the cluster step by step, or that stopped on it; absent when a commit needs no steps.
+	// +optional
+	Rollout *Rollout `json:"rollout,omitempty"`
+	// hooks are those of the last sync that had any.
+	// +optional
+	// +listType=atomic
+	Hooks []HookStatus `json:"hooks,omitempty"`
 	// history lists the last applies, newest first, at most 10.
 	// +optional
 	// +listType=atomic
 	History []HistoryEntry `json:"history,omitempty"`
+}
+
+// Rollout is a commit that is applied in steps: hooks, and waves of objects each of which has to be healthy before the next.
+type Rollout struct {
+	// revision is the commit.
+	Revision string `json:"revision"`
+	// generation is that of the spec which it is applied with.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+	// trigger is what set it off, as in the history.
+	// +optional
+	Trigger string `json:"trigger,omitempty"`
+	// step is the number of the step that is under way, from 1; steps is how many there are.
+	Step  int32 `json:"step"`
+	Steps int32 `json:"steps"`
+	// phase is PreSync, Sync, PostSync; SyncFail while the hooks of a failure run; Failed after that.
+	Phase string `json:"phase"`
+	// wave is the step's wave.
+	// +optional
+	Wave int32 `json:"wave,omitempty"`
+	// startTime is when the first step began, stepTime when this one did; healthTimeout counts from it.
+	StartTime metav1.MicroTime `json:"startTime"`
+	StepTime  metav1.MicroTime `json:"stepTime"`
+	// failure is why it stopped. The commit is not tried again until Git or the spec changes, or somebody asks for it.
+	// +optional
+	Failure string `json:"failure,omitempty"`
+	// created, updated and pruned count what the steps have done.
+	// +optional
+	Created int32 `json:"created,omitempty"`
+	// +optional
+	Updated int32 `json:"updated,omitempty"`
+	// +optional
+	Pruned int32 `json:"pruned,omitempty"`
+}
+
+// HookStatus is one hook of a sync.
+type HookStatus struct {
+	ObjectRef `json:",inline"`
+	// run names the sync that the hook ran in, as the annotation gitopsd.io/hook-run does.
+	Run string `json:"run"`
+	// phase is PreSync, Sync, PostSync or SyncFail.
+	Phase string `json:"phase"`
+	// result is Running, Succeeded or Failed.
+	Result string `json:"result"`
+	// +optional
+	Message string `json:"message,omitempty"`
+	// deleted is true once the hook's object was deleted.
+	// +optional
+	Deleted bool `json:"deleted,omitempty"`
 }
 
 // AppliedSource is what, besides the commit, decides which objects a revision consists of.

@@ -46,6 +46,11 @@ func (in FieldDrift) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HealthCheck) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.HealthCheck"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Helm) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.Helm"
 }
@@ -63,6 +68,11 @@ func (in HelmRepository) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in HistoryEntry) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.HistoryEntry"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HookStatus) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.HookStatus"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -123,6 +133,11 @@ func (in Ref) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Rendering) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.Rendering"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Rollout) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Rollout"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -61,6 +62,9 @@ func (c *Cluster) applyClass(ctx context.Context, group []Change, done map[diff.
 			err := c.makeWay(gctx, ch)
 			if err == nil {
 				live, err = c.patch(gctx, ch.Object, ch.desired(), false)
+			}
+			if ch.Object.Asks.Replace && apierrors.IsInvalid(err) {
+				live, err = c.replace(gctx, ch, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()

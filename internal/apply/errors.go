@@ -239,7 +239,7 @@ func shortValue(v any) (string, bool) {
 // remedy adds to a cause what to do, where the server's words leave that open.
 func remedy(c metav1.StatusCause) string {
 	if strings.Contains(c.Message, "field is immutable") {
-		return c.Message + "; it can only be set when the object is created: delete the object, or give the new one another name"
+		return c.Message + "; it can only be set when the object is created: give the new one another name, or annotate it with gitopsd.io/replace: \"true\" to have it deleted and made anew"
 	}
 	return c.Message
 }

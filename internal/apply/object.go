@@ -12,6 +12,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/directive"
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
@@ -25,6 +26,8 @@ type Object struct {
 	// Desired is what is applied, the origin annotation excepted: that is added last, because it changes with every commit while the object
 	// does not.
 	Desired *unstructured.Unstructured
+	// Asks is what its annotations ask of how it is applied.
+	Asks directive.Set
 	// Hash is that of Desired; an object with the hash of what was applied last needs no request.
 	Hash [sha256.Size]byte
 	// Deferred says that the kind's definition comes with this commit, so that the server can check the object only after that is applied.

@@ -30,7 +30,7 @@ func (c *Cluster) Preflight(ctx context.Context, changes []Change, standIn strin
 			continue
 		}
 		g.Go(func() error {
-			_, err := c.patch(gctx, ch.Object, ch.trial(), true)
+			err := c.try(gctx, ch)
 			if isMissingNamespace(err) && createsNamespace(changes, ch.Object.Ref.Namespace) {
 				err = c.tryElsewhere(gctx, ch, standIn)
 			}
@@ -51,6 +51,19 @@ func (c *Cluster) Preflight(ctx context.Context, changes []Change, standIn strin
 		return errs
 	}
 	return nil
+}
+
+// try has the server try one write where it is to be done. A hook, and an object that may be replaced and cannot be changed, is tried as the new object
+// that it will be.
+func (c *Cluster) try(ctx context.Context, ch Change) error {
+	if len(ch.Object.Asks.Hooks) > 0 {
+		return c.tryElsewhere(ctx, ch, ch.Object.Ref.Namespace)
+	}
+	_, err := c.patch(ctx, ch.Object, ch.trial(), true)
+	if ch.Object.Asks.Replace && apierrors.IsInvalid(err) && c.tryElsewhere(ctx, ch, ch.Object.Ref.Namespace) == nil {
+		return nil
+	}
+	return err
 }
 
 // deferRedefined puts off the trial of objects whose kind's definition changes with the same commit: the server would judge them by the definition that it has.

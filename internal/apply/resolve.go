@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/directive"
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
@@ -60,6 +62,10 @@ func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Targe
 			continue
 		}
 		o, err := newObject(s, *k, t)
+		if wrong := (*Error)(nil); errors.As(err, &wrong) {
+			errs = append(errs, wrong)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -91,6 +97,11 @@ func newObject(s *source.Object, k served, t Target) (*Object, error) {
 		return nil, err
 	}
 	o.Hash = h
+	asks, wrong := directive.Read(o.Desired.GetAnnotations())
+	if wrong != nil {
+		return nil, &Error{Source: s, Field: wrong.Field(), Message: wrong.Message}
+	}
+	o.Asks = asks
 	return o, nil
 }
 

@@ -134,6 +134,8 @@ func next(app *v1alpha1.Application, r *ApplicationReport) string {
 		return fix + "; commit " + short(r.Revision) + " stays applied"
 	case r.Reason == "PathNotFound":
 		return "set spec.source.path to a folder of the repository, or push a commit that has it"
+	case r.Reason == "RolloutFailed":
+		return "push a fix, or try it again with: gitopsd sync " + app.Name + " -n " + app.Namespace
 	case r.Sync == "Failed":
 		return "the message says what is in the way; gitopsd tries again by itself"
 	case len(r.Drift) > 0 && app.Spec.Drift == v1alpha1.DriftReport:

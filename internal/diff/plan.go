@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/directive"
 )
 
 // Action is what has to be done about one object.
@@ -162,8 +163,8 @@ func (in Input) gone(r v1alpha1.ObjectRef) Step {
 		s.Action, s.Reason = Release, "it existed before Git named it"
 	case !in.Prune:
 		s.Action, s.Reason = Release, "spec.prune is false"
-	case live.GetAnnotations()[v1alpha1.AnnotationPrune] == "disabled":
-		s.Action, s.Reason = Release, "its annotation "+v1alpha1.AnnotationPrune+" says disabled"
+	case directive.Keeps(live.GetAnnotations()):
+		s.Action, s.Reason = Release, "its annotations say that it is not to be pruned"
 	default:
 		s.Action = Prune
 	}

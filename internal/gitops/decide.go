@@ -110,14 +110,22 @@ func overdue(s *v1alpha1.ApplicationStatus, timeout *metav1.Duration, now time.T
 	if s.UnhealthySince == nil {
 		return false, 0
 	}
-	d := defaultHealthTimeout
-	if timeout != nil {
-		d = timeout.Duration
-	}
-	if left := s.UnhealthySince.Add(d).Sub(now); left > 0 {
+	if left := s.UnhealthySince.Add(orDefault(timeout)).Sub(now); left > 0 {
 		return false, left
 	}
 	return true, 0
+}
+
+func orDefault(timeout *metav1.Duration) time.Duration {
+	if timeout == nil {
+		return defaultHealthTimeout
+	}
+	return timeout.Duration
+}
+
+// healthTimeout is spec.healthTimeout with its default.
+func healthTimeout(spec *v1alpha1.ApplicationSpec) time.Duration {
+	return orDefault(spec.HealthTimeout)
 }
 
 // shouldRollBack says whether the applied commit is to be taken back: it never became healthy, its time is over, and there is a commit that was.

@@ -14,6 +14,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/health"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
+	"github.com/gitopsd/gitopsd/internal/source"
 )
 
 func keyIn(namespace, name string) reconcile.Key {
@@ -55,7 +56,7 @@ func (p *pass) survey(ctx context.Context, r *revision) error {
 	}
 	for _, ref := range refs {
 		o := r.byKey[diff.KeyOf(ref)]
-		p.m.put(o.Key, measure(o, live[o.Key], p.m.settlement(o.Key), p.app.Spec.IgnoreDifferences, p.normalize))
+		p.m.put(o.Key, measure(o, live[o.Key], p.m.settlement(o.Key), p.judge))
 	}
 	return nil
 }
@@ -64,7 +65,6 @@ func (p *pass) survey(ctx context.Context, r *revision) error {
 func (p *pass) revert(ctx context.Context, r *revision) error {
 	now := p.now()
 	var todo []*apply.Object
-	var refs []v1alpha1.ObjectRef
 	for _, o := range r.objects {
 		rec := p.m.sighting(o.Key)
 		if rec == nil || rec.clean(o.Hash) || rec.override != nil {
@@ -76,12 +76,15 @@ func (p *pass) revert(ctx context.Context, r *revision) error {
 				o.Key, wait.Round(time.Second))
 			continue
 		}
-		todo, refs = append(todo, o), append(refs, o.Ref)
+		todo = append(todo, o)
 	}
 	if len(todo) == 0 {
 		return nil
 	}
-	w, err := p.write(ctx, r, todo, append(refs, p.gone(r)...), nil, false)
+	w, err := p.plan(ctx, r, todo)
+	if err == nil {
+		err = p.carryOut(ctx, &w, !r.partial)
+	}
 	for k, rec := range w.measured {
 		p.m.put(k, rec)
 	}
@@ -96,8 +99,7 @@ func (p *pass) revert(ctx context.Context, r *revision) error {
 // gone lists what is in the inventory and not in the revision.
 func (p *pass) gone(r *revision) []v1alpha1.ObjectRef {
 	return slices.DeleteFunc(slices.Clone(p.app.Status.Inventory), func(ref v1alpha1.ObjectRef) bool {
-		_, wanted := r.byKey[diff.KeyOf(ref)]
-		return wanted
+		return r.has(diff.KeyOf(ref))
 	})
 }
 
@@ -128,7 +130,7 @@ func (p *pass) reverted(r *revision, w written, now time.Time) {
 		}
 	}
 	s.Reverted = bound(s.Reverted, revertedLength)
-	if written {
+	if written && !r.partial { // the history tells of commits that were applied whole
 		c := w.counts
 		c.unchanged = int32(len(r.objects)) - c.created - c.updated
 		p.history(r.commit, resultApplied, nil, c)
@@ -165,7 +167,7 @@ func (p *pass) observe() {
 	if r == nil {
 		return
 	}
-	p.out.measured = true
+	p.out.measured, p.out.partial = true, r.partial
 	for _, k := range keysOf(r) {
 		o, rec := r.byKey[k], p.m.sighting(k)
 		switch {
@@ -195,22 +197,26 @@ func (p *pass) health(ctx context.Context) error {
 		p.repeat(left)
 	}
 	p.out.late = late
-	if !shouldRollBack(&p.app.Spec, s, late) {
+	if p.rollout() != nil || !shouldRollBack(&p.app.Spec, s, late) {
 		return nil
 	}
 	if p.trigger == "" {
 		p.trigger = triggerRollback
 	}
-	bad := s.AppliedRevision
 	why := fmt.Errorf("not healthy in time; rolled back to commit %s", short(s.HealthyRevision))
 	for _, u := range s.Unhealthy {
 		why = fmt.Errorf("%w; %s: %s", why, diff.KeyOf(u.ObjectRef), u.Message)
 	}
-	good, err := p.load(ctx, p.commitFromHistory(s.HealthyRevision), shapeOf(p.app.Spec))
+	return p.rollBack(ctx, p.commitFromHistory(s.AppliedRevision), why)
+}
+
+// rollBack applies the last commit that was healthy in the place of one that did not become so.
+func (p *pass) rollBack(ctx context.Context, bad source.Commit, why error) error {
+	good, err := p.load(ctx, p.commitFromHistory(p.app.Status.HealthyRevision), shapeOf(p.app.Spec))
 	if err != nil {
-		return fmt.Errorf("rolling Application %s back to commit %s: %w", p.key, short(s.HealthyRevision), err)
+		return fmt.Errorf("rolling Application %s back to commit %s: %w", p.key, short(p.app.Status.HealthyRevision), err)
 	}
-	p.history(p.commitFromHistory(bad), resultRolledBack, why, counts{})
-	p.event(p.app, corev1.EventTypeWarning, resultRolledBack, fmt.Sprintf("commit %s: %s", short(bad), why))
+	p.history(bad, resultRolledBack, why, counts{})
+	p.event(p.app, corev1.EventTypeWarning, resultRolledBack, fmt.Sprintf("commit %s: %s", short(bad.Hash), why))
 	return p.advance(ctx, good)
 }

@@ -18,7 +18,7 @@ func (p *pass) leftover(rev *revision, todo []*apply.Object) []v1alpha1.ObjectRe
 	}
 	var out []v1alpha1.ObjectRef
 	for _, r := range p.app.Status.Inventory {
-		if _, wanted := rev.byKey[diff.KeyOf(r)]; !wanted || planned[diff.KeyOf(r)] {
+		if !rev.has(diff.KeyOf(r)) || planned[diff.KeyOf(r)] {
 			out = append(out, r)
 		}
 	}
@@ -60,8 +60,7 @@ func (p *pass) shrinkInventory(rev *revision, plan diff.Plan, done []v1alpha1.Ob
 		}
 	}
 	p.app.Status.Inventory = slices.DeleteFunc(p.app.Status.Inventory, func(r v1alpha1.ObjectRef) bool {
-		_, wanted := rev.byKey[diff.KeyOf(r)]
-		return gone[diff.KeyOf(r)] && !wanted
+		return gone[diff.KeyOf(r)] && !rev.has(diff.KeyOf(r))
 	})
 }
 

@@ -2,12 +2,12 @@ package gitops
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitopsd/gitopsd/internal/apply"
-	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/source"
 	"github.com/gitopsd/gitopsd/internal/source/render"
 )
@@ -28,7 +28,32 @@ func (p *pass) recall(ctx context.Context) error {
 	if err := p.watch(ctx, r, true); err != nil {
 		return err
 	}
-	p.m.adopt(r, nil, p.app.Spec.IgnoreDifferences, p.normalize)
+	p.m.adopt(r, nil, p.judge)
+	p.m.measuredFor = p.app.Generation
+	return nil
+}
+
+// recallRollout goes on, after a start, with what a commit had brought that was on its way: its steps so far are what the cluster is compared with.
+func (p *pass) recallRollout(ctx context.Context) error {
+	ro := p.rollout()
+	if ro == nil || ro.Generation != p.app.Generation || p.m.applied != nil && p.m.applied.partial {
+		return nil
+	}
+	next, err := p.load(ctx, p.commitFromHistory(ro.Revision), shapeOf(p.app.Spec))
+	if err != nil {
+		p.log.Warn("cannot load the commit that was being applied", "application", p.key.String(), "commit", ro.Revision, "err", err)
+		return ctx.Err()
+	}
+	steps := stepsOf(next, p.occasion())
+	if int(ro.Steps) != len(steps) {
+		return nil
+	}
+	r := upTo(next, p.m.applied, steps, int(ro.Step)-1)
+	if err := p.watch(ctx, r, true); err != nil {
+		return err
+	}
+	p.m.adopt(r, nil, p.judge)
+	p.m.expect(next.hooks)
 	p.m.measuredFor = p.app.Generation
 	return nil
 }
@@ -79,10 +104,8 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if err != nil {
 		return nil, err
 	}
-	r := &revision{commit: c, shape: from, objects: resolved, byKey: make(map[diff.Key]*apply.Object, len(resolved)), inputs: inputs}
-	for _, o := range resolved {
-		r.byKey[o.Key] = o
-	}
+	r := newRevision(c, from, resolved)
+	r.inputs = inputs
 	return r, nil
 }
 
@@ -98,7 +121,7 @@ func (p *pass) input(ctx context.Context, req source.Request, c source.Commit, f
 // watch has the kinds of a revision's objects watched; wait waits until each has been seen once.
 func (p *pass) watch(ctx context.Context, r *revision, wait bool) error {
 	kinds := map[schema.GroupVersionResource]schema.GroupKind{}
-	for _, o := range r.objects {
+	for _, o := range slices.Concat(r.objects, r.hooks) {
 		kinds[o.Resource] = schema.GroupKind{Group: o.Ref.Group, Kind: o.Ref.Kind}
 	}
 	synced := p.tracker.follow(p.key, kinds)

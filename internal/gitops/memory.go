@@ -40,6 +40,9 @@ type memory struct {
 	reverts map[diff.Key][]time.Time
 
 	mu sync.Mutex
+	// checks are spec.healthChecks as they were at the generation judgedFor.
+	checks    *health.Checks
+	judgedFor int64
 	// look is a look at Git that somebody asked for.
 	look *look
 	// applied is the commit that the cluster is compared with.
@@ -47,6 +50,8 @@ type memory struct {
 	// settled holds fields that differ from Git's text right after it was applied: the server, or admission, has its own way of writing them, and
 	// applying again would change nothing.
 	settled map[diff.Key]settlement
+	// hooks are those of the rollout under way; every word about one of them is worth a pass.
+	hooks map[diff.Key]bool
 	// sightings hold what was last seen of each object of the Application.
 	sightings map[diff.Key]*sighting
 }
@@ -60,13 +65,64 @@ type look struct {
 
 // revision is a commit's objects, ready to be applied.
 type revision struct {
-	commit  source.Commit
-	shape   shape
+	commit source.Commit
+	shape  shape
+	// objects are those that are kept as Git says; byKey finds them.
 	objects []*apply.Object
 	byKey   map[diff.Key]*apply.Object
 	// inputs are what of the commit they were made of; nil when something beside the commit had a part in it.
 	inputs source.Inputs
+	// hooks are those that are made anew at each sync; left are those that the commit has and that are to be left alone.
+	hooks []*apply.Object
+	left  map[diff.Key]bool
+	// partial says that the commit is still on its way: objects of steps that are still to come are as the commit before has them.
+	partial bool
 }
+
+// newRevision sorts a commit's objects.
+func newRevision(c source.Commit, from shape, objects []*apply.Object) *revision {
+	r := &revision{commit: c, shape: from, byKey: make(map[diff.Key]*apply.Object, len(objects)), left: map[diff.Key]bool{}}
+	for _, o := range objects {
+		switch {
+		case o.Asks.Leave:
+			r.left[o.Key] = true
+		case len(o.Asks.Hooks) > 0:
+			r.hooks = append(r.hooks, o)
+		default:
+			r.objects = append(r.objects, o)
+			r.byKey[o.Key] = o
+		}
+	}
+	return r
+}
+
+// unfinished is the revision while something of its sync, such as a hook, is still to be done.
+func (r *revision) unfinished() *revision {
+	c := *r
+	c.partial = true
+	return &c
+}
+
+// same says whether two revisions ask for the same of the cluster, hooks included. The other may be nil.
+func (r *revision) same(other *revision) bool {
+	if other == nil || other.partial || len(r.objects) != len(other.objects) || len(r.hooks) != len(other.hooks) {
+		return false
+	}
+	for _, o := range r.objects {
+		if old := other.byKey[o.Key]; old == nil || old.Hash != o.Hash {
+			return false
+		}
+	}
+	for i, h := range r.hooks {
+		if other.hooks[i].Key != h.Key || other.hooks[i].Hash != h.Hash {
+			return false
+		}
+	}
+	return true
+}
+
+// has says whether the commit names an object that is to be there between syncs.
+func (r *revision) has(k diff.Key) bool { return r.byKey[k] != nil || r.left[k] }
 
 // shape is the part of a spec that the objects depend on besides the commit; url is without credentials.
 type shape struct {
@@ -132,14 +188,39 @@ func (s settlement) covers(f diff.Field) bool {
 	return ok && live == diff.Text(f.Live)
 }
 
+// judge is what an Application says about how its objects are compared and judged.
+type judge struct {
+	ignore    []v1alpha1.IgnoreDifference
+	normalize diff.Normalize
+	checks    *health.Checks
+}
+
+// judgeFor reads the spec. Compiled expressions are kept until it changes.
+func (e *Engine) judgeFor(app *v1alpha1.Application) judge {
+	m := e.memory(keyOf(app))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.judgedFor != app.Generation {
+		checks, err := health.Compile(app.Spec.HealthChecks)
+		if err != nil {
+			e.log.Error("the API server has accepted health checks that do not compile", "application", keyOf(app).String(), "err", err)
+		}
+		m.checks, m.judgedFor = checks, app.Generation
+	}
+	return judge{ignore: app.Spec.IgnoreDifferences, normalize: e.normalize, checks: m.checks}
+}
+
 // measure compares a live object with what Git wants of it; live is nil when it is gone.
-func measure(o *apply.Object, live *unstructured.Unstructured, s settlement, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) *sighting {
+func measure(o *apply.Object, live *unstructured.Unstructured, s settlement, j judge) *sighting {
 	if live == nil {
 		return &sighting{missing: true, hash: o.Hash, health: health.Health{Status: health.Progressing, Message: "it is not in the cluster"}}
 	}
-	r := &sighting{version: versionOf(live), hash: o.Hash, health: health.Of(live), override: diff.OverrideOf(live)}
-	r.drift, _ = diff.Split(diff.Fields(o.Desired, live, n), o.Ref, ignore)
+	r := &sighting{version: versionOf(live), hash: o.Hash, health: j.checks.Of(live), override: diff.OverrideOf(live)}
+	r.drift, _ = diff.Split(diff.Fields(o.Desired, live, j.normalize), o.Ref, j.ignore)
 	r.drift = slices.DeleteFunc(r.drift, s.covers)
+	if o.Asks.Once {
+		r.drift = nil // it belongs to others now
+	}
 	return r
 }
 
@@ -174,9 +255,12 @@ func (m *memory) asked() *look {
 }
 
 // see notes what a watch says of an object, and returns whether a pass has something to do about it.
-func (m *memory) see(k diff.Key, live *unstructured.Unstructured, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) bool {
+func (m *memory) see(k diff.Key, live *unstructured.Unstructured, j judge) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.hooks[k] {
+		return true
+	}
 	before := m.sightings[k]
 	if live != nil && before != nil && before.version >= versionOf(live) {
 		return false // an event from before our own write, or that write itself
@@ -193,7 +277,7 @@ func (m *memory) see(k diff.Key, live *unstructured.Unstructured, ignore []v1alp
 	if o == nil {
 		return false // not, or no longer, an object of the commit
 	}
-	now := measure(o, live, m.settled[k], ignore, n)
+	now := measure(o, live, m.settled[k], j)
 	if before != nil {
 		stillRemoved(before.drift, now.drift)
 	}
@@ -231,7 +315,7 @@ func sameDrift(a, b []diff.Field) bool {
 
 // adopt makes a revision the one that the cluster is compared with. measured are the objects that were just read or written; what was seen of the
 // others is measured anew if Git's text of them changed.
-func (m *memory) adopt(r *revision, measured map[diff.Key]*sighting, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) {
+func (m *memory) adopt(r *revision, measured map[diff.Key]*sighting, j judge) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.applied = r
@@ -246,16 +330,33 @@ func (m *memory) adopt(r *revision, measured map[diff.Key]*sighting, ignore []v1
 		case o == nil:
 			delete(m.sightings, k)
 		case rec.unmeasured != nil:
-			m.sightings[k] = measure(o, rec.unmeasured, m.settled[k], ignore, n)
+			m.sightings[k] = measure(o, rec.unmeasured, m.settled[k], j)
 		case rec.hash != o.Hash:
 			delete(m.sightings, k) // whoever needs it reads it
 		}
 	}
 }
 
+// expect makes hooks the ones that are followed.
+func (m *memory) expect(hooks []*apply.Object) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hooks = make(map[diff.Key]bool, len(hooks))
+	for _, o := range hooks {
+		m.hooks[o.Key] = true
+	}
+}
+
+// finish makes a revision the applied one after its last step.
+func (m *memory) finish(r *revision) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.applied, m.hooks = r, nil
+}
+
 // wrote measures an object that was just applied, and settles what it differs in.
-func (m *memory) wrote(o *apply.Object, live *unstructured.Unstructured, ignore []v1alpha1.IgnoreDifference, n diff.Normalize) *sighting {
-	r := measure(o, live, nil, ignore, n)
+func (m *memory) wrote(o *apply.Object, live *unstructured.Unstructured, j judge) *sighting {
+	r := measure(o, live, nil, j)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s := settle(r.drift); s != nil {

@@ -25,6 +25,7 @@ type pass struct {
 	m   *memory
 	// app is a copy that the pass may change; its status is what will be written.
 	app     *v1alpha1.Application
+	judge   judge
 	began   time.Time
 	trigger string
 	out     outlook
@@ -40,7 +41,7 @@ func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Re
 	}
 	m := e.memory(key)
 	current = laterOf(current, m.latest)
-	p := &pass{Engine: e, key: key, m: m, app: current.DeepCopy(), began: e.now()}
+	p := &pass{Engine: e, key: key, m: m, app: current.DeepCopy(), judge: e.judgeFor(current), began: e.now()}
 	p.out = outlook{now: p.began, generation: current.Generation, head: m.head}
 	if current.DeletionTimestamp != nil {
 		return reconcile.Result{}, p.remove(ctx)
@@ -198,7 +199,7 @@ func (p *pass) announce(before *v1alpha1.ApplicationStatus) {
 	for _, kind := range []string{v1alpha1.ConditionSourceReady, v1alpha1.ConditionSynced, v1alpha1.ConditionHealthy} {
 		for _, c := range transitions(before.Conditions, p.app.Status.Conditions, kind) {
 			t := corev1.EventTypeNormal
-			if c.Status == metav1.ConditionFalse && c.Reason != "Progressing" && c.Reason != "WaitingForDependency" && c.Reason != "Behind" {
+			if c.Status == metav1.ConditionFalse && c.Reason != "Progressing" && c.Reason != "WaitingForDependency" && c.Reason != reasonRollingOut && c.Reason != "Behind" {
 				t = corev1.EventTypeWarning
 			}
 			p.event(p.app, t, c.Reason, c.Message)

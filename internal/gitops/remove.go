@@ -37,24 +37,32 @@ func (p *pass) remove(ctx context.Context) error {
 
 func (p *pass) removeObjects(ctx context.Context) error {
 	p.tracker.follow(p.key, nil) // what goes now is no drift
+	refs := slices.Clone(p.app.Status.Inventory)
+	for _, h := range p.app.Status.Hooks {
+		if !h.Deleted && !slices.Contains(refs, h.ObjectRef) {
+			refs = append(refs, h.ObjectRef)
+		}
+	}
+	_, err := p.removeAll(ctx, refs)
+	return err
+}
+
+// removeAll deletes or releases objects by the rules of any prune.
+func (p *pass) removeAll(ctx context.Context, refs []v1alpha1.ObjectRef) ([]v1alpha1.ObjectRef, error) {
 	cluster, err := p.as()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	live, err := cluster.Live(ctx, p.app.Status.Inventory)
+	live, err := cluster.Live(ctx, refs)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	plan := diff.Make(diff.Input{Application: mark(p.key), Live: live, Inventory: p.app.Status.Inventory, Prune: true})
+	plan := diff.Make(diff.Input{Application: mark(p.key), Live: live, Inventory: refs, Prune: true})
 	var removals []apply.Removal
 	for _, s := range plan {
 		if s.Action == diff.Prune || s.Action == diff.Release {
 			removals = append(removals, apply.Removal{Ref: s.Ref, Live: live[diff.KeyOf(s.Ref)], Release: s.Action == diff.Release})
 		}
 	}
-	_, kept, err := cluster.Prune(ctx, removals)
-	for _, k := range kept {
-		p.event(p.app, corev1.EventTypeWarning, "NotPruned", fmt.Sprintf("%s stays in the cluster: %s", diff.KeyOf(k.Ref), k.Reason))
-	}
-	return err
+	return p.prune(ctx, cluster, plan, removals)
 }

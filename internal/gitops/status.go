@@ -23,6 +23,12 @@ const (
 	syncUnknown   = "Unknown"
 )
 
+// Reasons of the condition Synced that are about steps.
+const (
+	reasonRollingOut    = "RollingOut"
+	reasonRolloutFailed = "RolloutFailed"
+)
+
 // Values of a history entry's result.
 const (
 	resultApplied    = "Applied"
@@ -51,6 +57,9 @@ type outlook struct {
 	// failed is why applying stopped half-way.
 	failed  error
 	waiting string
+	// rolling says which step of a commit is under way; partial, that what was measured is such a commit.
+	rolling string
+	partial bool
 	// drift is what differs and stays so for now.
 	drift  []v1alpha1.FieldDrift
 	health []v1alpha1.ObjectHealth
@@ -89,7 +98,9 @@ func concludeHealth(s *v1alpha1.ApplicationStatus, o outlook) {
 	s.Health, s.Unhealthy = string(worst), bound(o.health, shownUnhealthy)
 	if worst == health.Healthy {
 		s.UnhealthySince = nil
-		s.HealthyRevision = s.AppliedRevision
+		if !o.partial {
+			s.HealthyRevision = s.AppliedRevision
+		}
 		set(s, o, v1alpha1.ConditionHealthy, metav1.ConditionTrue, "Healthy", "all objects are healthy")
 		return
 	}
@@ -125,7 +136,13 @@ func concludeSync(s *v1alpha1.ApplicationStatus, o outlook) {
 	case o.refusal != nil:
 		synced(syncFailed, metav1.ConditionFalse, resultRefused, refused(o.refusal))
 	case o.failed != nil:
-		synced(syncFailed, metav1.ConditionFalse, "ApplyFailed", o.failed.Error())
+		reason := "ApplyFailed"
+		if s.Rollout != nil && s.Rollout.Phase == phaseFailed {
+			reason = reasonRolloutFailed
+		}
+		synced(syncFailed, metav1.ConditionFalse, reason, o.failed.Error())
+	case o.rolling != "":
+		synced(syncOutOfSync, metav1.ConditionFalse, reasonRollingOut, o.rolling)
 	case o.waiting != "":
 		synced(syncOutOfSync, metav1.ConditionFalse, "WaitingForDependency", o.waiting)
 	case s.AppliedRevision == "":

@@ -23,6 +23,9 @@ func (p *pass) sync(ctx context.Context) error {
 	if err := p.recall(ctx); err != nil {
 		return err
 	}
+	if err := p.recallRollout(ctx); err != nil {
+		return err
+	}
 	if p.m.head.Hash == "" {
 		return p.keep(ctx)
 	}
@@ -34,8 +37,12 @@ func (p *pass) sync(ctx context.Context) error {
 		p.m.remeasure()
 		p.m.measuredFor = p.app.Generation
 	}
-	if r := p.m.applied; r != nil && r.commit.Hash == goal.Hash && r.shape == shapeOf(p.app.Spec) {
+	if r := p.m.applied; r != nil && !r.partial && r.commit.Hash == goal.Hash && r.shape == shapeOf(p.app.Spec) {
 		p.m.refusal = nil
+		return p.keep(ctx)
+	}
+	if failedRollout(&p.app.Status, goal.Hash, p.app.Generation, p.trigger) {
+		p.out.failed = p.rolloutFailure()
 		return p.keep(ctx)
 	}
 	if r := p.m.refusal; r.standing(goal.Hash, p.app.Generation, p.trigger) {
@@ -52,6 +59,10 @@ func (p *pass) sync(ctx context.Context) error {
 	}
 	if err == nil {
 		err = p.advance(ctx, next)
+	}
+	if errors.Is(err, errWaiting) {
+		p.m.refusal = nil
+		return p.keep(ctx)
 	}
 	if err == nil {
 		p.m.refusal = nil
@@ -108,107 +119,140 @@ func (e *partialError) Unwrap() error { return e.err }
 
 // advance applies a revision that is not, or not known to be, the applied one.
 func (p *pass) advance(ctx context.Context, next *revision) error {
-	previous := p.m.applied
-	var read []v1alpha1.ObjectRef
-	changed := map[diff.Key]bool{}
-	var todo []*apply.Object
-	for _, o := range next.objects {
-		old := (*apply.Object)(nil)
-		if previous != nil {
-			old = previous.byKey[o.Key]
+	if steps := stepsOf(next, p.occasion()); !inSteps(steps) {
+		if err := p.dropHooks(ctx, next); err != nil {
+			return err
 		}
-		rec := p.m.sighting(o.Key)
-		if old != nil && old.Hash == o.Hash && (rec.clean(o.Hash) || !reverts(&p.app.Spec)) && rec != nil && !rec.missing {
-			continue // as it should be, or drifted and to be reported only
+	} else if p.rollout() != nil || !next.same(p.m.applied) {
+		if err := p.rollOut(ctx, next, steps); err != nil {
+			return err
 		}
-		changed[o.Key] = old == nil || old.Hash != o.Hash
-		todo = append(todo, o)
-		read = append(read, o.Ref)
+		return p.endRollout(ctx, next)
 	}
-	for _, r := range p.app.Status.Inventory {
-		if _, wanted := next.byKey[diff.KeyOf(r)]; !wanted {
-			read = append(read, r)
-		}
+	w, err := p.plan(ctx, next, p.unsettled(next, next.objects))
+	if err == nil {
+		err = p.preflight(ctx, w.changes)
 	}
-	w, err := p.write(ctx, next, todo, read, changed, true)
+	if err == nil {
+		err = p.carryOut(ctx, &w, true)
+	}
 	c := w.counts
 	c.unchanged = int32(len(next.objects)) - c.created - c.updated
 	if err != nil {
 		if len(w.measured) > 0 || w.pruned {
-			err = &partialError{err}
-			p.out.failed = fmt.Errorf("commit %s was applied only in part and is tried again: %w", short(next.commit.Hash), err)
 			p.history(next.commit, resultFailed, err, c)
+			return p.inPart(next.commit, err)
 		}
 		return err
 	}
 	if err := p.watch(ctx, next, false); err != nil {
 		return err
 	}
-	p.m.adopt(next, w.measured, p.app.Spec.IgnoreDifferences, p.normalize)
+	p.m.adopt(next, w.measured, p.judge)
 	if err := p.survey(ctx, next); err != nil {
 		return err
 	}
+	p.noteApplied(next, c)
+	return nil
+}
+
+// inPart says that a commit was applied only in part, and has it tried again.
+func (p *pass) inPart(c source.Commit, err error) error {
+	p.out.failed = fmt.Errorf("commit %s was applied only in part and is tried again: %w", short(c.Hash), err)
+	return &partialError{err}
+}
+
+// noteApplied writes down that a revision was applied whole.
+func (p *pass) noteApplied(next *revision, c counts) {
 	s := &p.app.Status
 	s.AppliedRevision = next.commit.Hash
 	s.AppliedSource = appliedSource(next.shape)
 	s.LastAppliedTime = &metav1.MicroTime{Time: p.now()}
 	s.UnhealthySince = nil
+	s.Rollout = nil
 	p.history(next.commit, resultApplied, nil, c)
 	p.event(p.app, corev1.EventTypeNormal, resultApplied, fmt.Sprintf("commit %s %q by %s: %d created, %d updated, %d pruned, %d unchanged (%s, %d ms)",
 		short(next.commit.Hash), next.commit.Subject, next.commit.Author, c.created, c.updated, c.pruned, c.unchanged, p.trigger, p.now().Sub(p.began).Milliseconds()))
-	return nil
 }
 
 // counts are what a sync did.
 type counts struct{ created, updated, pruned, unchanged int32 }
 
-// written is what a sync did, and what it saw of the objects.
+// written is what a sync is about to do, what it did, and what it saw of the objects.
 type written struct {
+	rev  *revision
+	todo []*apply.Object
+	live map[diff.Key]*unstructured.Unstructured
+	plan diff.Plan
+	// changes and removals are the requests that the plan asks for; inventory is what has to be written down before the first of them.
+	changes   []apply.Change
+	removals  []apply.Removal
+	inventory []v1alpha1.ObjectRef
+
 	counts
 	measured map[diff.Key]*sighting
 	// changed says of each object that was applied whether that changed it.
 	changed map[diff.Key]bool
-	plan    diff.Plan
 	pruned  bool
 }
 
-// write plans and carries out: todo are the objects that may need a request, read the live objects that the plan has to know.
-func (p *pass) write(ctx context.Context, rev *revision, todo []*apply.Object, read []v1alpha1.ObjectRef, changed map[diff.Key]bool, preflight bool) (written, error) {
-	w := written{measured: map[diff.Key]*sighting{}, changed: map[diff.Key]bool{}}
+// plan finds out what has to be done about the objects in todo, and about what the revision no longer has.
+func (p *pass) plan(ctx context.Context, rev *revision, todo []*apply.Object) (written, error) {
+	w := written{rev: rev, todo: todo, measured: map[diff.Key]*sighting{}, changed: map[diff.Key]bool{}}
 	cluster, err := p.as()
 	if err != nil {
 		return w, err
 	}
-	live, err := cluster.Live(ctx, read)
-	if err != nil {
+	refs := p.gone(rev)
+	for _, o := range todo {
+		refs = append(refs, o.Ref)
+	}
+	if w.live, err = cluster.Live(ctx, refs); err != nil {
 		return w, err
 	}
 	in := diff.Input{
-		Application: mark(p.key), Live: live, Inventory: p.leftover(rev, todo), Prune: prunes(&p.app.Spec),
-		Ignore: p.app.Spec.IgnoreDifferences, Normalize: p.normalize, Exists: p.exists,
+		Application: mark(p.key), Live: w.live, Inventory: p.leftover(rev, todo), Prune: prunes(&p.app.Spec),
+		Ignore: p.judge.ignore, Normalize: p.normalize, Exists: p.exists,
 	}
 	for _, o := range todo {
-		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired, Changed: changed[o.Key]})
+		old := (*apply.Object)(nil)
+		if p.m.applied != nil {
+			old = p.m.applied.byKey[o.Key]
+		}
+		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired, Changed: old == nil || old.Hash != o.Hash})
 	}
 	w.plan = diff.Make(in)
 	if err := conflicts(rev, w.plan); err != nil {
 		return w, err
 	}
-	changes, removals, inventory := p.steps(rev, w.plan, live)
-	apply.HandOver(changes, removals)
-	if preflight {
-		if err := cluster.Preflight(ctx, changes, p.app.Namespace); err != nil {
-			return w, err
-		}
+	w.requests()
+	apply.HandOver(w.changes, w.removals)
+	return w, nil
+}
+
+// preflight has the server try changes.
+func (p *pass) preflight(ctx context.Context, changes []apply.Change) error {
+	cluster, err := p.as()
+	if err != nil {
+		return err
 	}
-	if err := p.extendInventory(ctx, inventory); err != nil {
-		return w, err
+	return cluster.Preflight(ctx, changes, p.app.Namespace)
+}
+
+// carryOut does what was planned; what Git dropped goes only with prune.
+func (p *pass) carryOut(ctx context.Context, w *written, prune bool) error {
+	cluster, err := p.as()
+	if err != nil {
+		return err
 	}
-	results, err := cluster.Apply(ctx, changes, p.app.Namespace)
-	for _, o := range todo {
+	if err := p.extendInventory(ctx, w.inventory); err != nil {
+		return err
+	}
+	results, err := cluster.Apply(ctx, w.changes, p.app.Namespace)
+	for _, o := range w.todo {
 		switch res, ok := results[o.Key]; {
 		case ok:
-			w.measured[o.Key] = p.m.wrote(o, res.Live, p.app.Spec.IgnoreDifferences, p.normalize)
+			w.measured[o.Key] = p.m.wrote(o, res.Live, p.judge)
 			if res.Created {
 				w.created++
 			} else if res.Updated {
@@ -216,24 +260,35 @@ func (p *pass) write(ctx context.Context, rev *revision, todo []*apply.Object, r
 			}
 			w.changed[o.Key] = res.Created || res.Updated
 		case err == nil:
-			w.measured[o.Key] = measure(o, live[o.Key], p.m.settlement(o.Key), p.app.Spec.IgnoreDifferences, p.normalize)
+			w.measured[o.Key] = measure(o, w.live[o.Key], p.m.settlement(o.Key), p.judge)
 		}
 	}
-	if err != nil {
-		return w, err
+	if err != nil || !prune {
+		return err
 	}
-	done, kept, err := cluster.Prune(ctx, removals)
+	done, err := p.prune(ctx, cluster, w.plan, w.removals)
 	w.pruned = len(done) > 0
-	for _, k := range kept {
-		p.event(p.app, corev1.EventTypeWarning, "NotPruned", fmt.Sprintf("%s stays in the cluster: %s", diff.KeyOf(k.Ref), k.Reason))
-	}
 	for _, r := range done {
-		if slices.ContainsFunc(removals, func(x apply.Removal) bool { return x.Ref == r && !x.Release }) {
+		if slices.ContainsFunc(w.removals, func(x apply.Removal) bool { return x.Ref == r && !x.Release }) {
 			w.counts.pruned++
 		}
 	}
-	p.shrinkInventory(rev, w.plan, done)
-	return w, err
+	p.shrinkInventory(w.rev, w.plan, done)
+	return err
+}
+
+// prune deletes and releases what a plan says, and tells of what stays.
+func (p *pass) prune(ctx context.Context, cluster *apply.Cluster, plan diff.Plan, removals []apply.Removal) ([]v1alpha1.ObjectRef, error) {
+	done, kept, err := cluster.Prune(ctx, removals)
+	for _, k := range kept {
+		p.event(p.app, corev1.EventTypeWarning, "NotPruned", fmt.Sprintf("%s stays in the cluster: %s", diff.KeyOf(k.Ref), k.Reason))
+	}
+	for _, s := range plan {
+		if s.Action == diff.Release && slices.Contains(done, s.Ref) {
+			p.event(p.app, corev1.EventTypeNormal, "Released", fmt.Sprintf("%s is no longer in Git and stays in the cluster: %s", diff.KeyOf(s.Ref), s.Reason))
+		}
+	}
+	return done, err
 }
 
 // conflicts refuses to take objects from the Applications that had them first.
@@ -251,31 +306,28 @@ func conflicts(rev *revision, plan diff.Plan) error {
 	return errs
 }
 
-// steps turns a plan into requests, and into what the inventory must hold before the first of them.
-func (p *pass) steps(rev *revision, plan diff.Plan, live map[diff.Key]*unstructured.Unstructured) (changes []apply.Change, removals []apply.Removal, inventory []v1alpha1.ObjectRef) {
-	for _, s := range plan {
+// requests turns the plan into requests, and into what the inventory must hold before the first of them.
+func (w *written) requests() {
+	for _, s := range w.plan {
 		k := diff.KeyOf(s.Ref)
-		switch s.Action {
-		case diff.Create:
-			changes = append(changes, apply.Change{Object: rev.byKey[k]})
-			inventory = append(inventory, s.Ref)
-		case diff.Update:
-			c := apply.Change{Object: rev.byKey[k], LiveVersion: live[k].GetResourceVersion()}
+		o := w.rev.byKey[k]
+		switch {
+		case s.Action == diff.Create:
+			w.changes = append(w.changes, apply.Change{Object: o})
+			w.inventory = append(w.inventory, s.Ref)
+		case s.Action == diff.Update && !o.Asks.Once:
+			c := apply.Change{Object: o, LiveVersion: w.live[k].GetResourceVersion()}
 			if len(s.Ignored) > 0 {
 				c.Without = diff.Remove(c.Object.Desired, s.Ignored)
 			}
-			changes = append(changes, c)
-			inventory = append(inventory, s.Ref)
-		case diff.Unchanged, diff.Held:
-			inventory = append(inventory, s.Ref)
-		case diff.Prune, diff.Release:
-			removals = append(removals, apply.Removal{Ref: s.Ref, Live: live[k], Release: s.Action == diff.Release})
-			if s.Action == diff.Release {
-				p.event(p.app, corev1.EventTypeNormal, "Released", fmt.Sprintf("%s is no longer in Git and stays in the cluster: %s", k, s.Reason))
-			}
+			w.changes = append(w.changes, c)
+			w.inventory = append(w.inventory, s.Ref)
+		case s.Action == diff.Update, s.Action == diff.Unchanged, s.Action == diff.Held:
+			w.inventory = append(w.inventory, s.Ref)
+		case s.Action == diff.Prune, s.Action == diff.Release:
+			w.removals = append(w.removals, apply.Removal{Ref: s.Ref, Live: w.live[k], Release: s.Action == diff.Release})
 		}
 	}
-	return changes, removals, inventory
 }
 
 // history adds an entry about a commit.

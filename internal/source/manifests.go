@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/directive"
 )
 
 // Bounds on one commit's folder. They are far above what people keep in one Application and far below what would hurt the control plane.
@@ -148,6 +149,11 @@ func (p *parser) complete(o *Object) bool {
 		p.failf(file, o.Line("metadata"), "%s: metadata must be a map with a name, found %s", kind, typeName(o.Content["metadata"]))
 		return false
 	}
+	if prefix := text(meta["generateName"]); prefix != "" && meta["name"] == nil && isHook(meta) {
+		// A hook is made anew at each sync. Its name follows from the commit, so that it can be found again.
+		meta["name"] = prefix + p.from.Commit[:min(len(p.from.Commit), 7)]
+		delete(meta, "generateName")
+	}
 	if v, has := meta["name"]; !has && meta["generateName"] != nil {
 		p.failf(file, o.Line("metadata.generateName"), "%s: metadata.generateName would make a new object at every apply; give it a metadata.name", kind)
 		return false
@@ -167,6 +173,17 @@ func (p *parser) complete(o *Object) bool {
 		}
 	}
 	return true
+}
+
+// isHook says whether the annotations make the object a hook, which is run and not kept.
+func isHook(meta map[string]any) bool {
+	annotations := map[string]string{}
+	m, _ := meta["annotations"].(map[string]any)
+	for k, v := range m {
+		annotations[k] = text(v)
+	}
+	asks, err := directive.Read(annotations)
+	return err == nil && len(asks.Hooks) > 0
 }
 
 // stringMap checks labels and annotations, because gitopsd adds its own to them before the API server has had a look.

@@ -49,10 +49,12 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.Decryption{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_Decryption(ref),
 		v1alpha1.Directory{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Directory(ref),
 		v1alpha1.FieldDrift{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref),
+		v1alpha1.HealthCheck{}.OpenAPIModelName():                                    schema_gitopsd_gitopsd_api_v1alpha1_HealthCheck(ref),
 		v1alpha1.Helm{}.OpenAPIModelName():                                           schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref),
 		v1alpha1.HelmChart{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_HelmChart(ref),
 		v1alpha1.HelmRepository{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_HelmRepository(ref),
 		v1alpha1.HistoryEntry{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_HistoryEntry(ref),
+		v1alpha1.HookStatus{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_HookStatus(ref),
 		v1alpha1.IgnoreDifference{}.OpenAPIModelName():                               schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref),
 		v1alpha1.Kustomize{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Kustomize(ref),
 		v1alpha1.KustomizeImage{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_KustomizeImage(ref),
@@ -65,6 +67,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.Override{}.OpenAPIModelName():                                       schema_gitopsd_gitopsd_api_v1alpha1_Override(ref),
 		v1alpha1.Ref{}.OpenAPIModelName():                                            schema_gitopsd_gitopsd_api_v1alpha1_Ref(ref),
 		v1alpha1.Rendering{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref),
+		v1alpha1.Rollout{}.OpenAPIModelName():                                        schema_gitopsd_gitopsd_api_v1alpha1_Rollout(ref),
 		v1alpha1.Source{}.OpenAPIModelName():                                         schema_gitopsd_gitopsd_api_v1alpha1_Source(ref),
 		v1alpha1.Substitute{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_Substitute(ref),
 		v1alpha1.SubstituteFrom{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_SubstituteFrom(ref),
@@ -968,6 +971,24 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 							Enum:        []interface{}{"hold", "rollback"},
 						},
 					},
+					"healthChecks": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "healthChecks say when objects of a kind are healthy, for kinds that gitopsd does not know well enough. The first that is for an object's kind decides.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.HealthCheck{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 					"suspend": {
 						SchemaProps: spec.SchemaProps{
 							Description: "suspend stops fetching, applying and reverting until it is false again.",
@@ -980,7 +1001,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.IgnoreDifference{}.OpenAPIModelName(), v1alpha1.Source{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName(), metav1.Duration{}.OpenAPIModelName()},
+			v1alpha1.HealthCheck{}.OpenAPIModelName(), v1alpha1.IgnoreDifference{}.OpenAPIModelName(), v1alpha1.Source{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName(), metav1.Duration{}.OpenAPIModelName()},
 	}
 }
 
@@ -1152,6 +1173,30 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref common.ReferenceC
 							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
 						},
 					},
+					"rollout": {
+						SchemaProps: spec.SchemaProps{
+							Description: "rollout is the commit that is on its way into the cluster step by step, or that stopped on it; absent when a commit needs no steps.",
+							Ref:         ref(v1alpha1.Rollout{}.OpenAPIModelName()),
+						},
+					},
+					"hooks": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "hooks are those of the last sync that had any.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.HookStatus{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 					"history": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
@@ -1174,7 +1219,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref common.ReferenceC
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.AppliedSource{}.OpenAPIModelName(), v1alpha1.FieldDrift{}.OpenAPIModelName(), v1alpha1.HistoryEntry{}.OpenAPIModelName(), v1alpha1.ObjectHealth{}.OpenAPIModelName(), v1alpha1.ObjectRef{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
+			v1alpha1.AppliedSource{}.OpenAPIModelName(), v1alpha1.FieldDrift{}.OpenAPIModelName(), v1alpha1.HistoryEntry{}.OpenAPIModelName(), v1alpha1.HookStatus{}.OpenAPIModelName(), v1alpha1.ObjectHealth{}.OpenAPIModelName(), v1alpha1.ObjectRef{}.OpenAPIModelName(), v1alpha1.Rollout{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 
@@ -1467,6 +1512,57 @@ func schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref common.ReferenceCallback
 	}
 }
 
+func schema_gitopsd_gitopsd_api_v1alpha1_HealthCheck(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "HealthCheck says in CEL when an object is healthy. The expressions see the object's fields as variables of their names, such as metadata, spec, status and data, and the whole object as \"object\"; each must be a boolean. They are asked in the order failed, inProgress, current.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"group": {
+						SchemaProps: spec.SchemaProps{
+							Description: "group is the API group of the objects; empty for the core group.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kind is the kind of the objects, such as Certificate.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"failed": {
+						SchemaProps: spec.SchemaProps{
+							Description: "failed is true of an object that somebody has to look after.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"inProgress": {
+						SchemaProps: spec.SchemaProps{
+							Description: "inProgress is true of an object that is on its way.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"current": {
+						SchemaProps: spec.SchemaProps{
+							Description: "current is true of an object that is as it should be; when it is false, the object is on its way.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"kind", "current"},
+			},
+		},
+	}
+}
+
 func schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -1715,6 +1811,97 @@ func schema_gitopsd_gitopsd_api_v1alpha1_HistoryEntry(ref common.ReferenceCallba
 		},
 		Dependencies: []string{
 			metav1.MicroTime{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_HookStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "HookStatus is one hook of a sync.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"group": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"version": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"namespace": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"adopted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "adopted is true when the object existed before this Application took it over. Such an object is never deleted.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"run": {
+						SchemaProps: spec.SchemaProps{
+							Description: "run names the sync that the hook ran in, as the annotation gitopsd.io/hook-run does.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"phase": {
+						SchemaProps: spec.SchemaProps{
+							Description: "phase is PreSync, Sync, PostSync or SyncFail.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"result": {
+						SchemaProps: spec.SchemaProps{
+							Description: "result is Running, Succeeded or Failed.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
+						},
+					},
+					"deleted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "deleted is true once the hook's object was deleted.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"version", "kind", "name", "run", "phase", "result"},
+			},
+		},
 	}
 }
 
@@ -2446,6 +2633,111 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref common.ReferenceCallback)
 		},
 		Dependencies: []string{
 			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Rollout(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Rollout is a commit that is applied in steps: hooks, and waves of objects each of which has to be healthy before the next.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "revision is the commit.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"generation": {
+						SchemaProps: spec.SchemaProps{
+							Description: "generation is that of the spec which it is applied with.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"trigger": {
+						SchemaProps: spec.SchemaProps{
+							Description: "trigger is what set it off, as in the history.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"step": {
+						SchemaProps: spec.SchemaProps{
+							Description: "step is the number of the step that is under way, from 1; steps is how many there are.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"steps": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int32",
+						},
+					},
+					"phase": {
+						SchemaProps: spec.SchemaProps{
+							Description: "phase is PreSync, Sync, PostSync; SyncFail while the hooks of a failure run; Failed after that.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"wave": {
+						SchemaProps: spec.SchemaProps{
+							Description: "wave is the step's wave.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"startTime": {
+						SchemaProps: spec.SchemaProps{
+							Description: "startTime is when the first step began, stepTime when this one did; healthTimeout counts from it.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+					"stepTime": {
+						SchemaProps: spec.SchemaProps{
+							Ref: ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+					"failure": {
+						SchemaProps: spec.SchemaProps{
+							Description: "failure is why it stopped. The commit is not tried again until Git or the spec changes, or somebody asks for it.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"created": {
+						SchemaProps: spec.SchemaProps{
+							Description: "created, updated and pruned count what the steps have done.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"updated": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"integer"},
+							Format: "int32",
+						},
+					},
+					"pruned": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"integer"},
+							Format: "int32",
+						},
+					},
+				},
+				Required: []string{"revision", "step", "steps", "phase", "startTime", "stepTime"},
+			},
+		},
+		Dependencies: []string{
+			metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 

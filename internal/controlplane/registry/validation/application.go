@@ -2,6 +2,7 @@ package validation
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/health"
 )
 
 // minInterval keeps one Application from hammering its Git server.
@@ -44,7 +46,29 @@ func applicationSpec(obj *v1alpha1.Application) field.ErrorList {
 	}
 	errs = append(errs, dependencies(specPath.Child("dependsOn"), obj)...)
 	errs = append(errs, duration(specPath.Child("healthTimeout"), spec.HealthTimeout, time.Second)...)
+	errs = append(errs, healthChecks(specPath.Child("healthChecks"), spec.HealthChecks)...)
 	return append(errs, oneOf(specPath.Child("onFailure"), spec.OnFailure, v1alpha1.FailureHold, v1alpha1.FailureRollback)...)
+}
+
+// healthChecks compiles the expressions, so that one that is none is refused where it is written.
+func healthChecks(at *field.Path, checks []v1alpha1.HealthCheck) field.ErrorList {
+	var errs field.ErrorList
+	for i, c := range checks {
+		if c.Kind == "" {
+			errs = append(errs, field.Required(at.Index(i).Child("kind"), ""))
+		}
+		if c.Current == "" {
+			errs = append(errs, field.Required(at.Index(i).Child("current"), "the expression that is true of a healthy object"))
+		}
+	}
+	_, err := health.Compile(checks)
+	if wrong := (*health.CheckError)(nil); errors.As(err, &wrong) {
+		text := map[string]string{"failed": checks[wrong.Index].Failed, "inProgress": checks[wrong.Index].InProgress, "current": checks[wrong.Index].Current}[wrong.Field]
+		errs = append(errs, field.Invalid(at.Index(wrong.Index).Child(wrong.Field), text, wrong.Message))
+	} else if err != nil {
+		errs = append(errs, field.InternalError(at, err))
+	}
+	return errs
 }
 
 func duration(at *field.Path, d *metav1.Duration, least time.Duration) field.ErrorList {

@@ -1,0 +1,115 @@
+package gitops
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/diff"
+)
+
+// runHooks brings the hooks of a step on, and says what it still waits for, or which hook failed.
+func (p *pass) runHooks(ctx context.Context, s step) (waiting, failed string, err error) {
+	if len(s.hooks) == 0 {
+		return "", "", nil
+	}
+	cluster, err := p.as()
+	if err != nil {
+		return "", "", err
+	}
+	before := p.app.Status.DeepCopy()
+	status := &p.app.Status
+	run := runOf(p.rollout(), s.phase)
+	refs := make([]v1alpha1.ObjectRef, 0, len(s.hooks))
+	for _, o := range s.hooks {
+		refs = append(refs, o.Ref)
+	}
+	live, err := cluster.Live(ctx, refs)
+	if err != nil {
+		return "", "", err
+	}
+	ended := 0
+	for _, o := range s.hooks {
+		v := decideHook(o, mark(p.key), run, noted(status.Hooks, run, o.Key), live[o.Key], p.judge.checks)
+		switch v.act {
+		case hookStart:
+			if live[o.Key], err = cluster.Run(ctx, o, run); err != nil {
+				v = hookVerdict{hookEnd, hookFailed, err.Error()}
+			}
+		case hookClear:
+			err = cluster.Discard(ctx, o, live[o.Key])
+		}
+		if ctx.Err() != nil || v.act != hookEnd && err != nil {
+			return "", "", err
+		}
+		was := noted(status.Hooks, run, o.Key)
+		if was == nil || was.Result != v.result || was.Message != clip(v.message, 512) {
+			status.Hooks = note(status.Hooks, v1alpha1.HookStatus{ObjectRef: o.Ref, Run: run, Phase: string(s.phase), Result: v.result, Message: clip(v.message, 512)})
+		}
+		switch {
+		case v.result == hookRunning:
+			waiting = fmt.Sprintf("hook %s: %s", o.Key, v.message)
+			continue
+		case v.result == hookFailed:
+			failed = fmt.Sprintf("hook %s (%s) failed: %s", o.Key, o.Source.Position(), v.message)
+			if was == nil || was.Result != hookFailed {
+				p.event(p.app, corev1.EventTypeWarning, "HookFailed", failed)
+			}
+		}
+		ended++
+	}
+	if ended < len(s.hooks) {
+		return waiting, "", nil // one that failed is told when the others have ended too
+	}
+	return "", failed, p.discardHooks(ctx, cluster, before, s, run, live)
+}
+
+// discardHooks deletes the objects of hooks that are not to stay, after it is written down how they ended.
+func (p *pass) discardHooks(ctx context.Context, cluster *apply.Cluster, before *v1alpha1.ApplicationStatus, s step, run string, live map[diff.Key]*unstructured.Unstructured) error {
+	var todo []*apply.Object
+	for _, o := range s.hooks {
+		if n := noted(p.app.Status.Hooks, run, o.Key); n != nil && !n.Deleted && discards(o, n.Result) {
+			todo = append(todo, o)
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	if err := p.writeStatus(ctx, before); err != nil {
+		return err
+	}
+	for _, o := range todo {
+		if live[o.Key] != nil {
+			if err := cluster.Discard(ctx, o, live[o.Key]); err != nil {
+				return err
+			}
+		}
+		noted(p.app.Status.Hooks, run, o.Key).Deleted = true
+	}
+	return nil
+}
+
+// dropHooks forgets the hooks of earlier syncs, and deletes the objects of those that the revision no longer has.
+func (p *pass) dropHooks(ctx context.Context, next *revision) error {
+	has := func(k diff.Key) bool {
+		return next.has(k) || slices.ContainsFunc(next.hooks, func(o *apply.Object) bool { return o.Key == k })
+	}
+	var gone []v1alpha1.ObjectRef
+	for _, h := range p.app.Status.Hooks {
+		if !h.Deleted && !has(diff.KeyOf(h.ObjectRef)) && !slices.Contains(gone, h.ObjectRef) {
+			gone = append(gone, h.ObjectRef)
+		}
+	}
+	if len(gone) > 0 && prunes(&p.app.Spec) {
+		if _, err := p.removeAll(ctx, gone); err != nil {
+			return err
+		}
+	}
+	p.app.Status.Hooks = nil
+	return nil
+}
