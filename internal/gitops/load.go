@@ -67,7 +67,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if source.Redact(req.URL) != from.url {
 		req.URL = from.url
 	}
-	if r := p.m.applied; r != nil && r.shape == from {
+	if r := p.m.applied; r != nil && !r.partial && r.shape == from {
 		switch same, err := p.git.Unchanged(ctx, req, c.Hash, r.inputs); {
 		case err != nil:
 			return nil, err
