@@ -24,6 +24,7 @@ import (
 //	defaults            what the server fills in by itself
 //	ignore              what ignoreDifferences lists, one a line: a field, a JSON pointer, or manager=M; for the commands after it
 //	guard manager=M     print what such a patch would do to the fields that Git set; nothing is changed
+//	blame               print each field with who set it
 //	fields              print how the cluster differs, and what Git no longer sets
 func TestFields(t *testing.T) {
 	datadriven.Walk(t, "testdata/fields", func(t *testing.T, path string) {
@@ -91,6 +92,27 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 		printFields(&b, "ignored ", ignored)
 		if b.Len() == 0 {
 			return "none\n"
+		}
+		return b.String()
+	case "blame":
+		live := s.live(t)
+		merge(live.Object, s.defaults)
+		var b strings.Builder
+		for _, o := range diff.Origins(live) {
+			fmt.Fprintf(&b, "%s %s:", o.Path, diff.Text(o.Value))
+			if o.Git {
+				b.WriteString(" Git")
+			}
+			for _, h := range o.Holders {
+				fmt.Fprintf(&b, " %s", h.Manager)
+				if h.User != "" {
+					fmt.Fprintf(&b, " (%s)", h.User)
+				}
+			}
+			if !o.Git && len(o.Holders) == 0 {
+				b.WriteString(" default")
+			}
+			b.WriteByte('\n')
 		}
 		return b.String()
 	case "defaults":

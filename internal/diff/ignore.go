@@ -27,7 +27,7 @@ func Split(fields []Field, r v1alpha1.ObjectRef, ignore []v1alpha1.IgnoreDiffere
 
 // ignoredBy says whether a rule about the field's object means the field: by its path, by a parent's, or by who holds it.
 func (f Field) ignoredBy(rule v1alpha1.IgnoreDifference) bool {
-	return slices.ContainsFunc(rule.Fields, func(p string) bool { return covers(p, f.Path) }) ||
+	return slices.ContainsFunc(rule.Fields, func(p string) bool { return Covers(p, f.Path) }) ||
 		slices.ContainsFunc(rule.JSONPointers, func(p string) bool { return f.pointer == p || strings.HasPrefix(f.pointer, p+"/") }) ||
 		f.Manager != "" && slices.Contains(rule.Managers, f.Manager)
 }

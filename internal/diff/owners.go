@@ -87,9 +87,15 @@ func (o owners) blame(f *Field) {
 		}
 		return
 	}
-	if d := by.Time.Sub(f.Time.Time); d < sameRequest && d > -sameRequest {
+	if sameMoment(by.Time, *f.Time) {
 		f.User = by.User
 	}
+}
+
+// sameMoment says whether two times may be those of one request.
+func sameMoment(a, b metav1.Time) bool {
+	d := a.Sub(b.Time)
+	return d < sameRequest && d > -sameRequest
 }
 
 // hasBelow says whether the set holds the path or anything below it.

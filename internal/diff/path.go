@@ -85,8 +85,8 @@ func pointerTo(content any, p fieldpath.Path) string {
 	return b.String()
 }
 
-// covers says whether a pattern of ignoreDifferences means the path: the path itself or a parent of it. [*] stands for any list item.
-func covers(pattern, path string) bool {
+// Covers says whether a pattern of ignoreDifferences means the path: the path itself or a parent of it. [*] stands for any list item.
+func Covers(pattern, path string) bool {
 	pattern = strings.TrimPrefix(strings.TrimSpace(pattern), ".")
 	for pattern != "" {
 		if rest, ok := strings.CutPrefix(pattern, "[*]"); ok {

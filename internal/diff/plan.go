@@ -207,10 +207,10 @@ func Describe(r v1alpha1.ObjectRef, fields []Field) []v1alpha1.FieldDrift {
 	for _, f := range fields {
 		d := v1alpha1.FieldDrift{ObjectRef: r, Field: f.Path, Manager: f.Manager, User: f.User, Time: f.Time}
 		if f.HasWant {
-			d.Want = show(r, f.Path, f.Want)
+			d.Want = Show(r, f.Path, f.Want)
 		}
 		if f.HasLive {
-			d.Live = show(r, f.Path, f.Live)
+			d.Live = Show(r, f.Path, f.Live)
 		}
 		out = append(out, d)
 	}
@@ -220,8 +220,9 @@ func Describe(r v1alpha1.ObjectRef, fields []Field) []v1alpha1.FieldDrift {
 // Hidden stands for a value that must not be shown.
 const Hidden = "(hidden)"
 
-func show(r v1alpha1.ObjectRef, path string, v any) string {
-	if r.Group == "" && r.Kind == "Secret" && (strings.HasPrefix(path, "data") || strings.HasPrefix(path, "stringData")) {
+// Show is a field's value as people may see it: JSON, not too long, and hidden where it is a secret.
+func Show(r v1alpha1.ObjectRef, path string, v any) string {
+	if secretValue(r, path) {
 		return Hidden
 	}
 	s := Text(v)

@@ -3,19 +3,15 @@ package gitops
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/source"
-	"github.com/gitopsd/gitopsd/internal/source/render"
 )
 
 // Preview says what applying something to the cluster as an Application would do, without doing any of it. It asks the server to try every
@@ -23,6 +19,8 @@ import (
 type Preview struct {
 	plan    diff.Plan
 	objects map[diff.Key]*apply.Object
+	live    map[diff.Key]*unstructured.Unstructured
+	cluster *apply.Cluster
 }
 
 // Plan is what would be done.
@@ -40,6 +38,36 @@ func (p *Preview) Where(k diff.Key, field string) (file string, line int) {
 	return o.Place(field)
 }
 
+// States are an object before and after the step: as far as Git sets it where both have it, whole where it comes or goes. The one that there is not is nil.
+func (p *Preview) States(s diff.Step) (before, after *unstructured.Unstructured) {
+	k := diff.KeyOf(s.Ref)
+	if o, ok := p.objects[k]; ok {
+		after = o.Desired
+	}
+	switch {
+	case after == nil && p.live[k] != nil:
+		before = diff.Bare(p.live[k])
+	case after != nil && p.live[k] != nil:
+		before = diff.WithoutNotes(diff.Before(after, s.Fields))
+	}
+	return before, after
+}
+
+// Live is an object as the cluster has it; nil for none.
+func (p *Preview) Live(k diff.Key) *unstructured.Unstructured { return p.live[k] }
+
+// Look compares what the Application's repository has at a ref with the cluster. Unlike PreviewRef it does not ask the server to try the writes.
+func Look(ctx context.Context, config *rest.Config, app *v1alpha1.Application, ref v1alpha1.Ref) (*Preview, source.Commit, error) {
+	c, err := CheckOut(ctx, config, app, ref)
+	if err != nil {
+		return nil, source.Commit{}, err
+	}
+	defer c.Close()
+	objects, err := c.Objects(ctx)
+	p, err := compare(ctx, config, app, objects, err)
+	return p, c.Commit, err
+}
+
 // PreviewFolder previews a folder on this machine as if it were the Application's path.
 func PreviewFolder(ctx context.Context, config *rest.Config, app *v1alpha1.Application, dir string) (*Preview, error) {
 	tree, path, closer, err := source.Folder(dir)
@@ -47,69 +75,49 @@ func PreviewFolder(ctx context.Context, config *rest.Config, app *v1alpha1.Appli
 		return nil, err
 	}
 	defer closer.Close()
-	git, done, err := temporaryGit()
-	if err != nil {
+	c := &Checkout{app: app, req: source.Request{URL: app.Spec.Source.RepoURL}}
+	if err := c.temporary(); err != nil {
 		return nil, err
 	}
-	defer done()
-	shape := shapeOf(app.Spec)
-	shape.path = path
-	in := renderInput(git, source.Request{URL: app.Spec.Source.RepoURL}, app.Name, shape, app.Spec.Source.Rendering, "")
-	in.Tree = tree
-	out, err := render.Render(ctx, in)
-	return preview(ctx, config, app, out, err)
-}
-
-// temporaryGit keeps what it fetches in a directory that done removes.
-func temporaryGit() (git *source.Git, done func(), err error) {
-	dir, err := os.MkdirTemp("", "gitopsd-plan-")
-	if err != nil {
-		return nil, nil, err
-	}
-	return source.New(dir), func() { os.RemoveAll(dir) }, nil
+	defer c.Close()
+	objects, err := c.render(ctx, tree, path)
+	return preview(ctx, config, app, objects, err)
 }
 
 // PreviewRef previews what the Application's repository has at another ref. The commit is fetched into a directory that is gone afterwards.
 func PreviewRef(ctx context.Context, config *rest.Config, app *v1alpha1.Application, ref v1alpha1.Ref) (*Preview, error) {
-	req := source.Request{URL: app.Spec.Source.RepoURL, Ref: ref, Submodules: app.Spec.Source.Submodules}
-	if s := app.Spec.Source.SecretRef; s != nil {
-		core, err := typedcorev1.NewForConfig(config)
-		if err != nil {
-			return nil, err
-		}
-		secret, err := core.Secrets(app.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("reading the repository's Secret: %w", err)
-		}
-		req.Credentials = source.CredentialsFromSecret(app.Namespace+"/"+s.Name, secret.Data)
-	}
-	git, done, err := temporaryGit()
+	c, err := CheckOut(ctx, config, app, ref)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	head, err := git.Head(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	in := renderInput(git, req, app.Name, shapeOf(app.Spec), app.Spec.Source.Rendering, head.Hash)
-	var out render.Output
-	err = git.Read(ctx, req, head.Hash, func(t *source.Tree) error {
-		in.Tree = t
-		var err error
-		out, err = render.Render(ctx, in)
-		return err
-	})
-	return preview(ctx, config, app, out, err)
+	defer c.Close()
+	objects, err := c.Objects(ctx)
+	return preview(ctx, config, app, objects, err)
 }
 
-// preview returns an apply.Errors or source.ParseErrors next to whatever of the plan could be made.
-func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application, rendered render.Output, err error) (*Preview, error) {
-	p := &Preview{objects: map[diff.Key]*apply.Object{}}
-	namespace := app.Spec.TargetNamespace
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
+// preview returns an apply.Errors or source.ParseErrors next to whatever of the plan could be made. err is that of the rendering.
+func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application, rendered []*source.Object, err error) (*Preview, error) {
+	p, err := compare(ctx, config, app, rendered, err)
+	if err != nil {
+		return p, err
 	}
+	var changes []apply.Change
+	var removals []apply.Removal
+	for _, s := range p.plan {
+		switch k := diff.KeyOf(s.Ref); s.Action {
+		case diff.Create, diff.Update:
+			changes = append(changes, apply.Change{Object: p.objects[k]})
+		case diff.Prune:
+			removals = append(removals, apply.Removal{Ref: s.Ref, Live: p.live[k]})
+		}
+	}
+	apply.HandOver(changes, removals)
+	return p, p.cluster.Preflight(ctx, changes, app.Namespace)
+}
+
+// compare makes the plan.
+func compare(ctx context.Context, config *rest.Config, app *v1alpha1.Application, rendered []*source.Object, err error) (*Preview, error) {
+	p := &Preview{objects: map[diff.Key]*apply.Object{}}
 	if err != nil {
 		return p, err
 	}
@@ -117,12 +125,11 @@ func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := apply.NewCluster(config, apply.NewMapper(d))
-	if err != nil {
+	if p.cluster, err = apply.NewCluster(config, apply.NewMapper(d)); err != nil {
 		return nil, err
 	}
 	key := keyOf(app)
-	objects, err := cluster.Resolve(ctx, rendered.Objects, apply.Target{Application: mark(key), Namespace: namespace})
+	objects, err := p.cluster.Resolve(ctx, rendered, apply.Target{Application: mark(key), Namespace: targetNamespace(app)})
 	if err != nil {
 		return p, err
 	}
@@ -136,22 +143,12 @@ func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 		refs = append(refs, o.Ref)
 		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired})
 	}
-	if in.Live, err = cluster.Live(ctx, refs); err != nil {
+	if p.live, err = p.cluster.Live(ctx, refs); err != nil {
 		return nil, err
 	}
+	in.Live = p.live
 	p.plan = diff.Make(in)
-	var changes []apply.Change
-	var removals []apply.Removal
-	for _, s := range p.plan {
-		switch s.Action {
-		case diff.Create, diff.Update:
-			changes = append(changes, apply.Change{Object: p.objects[diff.KeyOf(s.Ref)]})
-		case diff.Prune:
-			removals = append(removals, apply.Removal{Ref: s.Ref, Live: in.Live[diff.KeyOf(s.Ref)]})
-		}
-	}
-	apply.HandOver(changes, removals)
-	return p, cluster.Preflight(ctx, changes, app.Namespace)
+	return p, nil
 }
 
 // Refused says whether an error of a preview means that the commit would be refused, rather than that nothing could be found out.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 )
@@ -190,13 +191,13 @@ func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
 	}
 	if !req.NotBefore.IsZero() && r.listedAt.After(req.NotBefore) {
 		if w, err := r.listed.want(r.name, req.Ref); err == nil && s.has(w.commit.String()) {
-			if c, err := readCommit(s, w.commit); err == nil {
+			if c, err := readCommit(s.git, w.commit); err == nil {
 				return c, nil
 			}
 		}
 	}
 	if req.Ref.Commit != "" && s.has(req.Ref.Commit) {
-		if c, err := readCommit(s, plumbing.NewHash(req.Ref.Commit)); err == nil {
+		if c, err := readCommit(s.git, plumbing.NewHash(req.Ref.Commit)); err == nil {
 			return c, nil // a commit never changes, so there is nothing to ask
 		}
 	}
@@ -207,7 +208,7 @@ func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
 	if err := r.ensure(ctx, s, w); err != nil {
 		return Commit{}, err
 	}
-	return readCommit(s, w.commit)
+	return readCommit(s.git, w.commit)
 }
 
 // open returns the store, opened if it is not.
@@ -237,7 +238,7 @@ func (r *repository) look(ctx context.Context, ref v1alpha1.Ref) (wanted, error)
 // ensure has the wanted commit in the store; list must have been called. A store that turns out damaged is emptied and filled again.
 func (r *repository) ensure(ctx context.Context, s *store, w wanted) error {
 	if s.has(w.commit.String()) {
-		if _, err := readCommit(s, w.commit); err == nil {
+		if _, err := readCommit(s.git, w.commit); err == nil {
 			return nil
 		}
 		if err := r.empty(s); err != nil {
@@ -279,8 +280,8 @@ func (r *repository) fetch(ctx context.Context, s *store, w wanted) error {
 // refOf is the ref that means just one commit.
 func refOf(h plumbing.Hash) v1alpha1.Ref { return v1alpha1.Ref{Commit: h.String()} }
 
-func readCommit(s *store, h plumbing.Hash) (Commit, error) {
-	c, err := object.GetCommit(s.git, h)
+func readCommit(objects storer.EncodedObjectStorer, h plumbing.Hash) (Commit, error) {
+	c, err := object.GetCommit(objects, h)
 	if err != nil {
 		return Commit{}, fmt.Errorf("commit %s: %w", h, err)
 	}

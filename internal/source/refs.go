@@ -49,6 +49,8 @@ type wanted struct {
 	commit plumbing.Hash
 	// unlisted says that no ref points to the object: many servers then refuse to send it alone.
 	unlisted bool
+	// history asks for the commit's ancestors as well.
+	history bool
 }
 
 // want chooses from a listing what ref means. repo is for messages.

@@ -69,7 +69,7 @@ func (c *conversation) close() {
 
 func (c *conversation) fetch(ctx context.Context, s *store, w wanted) error {
 	caps := c.adv.Capabilities
-	whole := !caps.Supports(capability.Shallow)
+	whole := !caps.Supports(capability.Shallow) || w.history
 	wants := []plumbing.Hash{w.object}
 	if w.unlisted && !caps.Supports(capability.Capability("allow-any-sha1-in-want")) && !caps.Supports(capability.Capability("allow-reachable-sha1-in-want")) {
 		// The server sends only what a ref points to, so the commit has to come with the history of all of them.
