@@ -87,25 +87,22 @@ Exit status: 0, or with --exit-code 2 when something differs; 1 when the command
 
 // againstLive compares the cluster with a revision; empty is what the Application follows.
 func againstLive(ctx context.Context, config *rest.Config, app *v1alpha1.Application, rev string) (cli.DiffReport, error) {
-	look := func(ref v1alpha1.Ref) (*gitops.Preview, *gitops.Checkout, error) {
-		return gitops.Look(ctx, config, app, ref)
-	}
 	var p *gitops.Preview
-	var c *gitops.Checkout
+	var commit source.Commit
+	look := func(ref v1alpha1.Ref) (err error) {
+		p, commit, err = gitops.Look(ctx, config, app, ref)
+		return err
+	}
 	var err error
 	if rev == "" {
-		p, c, err = look(app.Spec.Source.Ref)
+		err = look(app.Spec.Source.Ref)
 	} else {
-		err = eachRef(app, rev, func(ref v1alpha1.Ref) (err error) {
-			p, c, err = look(ref)
-			return err
-		})
+		err = eachRef(app, rev, look)
 	}
 	if err != nil {
 		return cli.DiffReport{}, err
 	}
-	defer c.Close()
-	r := cli.DiffReport{From: "live", To: "git " + c.Commit.Hash[:12]}
+	r := cli.DiffReport{From: "live", To: "git " + commit.Hash[:12]}
 	for _, s := range p.Plan() {
 		if s.Action == diff.Forget || s.Action == diff.Release {
 			continue

@@ -106,7 +106,7 @@ func TestAPlanShowsEachChangeWithItsLine(t *testing.T) {
 		}
 		return "web.yaml", 1 + len(field)
 	}
-	r := cli.NewPlanReport(plan, where, nil)
+	r := cli.NewPlanReport(plan, where, nil, nil)
 	var b bytes.Buffer
 	if err := cli.WritePlan(&b, r, cli.Table, false); err != nil {
 		t.Fatal(err)
@@ -125,10 +125,10 @@ o release Deployment shop/kept  (it existed before Git named it)
 	if r.ExitCode() != cli.ExitOutOfSync {
 		t.Errorf("exit status %d", r.ExitCode())
 	}
-	if code := cli.NewPlanReport(plan[2:3], where, nil).ExitCode(); code != cli.ExitInSync {
+	if code := cli.NewPlanReport(plan[2:3], where, nil, nil).ExitCode(); code != cli.ExitInSync {
 		t.Errorf("exit status %d when nothing changes", code)
 	}
-	refused := cli.NewPlanReport(plan, where, fmt.Errorf("a.yaml:1: no\na.yaml:2: no"))
+	refused := cli.NewPlanReport(plan, where, nil, fmt.Errorf("a.yaml:1: no\na.yaml:2: no"))
 	b.Reset()
 	if err := cli.WritePlan(&b, refused, cli.JSON, false); err != nil || refused.ExitCode() != cli.ExitError {
 		t.Errorf("exit status %d, %v", refused.ExitCode(), err)

@@ -20,6 +20,15 @@ func Before(desired *unstructured.Unstructured, fields []Field) *unstructured.Un
 	return out
 }
 
+// After is a live object with Git's values of the fields that differ: what it will be.
+func After(live *unstructured.Unstructured, fields []Field) *unstructured.Unstructured {
+	out := live.DeepCopy()
+	for _, f := range fields {
+		out.Object, _ = put(out.Object, f.path, maybe{f.Want, f.HasWant}).(map[string]any)
+	}
+	return out
+}
+
 // put returns the content with another value at a path, or with none.
 func put(content any, p fieldpath.Path, v maybe) any {
 	if len(p) == 0 {
