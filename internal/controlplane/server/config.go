@@ -39,7 +39,10 @@ func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
 	memberMetrics()
 	c.ShutdownDelayDuration = 0
 	c.RequestTimeout = time.Minute
-	build := c.BuildHandlerChainFunc
+	build := func(h http.Handler, gc *genericapiserver.Config) http.Handler { return filters(h, gc, s.known) }
+	if cfg.TracingConfig != "" {
+		build = c.BuildHandlerChainFunc
+	}
 	c.BuildHandlerChainFunc = func(h http.Handler, gc *genericapiserver.Config) http.Handler {
 		return unauthenticated(cfg.Handlers, build(s.deletions.Record(h), gc))
 	}

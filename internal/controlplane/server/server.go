@@ -76,12 +76,14 @@ type Server struct {
 	deletions *deletions.Memory
 	token     string
 	ready     chan struct{}
-	access    *access
+	// known is closed when all paths are served that will be, custom resources included.
+	known  chan struct{}
+	access *access
 }
 
 // New starts the storage and assembles the server. Nothing is served before Run.
 func New(ctx context.Context, cfg Config) (_ *Server, err error) {
-	s := &Server{transport: newInProcess(), deletions: deletions.New(), ready: make(chan struct{})}
+	s := &Server{transport: newInProcess(), deletions: deletions.New(), ready: make(chan struct{}), known: make(chan struct{})}
 	if s.member, err = etcd.Start(ctx, cfg.EtcdDir); err != nil {
 		return nil, err
 	}
@@ -236,6 +238,7 @@ func (s *Server) Run(ctx context.Context) error {
 				return nil
 			}
 		}
+		close(s.known)
 		// Until then, nobody but administrators and nodes has rights.
 		select {
 		case <-s.access.ready:
