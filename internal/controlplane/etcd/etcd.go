@@ -90,7 +90,9 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 		e.Close()
 		return nil, context.Cause(ctx)
 	}
-	return &Member{etcd: e, client: v3client.New(e.Server), log: logs}, nil
+	local := v3client.New(e.Server)
+	local.KV = localKV{local.KV}
+	return &Member{etcd: e, client: local, log: logs}, nil
 }
 
 // Client returns a client that calls the member in process. It is shared; Close of the Member ends it.
