@@ -55,6 +55,9 @@ var (
 func init() {
 	// The library has its own lists of what it serves: of watches, patches, custom resources and discovery. Clients that do not ask for CBOR never get it.
 	utilruntime.Must(utilfeature.DefaultMutableFeatureGate.Set(string(features.CBORServingAndStorage) + "=true"))
+	// The watch cache would keep its tree as it was at each of the last changes, for lists at an older version: 1.5 KB for each write of an object. Those lists, which
+	// are the further pages of a list in pages, are read from etcd, which is in this process.
+	utilruntime.Must(utilfeature.DefaultMutableFeatureGate.Set(string(features.ListFromCacheSnapshot) + "=false"))
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, admissionregistrationv1.AddToScheme, appsv1.AddToScheme, authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 		autoscalingv2.AddToScheme, autoscalingv1.AddToScheme, batchv1.AddToScheme, certificatesv1.AddToScheme, coordinationv1.AddToScheme,

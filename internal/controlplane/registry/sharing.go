@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/cacher"
 )
@@ -120,25 +119,4 @@ func (n *interned) intern(entries []metav1.ManagedFieldsEntry) {
 		}
 		entries[i].FieldsV1 = known
 	}
-}
-
-// Lean is for the informers of this process: it takes away the managed fields, which no controller looks at, and shares everything else with the watch
-// cache, so that an informer costs little more than pointers. Informers' objects must not be written to in any case.
-func (r *Registry) Lean(obj any) (any, error) {
-	o, ok := obj.(Object)
-	if !ok {
-		return obj, nil
-	}
-	o.SetManagedFields(nil)
-	s, ok := r.byType[reflect.TypeOf(obj)]
-	if !ok {
-		return o, nil
-	}
-	if key, err := s.KeyFunc(genericapirequest.WithNamespace(context.Background(), o.GetNamespace()), o.GetName()); err == nil {
-		cached := s.NewFunc()
-		if s.Storage.Storage.Get(context.Background(), key, storage.GetOptions{ResourceVersion: "0"}, cached) == nil {
-			share(cached, o)
-		}
-	}
-	return o, nil
 }

@@ -119,7 +119,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(func(obj any) (any, error) { return s.registry.Lean(obj) }))
+	s.informers = registry.NewInformers(client, func() *registry.Registry { return s.registry })
 	access := newAccess(s.informers)
 	s.access = access
 	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDR)
