@@ -21,7 +21,7 @@ var deployments = Kind[*appsv1.Deployment]{
 	Resource: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"},
 	New: func() *appsv1.Deployment { return &appsv1.Deployment{} }, NewList: func() runtime.Object { return &appsv1.DeploymentList{} },
 	Columns:   columns.Deployment,
-	HasStatus: true, HasGeneration: true,
+	HasStatus: true, StatusAlone: true, HasGeneration: true,
 	PrepareUpdate: func(_ context.Context, d, old *appsv1.Deployment) {
 		// What happens to the pod template of a Deployment that goes away must not start another rollout.
 		if old.DeletionTimestamp != nil {
@@ -41,7 +41,7 @@ var replicaSets = Kind[*appsv1.ReplicaSet]{
 	Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
 	New: func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} }, NewList: func() runtime.Object { return &appsv1.ReplicaSetList{} },
 	Columns:   columns.ReplicaSet,
-	HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
+	HasStatus: true, StatusAlone: true, MetadataWithStatus: true, HasGeneration: true,
 	Validate: validation.ReplicaSet, ValidateUpdate: validation.ReplicaSetUpdate, ValidateStatus: validation.ReplicaSetStatusUpdate,
 	Fields: func(rs *appsv1.ReplicaSet) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}
@@ -75,7 +75,7 @@ var daemonSets = Kind[*appsv1.DaemonSet]{
 	Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
 	New: func() *appsv1.DaemonSet { return &appsv1.DaemonSet{} }, NewList: func() runtime.Object { return &appsv1.DaemonSetList{} },
 	Columns:   columns.DaemonSet,
-	HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
+	HasStatus: true, StatusAlone: true, MetadataWithStatus: true, HasGeneration: true,
 	Validate: validation.DaemonSet, ValidateUpdate: validation.DaemonSetUpdate, ValidateStatus: validation.DaemonSetStatusUpdate,
 }
 
@@ -83,7 +83,7 @@ var statefulSets = Kind[*appsv1.StatefulSet]{
 	Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
 	New: func() *appsv1.StatefulSet { return &appsv1.StatefulSet{} }, NewList: func() runtime.Object { return &appsv1.StatefulSetList{} },
 	Columns:   columns.StatefulSet,
-	HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
+	HasStatus: true, StatusAlone: true, MetadataWithStatus: true, HasGeneration: true,
 	Validate: validation.StatefulSet, ValidateUpdate: validation.StatefulSetUpdate, ValidateStatus: validation.StatefulSetStatusUpdate,
 	Scale: &Scale[*appsv1.StatefulSet]{
 		Get: func(s *appsv1.StatefulSet) (int32, int32, string) {

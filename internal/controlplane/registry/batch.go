@@ -21,7 +21,7 @@ var jobs = Kind[*batchv1.Job]{
 	Resource: "jobs", Singular: "job", Categories: []string{"all"},
 	New: func() *batchv1.Job { return &batchv1.Job{} }, NewList: func() runtime.Object { return &batchv1.JobList{} },
 	Columns:   columns.Job,
-	HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
+	HasStatus: true, StatusAlone: true, MetadataWithStatus: true, HasGeneration: true,
 	PrepareCreate: func(_ context.Context, j *batchv1.Job) { selectOwnPods(j) },
 	Validate:      validation.Job, ValidateUpdate: validation.JobUpdate, ValidateStatus: validation.JobStatusUpdate,
 	Fields: func(j *batchv1.Job) fields.Set {

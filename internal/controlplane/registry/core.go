@@ -42,7 +42,7 @@ var nodes = Kind[*corev1.Node]{
 	Resource: "nodes", Singular: "node", ShortNames: []string{"no"}, ClusterScoped: true,
 	New: func() *corev1.Node { return &corev1.Node{} }, NewList: func() runtime.Object { return &corev1.NodeList{} },
 	Columns:   columns.Node,
-	HasStatus: true, KeepStatusOnCreate: true, MetadataWithStatus: true,
+	HasStatus: true, StatusAlone: true, KeepStatusOnCreate: true, MetadataWithStatus: true,
 	Validate: validation.Node, ValidateUpdate: validation.NodeUpdate, ValidateStatus: validation.NodeStatusUpdate,
 	Fields: func(n *corev1.Node) fields.Set {
 		return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}

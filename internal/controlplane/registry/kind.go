@@ -43,6 +43,8 @@ type Kind[T Object] struct {
 	KeepStatusOnCreate bool
 	// MetadataWithStatus lets a write of the status change labels and annotations too.
 	MetadataWithStatus bool
+	// StatusAlone tells that what a status defaults to depends on nothing outside it: patches of it are worked out without the rest of the object.
+	StatusAlone bool
 	// HasGeneration counts the changes of everything but metadata and status in metadata.generation.
 	HasGeneration bool
 
@@ -168,7 +170,7 @@ func (k Kind[T]) install(gv schema.GroupVersion, opts generic.RESTOptionsGetter,
 		status := *store
 		s := statusStrategy[T]{strategy}
 		status.UpdateStrategy, status.ResetFieldsStrategy = s, s
-		out[k.Resource+"/status"] = &subresource{store: &status}
+		out[k.Resource+"/status"] = &subresource{store: &status, alone: k.StatusAlone}
 	}
 	if k.Scale != nil {
 		out[k.Resource+"/scale"] = &scaleREST[T]{store: store, scale: k.Scale, gv: gv}

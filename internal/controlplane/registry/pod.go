@@ -25,7 +25,7 @@ func pods(d Deps, r *Registry) entry {
 		Resource: "pods", Singular: "pod", ShortNames: []string{"po"}, Categories: []string{"all"},
 		New: func() *corev1.Pod { return &corev1.Pod{} }, NewList: func() runtime.Object { return &corev1.PodList{} },
 		Columns:   columns.Pod,
-		HasStatus: true, MetadataWithStatus: true, HasGeneration: true,
+		HasStatus: true, StatusAlone: true, MetadataWithStatus: true, HasGeneration: true,
 		PrepareCreate: func(_ context.Context, p *corev1.Pod) {
 			p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosClass(p)}
 			if len(p.Spec.SchedulingGates) > 0 {

@@ -13,6 +13,8 @@ import (
 // subresource lets a part of an object be read and updated, under the update strategy of its store.
 type subresource struct {
 	store *genericregistry.Store
+	// alone tells that patches may be worked out on this part of the object alone.
+	alone bool
 }
 
 var (
@@ -32,6 +34,9 @@ func (s *subresource) Get(ctx context.Context, name string, options *metav1.GetO
 func (s *subresource) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, validateCreate rest.ValidateObjectFunc,
 	validateUpdate rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
+	if s.alone {
+		info = narrow(ctx, info)
+	}
 	return s.store.Update(ctx, name, info, validateCreate, validateUpdate, false, options)
 }
 

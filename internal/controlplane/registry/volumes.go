@@ -33,7 +33,7 @@ var persistentVolumeClaims = Kind[*corev1.PersistentVolumeClaim]{
 	Resource: "persistentvolumeclaims", Singular: "persistentvolumeclaim", ShortNames: []string{"pvc"},
 	New: func() *corev1.PersistentVolumeClaim { return &corev1.PersistentVolumeClaim{} }, NewList: func() runtime.Object { return &corev1.PersistentVolumeClaimList{} },
 	Columns:   columns.PersistentVolumeClaim,
-	HasStatus: true, MetadataWithStatus: true,
+	HasStatus: true, StatusAlone: true, MetadataWithStatus: true,
 	PrepareCreate: func(_ context.Context, c *corev1.PersistentVolumeClaim) {
 		c.Status.Phase = corev1.ClaimPending
 		mirrorDataSource(&c.Spec)

@@ -79,12 +79,14 @@ func (a *access) install(c *genericapiserver.Config, client kubernetes.Interface
 	}
 	// It finds the kinds that policies take parameters from, and asks again about one that it does not know.
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
-	if c.AdmissionControl, err = admission.Chain(admission.Config{
+	chain, err := admission.Chain(admission.Config{
 		Objects: a.objects, Applications: a.objects, Where: a.where, Informers: a.informers, Client: client, Dynamic: objects, Mapper: mapper, Authorizer: a.reviews.Authorizer,
 		Version: c.EffectiveVersion, Services: webhooks.Services, Authentication: webhooks.Authentication, Drained: c.DrainedNotify(),
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
+	c.AdmissionControl = registry.WholeObjects(chain)
 	for name, ensure := range map[string]func(context.Context) error{
 		"scheduling/bootstrap-system-priority-classes": func(ctx context.Context) error { return ensurePriorityClasses(ctx, client) },
 		"rbac/bootstrap-roles": func(ctx context.Context) error {
