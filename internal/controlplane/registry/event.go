@@ -51,5 +51,5 @@ func eventsV1(s rest.Storage) rest.Storage {
 	}
 	store, rules := *main.Store, strategy[*corev1.Event]{kind: kind, gv: eventsv1.SchemeGroupVersion}
 	store.CreateStrategy, store.UpdateStrategy, store.DeleteStrategy, store.ResetFieldsStrategy = rules, rules, rules, rules
-	return &resource{Store: &store, shortNames: main.shortNames, categories: main.categories}
+	return &resource{Store: &store, revision: main.revision, shortNames: main.shortNames, categories: main.categories}
 }

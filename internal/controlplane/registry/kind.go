@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,7 +84,7 @@ type Kind[T Object] struct {
 
 // entry is a Kind with its type forgotten.
 type entry interface {
-	install(gv schema.GroupVersion, opts generic.RESTOptionsGetter, out map[string]rest.Storage) (*genericregistry.Store, error)
+	install(gv schema.GroupVersion, opts *Storage, out map[string]rest.Storage) (*genericregistry.Store, error)
 	fieldLabels() []string
 	example() runtime.Object
 	resource() string
@@ -118,6 +119,8 @@ func (k Kind[T]) attrs(obj runtime.Object) (labels.Set, fields.Set, error) {
 	} else {
 		set = make(fields.Set, 2)
 	}
+	// A field that is missing counts as empty. Left out, the map of most objects is of the smallest kind; the watch cache has one for each version that it keeps.
+	maps.DeleteFunc(set, func(_, value string) bool { return value == "" })
 	set["metadata.name"] = o.GetName()
 	if !k.ClusterScoped {
 		set["metadata.namespace"] = o.GetNamespace()
@@ -125,7 +128,7 @@ func (k Kind[T]) attrs(obj runtime.Object) (labels.Set, fields.Set, error) {
 	return o.GetLabels(), set, nil
 }
 
-func (k Kind[T]) install(gv schema.GroupVersion, opts generic.RESTOptionsGetter, out map[string]rest.Storage) (*genericregistry.Store, error) {
+func (k Kind[T]) install(gv schema.GroupVersion, opts *Storage, out map[string]rest.Storage) (*genericregistry.Store, error) {
 	gr := gv.WithResource(k.Resource).GroupResource()
 	strategy := strategy[T]{kind: k, gv: gv}
 	store := &genericregistry.Store{
@@ -161,7 +164,7 @@ func (k Kind[T]) install(gv schema.GroupVersion, opts generic.RESTOptionsGetter,
 	if err := store.CompleteWithOptions(options); err != nil {
 		return nil, fmt.Errorf("%s: %w", gr, err)
 	}
-	main := &resource{Store: store, shortNames: k.ShortNames, categories: k.Categories}
+	main := &resource{Store: store, revision: opts.revision, shortNames: k.ShortNames, categories: k.Categories}
 	out[k.Resource] = main
 	if k.Wrap != nil {
 		out[k.Resource] = k.Wrap(main)
@@ -186,6 +189,8 @@ func (k Kind[T]) install(gv schema.GroupVersion, opts generic.RESTOptionsGetter,
 // resource is a Store with the names that discovery tells clients.
 type resource struct {
 	*genericregistry.Store
+	// revision is that of the last change of a key of the storage.
+	revision               func(ctx context.Context, key string) (int64, error)
 	shortNames, categories []string
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,6 +76,15 @@ func (s *Storage) Healthy(ctx context.Context) error {
 		return fmt.Errorf("read from etcd: %w", err)
 	}
 	return nil
+}
+
+// revision is that of the last change of a key, as it is in etcd now; zero: there is none.
+func (s *Storage) revision(ctx context.Context, key string) (int64, error) {
+	r, err := s.client.KV.Get(ctx, Prefix+"/"+strings.TrimPrefix(key, "/"), clientv3.WithKeysOnly())
+	if err != nil || len(r.Kvs) == 0 {
+		return 0, err
+	}
+	return r.Kvs[0].ModRevision, nil
 }
 
 // GetRESTOptions implements generic.RESTOptionsGetter.
