@@ -17,9 +17,10 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "start,api,memory,push,pods,scale", "which figures to take")
+	only := flag.String("only", "start,api,memory,push,pods,scale,apps", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
+	apps := flag.Int("apps", 1000, "how many Applications the figures of the GitOps engine are taken with")
 	bin := flag.String("bin", "bin", "folder of the programs")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -27,13 +28,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, os.Stdout); err != nil {
+	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *apps, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes int, out io.Writer) (err error) {
+func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, apps int, out io.Writer) (err error) {
 	wants := func(name string) bool {
 		for _, o := range only {
 			if o == name {
@@ -61,6 +62,11 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 	if wants("scale") {
 		if err := benchScale(ctx, bin, dir, nodes, out); err != nil {
 			return fmt.Errorf("scale: %w", err)
+		}
+	}
+	if wants("apps") {
+		if err := benchApplications(ctx, bin, dir, apps, out); err != nil {
+			return fmt.Errorf("apps: %w", err)
 		}
 	}
 	if !wants("push") && !wants("pods") && !wants("memory") {

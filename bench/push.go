@@ -200,8 +200,7 @@ func commit(ctx context.Context, repo string, round int) (hash string, err error
 	if err := git(ctx, repo, "commit", "-q", "-m", fmt.Sprint("round ", round)); err != nil {
 		return "", err
 	}
-	text, err := exec.CommandContext(ctx, "git", "-C", repo, "rev-parse", "HEAD").Output()
-	return strings.TrimSpace(string(text)), err
+	return headOf(ctx, repo)
 }
 
 // hook posts webhooks as a Git host does.

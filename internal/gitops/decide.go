@@ -69,6 +69,13 @@ func pollDelay(interval *metav1.Duration, failures int, roll float64) time.Durat
 	return d + time.Duration((roll-0.5)*0.2*float64(d))
 }
 
+// noteDelay is how long the note of a commit that changes nothing may wait, with so many Applications of one repository: a millisecond for each on average,
+// which is less than they take to write. roll is from 0 to 1.
+func noteDelay(sharing int, roll float64) time.Duration {
+	const least = 200 * time.Millisecond
+	return least + time.Duration(roll*2*float64(min(sharing, 5000)))*time.Millisecond
+}
+
 // rolledBack says that the commit was applied, did not become healthy, and was taken back; it stays away until Git or the spec changes, or
 // somebody asks for it.
 func rolledBack(s *v1alpha1.ApplicationStatus, commit string, generation int64) bool {

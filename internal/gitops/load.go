@@ -73,7 +73,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 			return nil, err
 		case same:
 			next := *r
-			next.commit = c
+			next.commit, next.carried = c, true
 			return &next, nil
 		}
 	}

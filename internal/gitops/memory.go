@@ -32,6 +32,8 @@ type memory struct {
 	// measuredFor is the generation of the spec that sightings were measured for.
 	measuredFor int64
 	failures    int
+	// noteAt is when a commit that changes nothing here is noted as applied; zero when there is none.
+	noteAt time.Time
 	// refusal is why the wanted commit was not applied.
 	refusal *refusal
 	// latest is the Application as the API returned it to our last write; the informer may not have it yet.
@@ -75,6 +77,8 @@ type revision struct {
 	// hooks are those that are made anew at each sync; left are those that the commit has and that are to be left alone.
 	hooks []*apply.Object
 	left  map[diff.Key]bool
+	// carried says that nothing which the objects are made of differs from the commit before, so that they are the same ones.
+	carried bool
 	// partial says that the commit is still on its way: objects of steps that are still to come are as the commit before has them.
 	partial bool
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,6 +56,10 @@ func (p *pass) sync(ctx context.Context) error {
 		return p.keep(ctx)
 	}
 	next, err := p.load(ctx, goal, shapeOf(p.app.Spec))
+	if err == nil && next.carried && p.notedLater() {
+		p.out.head = source.Commit{}
+		return p.keep(ctx)
+	}
 	if err == nil {
 		err = p.mayEmpty(next)
 	}
@@ -74,6 +80,28 @@ func (p *pass) sync(ctx context.Context) error {
 		return p.keep(ctx)
 	}
 	return err
+}
+
+// notedLater puts off, by a moment, that a commit is noted which changes nothing of this Application. When a push to a repository of a thousand
+// Applications changes one, the others' notes would stand in its way.
+func (p *pass) notedLater() bool {
+	if p.trigger == triggerRequest || p.app.Status.Sync != syncSynced {
+		return false
+	}
+	now := p.now()
+	switch m := p.m; {
+	case m.noteAt.IsZero():
+		sharing, err := p.informer.GetIndexer().IndexKeys(indexRepo, source.Canonical(p.app.Spec.Source.RepoURL))
+		if err != nil || len(sharing) <= workers {
+			return false
+		}
+		m.noteAt = now.Add(noteDelay(len(sharing), rand.Float64()))
+	case !now.Before(m.noteAt):
+		m.noteAt = time.Time{}
+		return false
+	}
+	p.repeat(p.m.noteAt.Sub(now))
+	return true
 }
 
 // sibling returns an Application of the same namespace.
@@ -170,6 +198,9 @@ func (p *pass) noteApplied(next *revision, c counts) {
 	s.LastAppliedTime = &metav1.MicroTime{Time: p.now()}
 	s.UnhealthySince = nil
 	s.Rollout = nil
+	if next.carried && c == (counts{unchanged: c.unchanged}) {
+		return // it is the same as before, and there is nothing to tell
+	}
 	p.history(next.commit, resultApplied, nil, c)
 	p.event(p.app, corev1.EventTypeNormal, resultApplied, fmt.Sprintf("commit %s %q by %s: %d created, %d updated, %d pruned, %d unchanged (%s, %d ms)",
 		short(next.commit.Hash), next.commit.Subject, next.commit.Author, c.created, c.updated, c.pruned, c.unchanged, p.trigger, p.now().Sub(p.began).Milliseconds()))

@@ -32,8 +32,12 @@ func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, a Actions) e
 	if a.Revision != "" {
 		next := latest.DeepCopy()
 		metav1.SetMetaDataAnnotation(&next.ObjectMeta, annotationRevision, a.Revision)
-		if _, err := c.client.AppsV1().Deployments(d.Namespace).Update(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsNotFound(err) {
+		revised, err := c.client.AppsV1().Deployments(d.Namespace).Update(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager})
+		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("%s: writing its revision: %w", named(d), err)
+		}
+		if err == nil {
+			c.written.Note(revised)
 		}
 	}
 	for _, rs := range a.Delete {
@@ -130,6 +134,7 @@ func (c *Controller) writeStatus(ctx context.Context, d *appsv1.Deployment, stat
 	if err != nil {
 		return nil, fmt.Errorf("%s: writing its status: %w", named(d), err)
 	}
+	c.written.Note(latest)
 	return latest, nil
 }
 

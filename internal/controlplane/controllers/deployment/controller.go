@@ -41,6 +41,7 @@ type Controller struct {
 	pods        cache.Indexer
 	synced      []cache.InformerSynced
 	loop        *reconcile.Loop
+	written     reconcile.Written[*appsv1.Deployment]
 }
 
 // New makes the controller and registers what it wants to hear from f.
@@ -136,11 +137,13 @@ func (c *Controller) podHandler() cache.ResourceEventHandler {
 func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
 	d, err := c.deployments.Deployments(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
+		c.written.Forget(key)
 		return reconcile.Result{}, nil
 	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	d = c.written.Later(d)
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("%s: spec.selector: %w", named(d), err)
