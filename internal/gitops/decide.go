@@ -30,21 +30,27 @@ const (
 	triggerRollback = "rollback"
 )
 
-// lookNow says whether Git is to be looked at, why, and since when an answer counts.
+// lookNow says whether Git is to be looked at, why, and since when an answer counts: a thousand Applications of one repository that start, are created or poll at about the
+// same time share an answer.
 func lookNow(m *memory, asked *look, app *v1alpha1.Application, now time.Time) (look, bool) {
 	switch {
 	case asked != nil:
 		return *asked, true
 	case !m.looked && app.Status.ObservedGeneration == 0:
-		return look{trigger: triggerSpec, since: now}, true
+		// What was pushed before the Application was created must be seen; its time of creation is cut off to the second.
+		since := app.CreationTimestamp.Add(time.Second)
+		if since.After(now) || app.CreationTimestamp.IsZero() {
+			since = now
+		}
+		return look{trigger: triggerSpec, since: since}, true
 	case !m.looked:
-		return look{trigger: triggerStart, since: now}, true
+		return look{trigger: triggerStart, since: m.born}, true
 	case m.generation != app.Generation:
 		return look{trigger: triggerSpec, since: now}, true
 	case requested(app) != m.request && requested(app) != app.Status.HandledRequest:
 		return look{trigger: triggerRequest, since: now}, true
 	case !now.Before(m.nextPoll):
-		return look{trigger: triggerPoll, since: now}, true
+		return look{trigger: triggerPoll, since: now.Add(-pollDelay(app.Spec.Interval, 0, 0.5) / 2)}, true
 	}
 	return look{}, false
 }

@@ -64,6 +64,8 @@ type Engine struct {
 	deletedBy func(resource schema.GroupResource, namespace, name string) (user string, at time.Time, ok bool)
 	log       *slog.Logger
 	now       func() time.Time
+	// started is when Run was called.
+	started time.Time
 
 	mu sync.Mutex
 	// memories are by Application; marks find the Application by the label's value on its objects.
@@ -136,6 +138,9 @@ func (e *Engine) Run(ctx context.Context) {
 		e.log.Error("the informer of Applications takes no handler", "err", err) // only after it was stopped, which is after Run
 		return
 	}
+	e.mu.Lock()
+	e.started = e.now()
+	e.mu.Unlock()
 	e.tracker.begin(ctx)
 	defer e.tracker.wait()
 	var informing sync.WaitGroup
@@ -189,7 +194,7 @@ func byDependsOn(obj any) ([]string, error) {
 	return out, nil
 }
 
-// WebhookHandler answers POST /webhook/github and POST /webhook/generic.
+// WebhookHandler answers POST /webhook/HOST for each host whose form package webhook knows.
 func (e *Engine) WebhookHandler() http.Handler {
 	return &webhook.Handler{Secret: e.secret, Pushed: e.pushed}
 }
@@ -208,7 +213,7 @@ func (e *Engine) pushed(p webhook.Push) []string {
 			if !ok || triggered[keyOf(app).String()] {
 				continue
 			}
-			if follows := source.RefName(app.Spec.Source.Ref); follows == "" || p.Ref != "" && follows != p.Ref {
+			if !source.Follows(app.Spec.Source.Ref, p.Ref) {
 				continue
 			}
 			triggered[keyOf(app).String()] = true
@@ -231,7 +236,7 @@ func (e *Engine) memory(k reconcile.Key) *memory {
 	defer e.mu.Unlock()
 	m, ok := e.memories[k]
 	if !ok {
-		m = &memory{settled: map[diff.Key]settlement{}, sightings: map[diff.Key]*sighting{}, reverts: map[diff.Key][]time.Time{}}
+		m = &memory{born: e.started, settled: map[diff.Key]settlement{}, sightings: map[diff.Key]*sighting{}, reverts: map[diff.Key][]time.Time{}}
 		e.memories[k] = m
 		e.marks[mark(k)] = k
 	}

@@ -24,6 +24,8 @@ type memory struct {
 	// head is the commit at the ref when last looked at; headErr why the last look failed.
 	head    source.Commit
 	headErr error
+	// born is when the Engine began to run; an answer of a remote from after it is new enough for a start.
+	born time.Time
 	// looked says that there was a look since the process started; generation and request are the spec's and the annotation's at that time.
 	looked     bool
 	generation int64

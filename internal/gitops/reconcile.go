@@ -118,7 +118,7 @@ func (p *pass) look(ctx context.Context, l look) {
 	}
 	m.looked, m.generation, m.request = true, p.app.Generation, requested(p.app)
 	p.app.Status.HandledRequest = m.request
-	m.nextPoll = p.now().Add(pollDelay(p.app.Spec.Interval, m.failures, rand.Float64()))
+	m.nextPoll = p.now().Add(max(pollDelay(p.app.Spec.Interval, m.failures, rand.Float64()), source.RetryAfter(err)))
 }
 
 // request puts together what the repository needs, with the credentials as they are now.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -38,6 +39,10 @@ type Credentials struct {
 	Identity, KnownHosts []byte
 	// CAFile is a bundle of PEM certificates that a server's certificate must come from, next to the system's.
 	CAFile []byte
+	// TLSCert and TLSKey are a client certificate and its key in PEM.
+	TLSCert, TLSKey []byte
+	// Proxy is the URL of a proxy to connect through: http, https or socks5.
+	Proxy string
 }
 
 // CredentialsFromSecret reads the keys that the Application's API documents.
@@ -50,13 +55,14 @@ func CredentialsFromSecret(name string, data map[string][]byte) Credentials {
 	return Credentials{
 		Secret: name, Username: line("username"), Password: line("password"), BearerToken: line("bearerToken"),
 		Identity: data["identity"], KnownHosts: data["known_hosts"], CAFile: ca,
+		TLSCert: data["tls.crt"], TLSKey: data["tls.key"], Proxy: line("proxy"),
 	}
 }
 
 // fingerprint tells two sets of credentials apart; it stays in memory.
 func (c Credentials) fingerprint() string {
 	h := sha256.New()
-	for _, part := range [][]byte{[]byte(c.Username), []byte(c.Password), []byte(c.BearerToken), c.Identity, c.KnownHosts, c.CAFile} {
+	for _, part := range [][]byte{[]byte(c.Username), []byte(c.Password), []byte(c.BearerToken), c.Identity, c.KnownHosts, c.CAFile, c.TLSCert, c.TLSKey, []byte(c.Proxy)} {
 		fmt.Fprintf(h, "%d:", len(part))
 		h.Write(part)
 	}
@@ -81,6 +87,10 @@ func transportFor(ep *transport.Endpoint, c Credentials) (transport.Transport, t
 		if err != nil {
 			return nil, nil, err
 		}
+		if _, err := proxyOf(c); err != nil {
+			return nil, nil, err
+		}
+		ep.Proxy.URL = c.Proxy
 		return gitssh.NewClient(nil), auth, nil
 	case "git":
 		return gitproto.DefaultClient, nil, nil
@@ -88,7 +98,8 @@ func transportFor(ep *transport.Endpoint, c Credentials) (transport.Transport, t
 	return nil, nil, failf(InvalidSource, "no transport for %s", ep.Protocol)
 }
 
-func httpTransport(ep *transport.Endpoint, c Credentials) (transport.Transport, transport.AuthMethod, error) {
+// HTTPClient makes a client that connects as the credentials say, but sends none of them by itself, and that ends answers which are longer than any honest one.
+func HTTPClient(c Credentials) (*http.Client, error) {
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
 	if len(c.CAFile) > 0 {
 		pool, err := x509.SystemCertPool()
@@ -96,12 +107,23 @@ func httpTransport(ep *transport.Endpoint, c Credentials) (transport.Transport, 
 			pool = x509.NewCertPool()
 		}
 		if !pool.AppendCertsFromPEM(c.CAFile) {
-			return nil, nil, failf(InvalidCredentials, "the Secret's caFile holds no PEM certificate")
+			return nil, failf(InvalidCredentials, "the Secret's caFile holds no PEM certificate")
 		}
 		tlsConfig.RootCAs = pool
 	}
-	client := &http.Client{Transport: boundedBodies{&http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+	if len(c.TLSCert) > 0 || len(c.TLSKey) > 0 {
+		cert, err := tls.X509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return nil, wrapf(InvalidCredentials, err, "the Secret's tls.crt and tls.key are no client certificate with its key, both in PEM")
+		}
+		tlsConfig.Certificates = []tls.Certificate{cert}
+	}
+	proxy, err := proxyOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: boundedBodies{&http.Transport{
+		Proxy:                 proxy,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       tlsConfig,
 		TLSHandshakeTimeout:   dialTimeout,
@@ -109,7 +131,26 @@ func httpTransport(ep *transport.Endpoint, c Credentials) (transport.Transport, 
 		MaxIdleConnsPerHost:   2,
 		IdleConnTimeout:       90 * time.Second,
 		ForceAttemptHTTP2:     true,
-	}}}
+	}}}, nil
+}
+
+// proxyOf chooses the proxy: that of the Secret, or of the environment.
+func proxyOf(c Credentials) (func(*http.Request) (*url.URL, error), error) {
+	if c.Proxy == "" {
+		return http.ProxyFromEnvironment, nil
+	}
+	u, err := url.Parse(c.Proxy)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5" {
+		return nil, failf(InvalidCredentials, "the Secret's proxy is no URL with the scheme http, https or socks5")
+	}
+	return http.ProxyURL(u), nil
+}
+
+func httpTransport(ep *transport.Endpoint, c Credentials) (transport.Transport, transport.AuthMethod, error) {
+	client, err := HTTPClient(c)
+	if err != nil {
+		return nil, nil, err
+	}
 	var auth transport.AuthMethod
 	user, password := ep.User, ep.Password
 	if c.Username != "" || c.Password != "" {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Reason says, in one word for programs, why a source cannot be used. It becomes the reason of the Application's SourceReady condition.
@@ -17,6 +18,8 @@ const (
 	InvalidCredentials Reason = "InvalidCredentials"
 	// Unreachable: the repository's host did not answer, or not as a Git server.
 	Unreachable Reason = "RepositoryUnreachable"
+	// RateLimited: the host wants fewer requests.
+	RateLimited Reason = "RateLimited"
 	// Unauthorized: the host answered and refused the credentials, or does not show the repository without any.
 	Unauthorized Reason = "AuthenticationFailed"
 	// NotFound: the host answered that there is no such repository.
@@ -39,6 +42,8 @@ type Error struct {
 	Message string
 	// Err is the cause, where another library had one.
 	Err error
+	// RetryAfter is how long the host wants to be left alone; zero when it did not say.
+	RetryAfter time.Duration
 }
 
 func (e *Error) Error() string {
@@ -69,6 +74,15 @@ func ReasonOf(err error) Reason {
 		return e.Reason
 	}
 	return Unreachable
+}
+
+// RetryAfter is how long the host wants to be left alone; zero when it did not say.
+func RetryAfter(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
 }
 
 // ParseError is a place in a file that stops a commit.

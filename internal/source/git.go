@@ -27,6 +27,8 @@ type Git struct {
 
 	mu    sync.Mutex
 	repos map[repoKey]*repository
+	// quiet are hosts that want to be left alone, and until when.
+	quiet map[string]time.Time
 	// recent are the repositories used last, the latest first. Only theirs stay open: an open store holds its packs' indexes in memory.
 	recent []*repository
 }
@@ -81,7 +83,47 @@ func (g *Git) Head(ctx context.Context, r Request) (Commit, error) {
 		return Commit{}, err
 	}
 	defer repo.mu.Unlock()
-	return repo.head(ctx, r)
+	host := hostOf(r.URL)
+	if err := g.silent(host, repo.name); err != nil && !repo.holds(r) {
+		return Commit{}, err
+	}
+	c, err := repo.head(ctx, r)
+	g.heed(host, err)
+	return c, err
+}
+
+func hostOf(repoURL string) string {
+	host, _, _ := strings.Cut(Canonical(repoURL), "/")
+	return host
+}
+
+// silent is the error for a host that wants to be left alone; nil when it may be asked.
+func (g *Git) silent(host, repo string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	until, ok := g.quiet[host]
+	wait := time.Until(until)
+	if !ok || wait <= 0 {
+		delete(g.quiet, host)
+		return nil
+	}
+	return &Error{Reason: RateLimited, Message: fmt.Sprintf("%s: the host wants no request for another %s", repo, wait.Round(time.Second)), RetryAfter: wait}
+}
+
+// heed notes what a host said about being asked too often: it counts for all its repositories.
+func (g *Git) heed(host string, err error) {
+	var e *Error
+	if !errors.As(err, &e) || e.RetryAfter <= 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.quiet == nil {
+		g.quiet = map[string]time.Time{}
+	}
+	if until := time.Now().Add(e.RetryAfter); until.After(g.quiet[host]) {
+		g.quiet[host] = until
+	}
 }
 
 // lock finds or makes the repository of a request and returns it locked.
@@ -115,7 +157,7 @@ func (g *Git) lock(r Request) (*repository, error) {
 		repo.remote = &conversation{repo: repo.name, transport: t, auth: auth, ep: ep}
 	}
 	repo.fingerprint = r.Credentials.fingerprint()
-	repo.listed, repo.listedAt = listing{}, time.Time{}
+	repo.listed, repo.listedAt, repo.failed = listing{}, time.Time{}, nil
 	return repo, nil
 }
 
@@ -176,6 +218,9 @@ type repository struct {
 	store    *store
 	listed   listing
 	listedAt time.Time
+	// failed is why the remote could not be asked the last time, and failedAt when that was; nil after it could.
+	failed   error
+	failedAt time.Time
 	// fingerprint is that of the credentials which remote was made with.
 	fingerprint string
 	// trees are folders that were read lately, with all commits' mixed: a hash means the same everywhere. cached counts their entries.
@@ -183,11 +228,20 @@ type repository struct {
 	cached int
 }
 
+// holds says whether a request can be answered without asking the remote.
+func (r *repository) holds(req Request) bool {
+	s, err := r.open()
+	return err == nil && req.Ref.Commit != "" && s.has(req.Ref.Commit)
+}
+
 func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
 	defer r.remote.close()
 	s, err := r.open()
 	if err != nil {
 		return Commit{}, err
+	}
+	if !req.NotBefore.IsZero() && r.failed != nil && r.failedAt.After(req.NotBefore) {
+		return Commit{}, r.failed
 	}
 	if !req.NotBefore.IsZero() && r.listedAt.After(req.NotBefore) {
 		if w, err := r.listed.want(r.name, req.Ref); err == nil && s.has(w.commit.String()) {
@@ -229,9 +283,12 @@ func (r *repository) look(ctx context.Context, ref v1alpha1.Ref) (wanted, error)
 	began := time.Now()
 	l, err := r.remote.list(ctx)
 	if err != nil {
+		if ctx.Err() == nil {
+			r.failed, r.failedAt = err, began
+		}
 		return wanted{}, err
 	}
-	r.listed, r.listedAt = l, began
+	r.listed, r.listedAt, r.failed = l, began, nil
 	return l.want(r.name, ref)
 }
 

@@ -123,7 +123,11 @@ func TestTagsAndExactCommitsAreFound(t *testing.T) {
 	first := repo.Push(two)
 	repo.Git("tag", "-a", "-m", "one", "v1", first)
 	repo.Git("tag", "light", first)
-	repo.Push(map[string]string{"deploy/a.yaml": "a: 2\n"})
+	second := repo.Push(map[string]string{"deploy/a.yaml": "a: 2\n"})
+	repo.Git("tag", "v1.2.0", first)
+	repo.Git("tag", "-a", "-m", "two", "1.10.0", second)
+	repo.Git("tag", "v2.0.0-rc.1", second)
+	repo.Git("tag", "not-a-version", second)
 	last := repo.Push(map[string]string{"deploy/a.yaml": "a: 3\n"})
 	branch := repo.PushTo("next", map[string]string{"deploy/a.yaml": "a: 4\n"})
 	for _, url := range []string{repo.URL(), s.Repo()} {
@@ -133,6 +137,9 @@ func TestTagsAndExactCommitsAreFound(t *testing.T) {
 		}{
 			"annotated tag":       {v1alpha1.Ref{Tag: "v1"}, first},
 			"lightweight tag":     {v1alpha1.Ref{Tag: "light"}, first},
+			"range of versions":   {v1alpha1.Ref{SemVer: "1.x"}, second},
+			"range with an end":   {v1alpha1.Ref{SemVer: ">=1.0.0 <1.10.0"}, first},
+			"a pre-release":       {v1alpha1.Ref{SemVer: ">=2.0.0-0"}, second},
 			"tip":                 {v1alpha1.Ref{Commit: last}, last},
 			"commit in the past":  {v1alpha1.Ref{Commit: repo.Git("rev-parse", last+"~1")}, repo.Git("rev-parse", last+"~1")},
 			"branch":              {v1alpha1.Ref{Branch: "next"}, branch},
@@ -183,6 +190,8 @@ func TestWhatCannotBeReadSaysWhyAndWhatToDo(t *testing.T) {
 		"a folder without repository": {r: source.Request{URL: "file://" + t.TempDir()}, reason: source.NotFound, text: "is no Git repository"},
 		"branch that is not there":    {r: source.Request{URL: s.Repo(), Ref: v1alpha1.Ref{Branch: "prod"}}, reason: source.RefNotFound, text: "its branches: main"},
 		"tag that is not there":       {r: source.Request{URL: s.Repo(), Ref: v1alpha1.Ref{Tag: "v9"}}, reason: source.RefNotFound, text: "it has no tags"},
+		"version that is not there":   {r: source.Request{URL: s.Repo(), Ref: v1alpha1.Ref{SemVer: ">=3"}}, reason: source.RefNotFound, text: "no tag with a version in"},
+		"no range of versions":        {r: source.Request{URL: s.Repo(), Ref: v1alpha1.Ref{SemVer: "newest"}}, reason: source.InvalidSource, text: "not a range of versions"},
 		"commit that is not there":    {r: source.Request{URL: s.Repo(), Ref: v1alpha1.Ref{Commit: strings.Repeat("ab", 20)}}, reason: source.RefNotFound, text: "has no commit abab"},
 		"half a commit hash":          {r: source.Request{URL: s.Repo(), Ref: v1alpha1.Ref{Commit: commit[:8]}}, reason: source.InvalidSource, text: "40 hexadecimal digits"},
 		"two refs at once":            {r: source.Request{URL: s.Repo(), Ref: v1alpha1.Ref{Branch: "main", Tag: "v1"}}, reason: source.InvalidSource, text: "only one"},

@@ -4,6 +4,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -78,6 +79,9 @@ func (l listing) want(repo string, ref v1alpha1.Ref) (wanted, error) {
 		}
 		return wanted{object: h, commit: h}, nil
 	}
+	if ref.SemVer != "" {
+		return l.newest(repo, ref.SemVer)
+	}
 	branch := ref.Branch
 	if branch == "" {
 		branch = DefaultBranch
@@ -87,6 +91,34 @@ func (l listing) want(repo string, ref v1alpha1.Ref) (wanted, error) {
 		return wanted{}, failf(RefNotFound, "%s has no branch %q; %s", repo, branch, l.names("refs/heads/", "branches"))
 	}
 	return wanted{object: h, commit: h}, nil
+}
+
+// newest chooses the tag with the highest version in a range. Of two tags that are the same version, such as 1.0.0 and v1.0.0, it is the one that sorts last, so that the
+// choice does not change from one look to the next.
+func (l listing) newest(repo, text string) (wanted, error) {
+	within, err := semver.NewConstraint(text)
+	if err != nil {
+		return wanted{}, failf(InvalidSource, "spec.source.ref.semver: %q is not a range of versions: %v", clip(text), err)
+	}
+	var best *semver.Version
+	tag := ""
+	for full := range l.refs {
+		name, ok := strings.CutPrefix(full, "refs/tags/")
+		if !ok {
+			continue
+		}
+		v, err := semver.NewVersion(name)
+		if err != nil || !within.Check(v) {
+			continue
+		}
+		if best == nil || v.GreaterThan(best) || v.Equal(best) && name > tag {
+			best, tag = v, name
+		}
+	}
+	if best == nil {
+		return wanted{}, failf(RefNotFound, "%s has no tag with a version in %q; %s", repo, clip(text), l.names("refs/tags/", "tags"))
+	}
+	return l.want(repo, v1alpha1.Ref{Tag: tag})
 }
 
 func (l listing) names(prefix, what string) string {
@@ -110,16 +142,22 @@ func (l listing) names(prefix, what string) string {
 // ValidateRef says whether the Application's ref can mean anything.
 func ValidateRef(r v1alpha1.Ref) error {
 	set := 0
-	for _, s := range []string{r.Branch, r.Tag, r.Commit} {
+	for _, s := range []string{r.Branch, r.Tag, r.SemVer, r.Commit} {
 		if s != "" {
 			set++
 		}
 	}
 	if set > 1 {
-		return failf(InvalidSource, "spec.source.ref: set only one of branch, tag and commit")
+		return failf(InvalidSource, "spec.source.ref: set only one of branch, tag, semver and commit")
 	}
 	if r.Commit != "" && !plumbing.IsHash(r.Commit) {
 		return failf(InvalidSource, "spec.source.ref.commit: %q is not a full commit hash of 40 hexadecimal digits", clip(r.Commit))
+	}
+	if r.SemVer != "" {
+		if _, err := semver.NewConstraint(r.SemVer); err != nil {
+			return failf(InvalidSource, "spec.source.ref.semver: %q is not a range of versions: %v", clip(r.SemVer), err)
+		}
+		return nil
 	}
 	if r.Commit == "" && plumbing.ReferenceName(RefName(r)).Validate() != nil {
 		return failf(InvalidSource, "spec.source.ref: %q is not a valid name of a ref", clip(RefName(r)))
@@ -127,10 +165,21 @@ func ValidateRef(r v1alpha1.Ref) error {
 	return nil
 }
 
-// RefName is the full name of the ref that an Application follows, such as refs/heads/main; empty when it stays at one commit.
-func RefName(r v1alpha1.Ref) string {
+// Follows says whether a push to a ref, given by its full name, is news to an Application; an empty name is a push to anything.
+func Follows(r v1alpha1.Ref, pushed string) bool {
 	switch {
 	case r.Commit != "":
+		return false
+	case r.SemVer != "":
+		return pushed == "" || strings.HasPrefix(pushed, "refs/tags/")
+	}
+	return pushed == "" || pushed == RefName(r)
+}
+
+// RefName is the full name of the ref that an Application follows, such as refs/heads/main; empty when it stays at one commit, or follows a range of tags.
+func RefName(r v1alpha1.Ref) string {
+	switch {
+	case r.Commit != "", r.SemVer != "":
 		return ""
 	case r.Tag != "":
 		return "refs/tags/" + r.Tag

@@ -154,8 +154,16 @@ func tips(adv *packp.AdvRefs) []plumbing.Hash {
 func explain(repo string, err error) error {
 	var already *Error
 	var dns *net.DNSError
+	var wrapped *plumbing.UnexpectedError
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err // it hides its cause
+	}
 	switch {
-	case err == nil || errors.As(err, &already):
+	case err == nil:
+		return nil
+	case errors.As(err, &already) && already.Reason == RateLimited:
+		return &Error{Reason: RateLimited, Message: repo + ": " + already.Message, RetryAfter: already.RetryAfter}
+	case already != nil:
 		return err
 	case errors.Is(err, context.Canceled):
 		return err

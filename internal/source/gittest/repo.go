@@ -47,6 +47,16 @@ func (r *Repo) PushTo(branch string, files map[string]string) string {
 	return r.push(files, branch, false)
 }
 
+// PushModule is Push with a submodule at a path, which stays at a commit of the repository at a URL.
+func (r *Repo) PushModule(files map[string]string, path, url, commit string) string {
+	r.t.Helper()
+	files[".gitmodules"] = "[submodule \"" + path + "\"]\n\tpath = " + path + "\n\turl = " + url + "\n"
+	r.write(files)
+	r.run(r.work, "add", "-A")
+	r.run(r.work, "update-index", "--add", "--cacheinfo", "160000,"+commit+","+path)
+	return r.commit("main", false)
+}
+
 // Rewrite replaces main by a single new commit that has no history in common with what was there: a force-push.
 func (r *Repo) Rewrite(files map[string]string) string {
 	r.t.Helper()
@@ -57,6 +67,14 @@ func (r *Repo) Rewrite(files map[string]string) string {
 }
 
 func (r *Repo) push(files map[string]string, branch string, force bool) string {
+	r.t.Helper()
+	r.write(files)
+	r.run(r.work, "add", "-A")
+	return r.commit(branch, force)
+}
+
+// write makes the work tree hold just the given files.
+func (r *Repo) write(files map[string]string) {
 	r.t.Helper()
 	entries, err := os.ReadDir(r.work)
 	if err != nil {
@@ -83,7 +101,11 @@ func (r *Repo) push(files map[string]string, branch string, force bool) string {
 			r.t.Fatal(err)
 		}
 	}
-	r.run(r.work, "add", "-A")
+}
+
+// commit commits what is in the index and pushes it.
+func (r *Repo) commit(branch string, force bool) string {
+	r.t.Helper()
 	r.run(r.work, "commit", "-q", "--allow-empty", "-m", "Change the manifests\n\nWith a body.")
 	args := []string{"push", "-q", "origin", "HEAD:refs/heads/" + branch}
 	if force {

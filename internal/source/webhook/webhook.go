@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -36,17 +38,6 @@ type Handler struct {
 	limits limits
 }
 
-// format reads one host's way of posting.
-type format struct {
-	header string
-	parse  func(*http.Request, []byte) (Push, bool, error)
-}
-
-var formats = map[string]format{
-	"github":  {header: "X-Hub-Signature-256", parse: github},
-	"generic": {header: "X-Gitopsd-Signature", parse: generic},
-}
-
 // answer is the JSON of every response.
 type answer struct {
 	Message   string   `json:"message,omitempty"`
@@ -56,10 +47,10 @@ type answer struct {
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/webhook/")
-	f, ok := formats[name]
+	host, ok := hosts[name]
 	switch {
 	case !ok:
-		refuse(w, r, http.StatusNotFound, "no such webhook; post to /webhook/github or /webhook/generic")
+		refuse(w, r, http.StatusNotFound, "no such webhook; post to /webhook/ and one of "+strings.Join(slices.Sorted(maps.Keys(hosts)), ", "))
 		return
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
@@ -80,26 +71,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusBadRequest, "the body ended early")
 		return
 	}
-	if !Verify(h.Secret, body, r.Header.Get(f.header)) {
-		refuse(w, r, http.StatusUnauthorized, fmt.Sprintf("%s is missing or wrong; it must be sha256= and the HMAC-SHA256 of the body with the webhook secret of this installation", f.header))
+	if len(h.Secret) == 0 || !host.proven(r.Header, h.Secret, body) {
+		refuse(w, r, http.StatusUnauthorized, "the proof of the secret is missing or wrong: "+host.proof+"; the secret is the webhook secret of this installation")
 		return
 	}
-	push, isPush, err := f.parse(r, body)
+	pushes, err := host.parse(r.Header, body)
 	switch {
 	case err != nil:
 		refuse(w, r, http.StatusBadRequest, err.Error())
-	case !isPush:
+		return
+	case len(pushes) == 0:
 		write(w, http.StatusOK, answer{Message: "nothing to do for this event"})
-	default:
-		write(w, http.StatusAccepted, answer{Message: "accepted", Triggered: h.Pushed(push)})
+		return
+	case len(pushes) > maxPushes:
+		refuse(w, r, http.StatusBadRequest, fmt.Sprintf("more than %d refs in one event; the poll will find the commits", maxPushes))
+		return
 	}
-}
-
-// Sign returns the signature header's value for a body.
-func Sign(secret, body []byte) string {
-	m := hmac.New(sha256.New, secret)
-	m.Write(body)
-	return "sha256=" + hex.EncodeToString(m.Sum(nil))
+	var triggered []string
+	for _, p := range pushes {
+		triggered = append(triggered, h.Pushed(p)...)
+	}
+	slices.Sort(triggered)
+	write(w, http.StatusAccepted, answer{Message: "accepted", Triggered: slices.Compact(triggered)})
 }
 
 // Verify says whether a signature header's value is that of the body. The comparison takes the same time whatever is wrong.
@@ -107,61 +100,14 @@ func Verify(secret, body []byte, signature string) bool {
 	return len(secret) > 0 && hmac.Equal([]byte(signature), []byte(Sign(secret, body)))
 }
 
-// github reads GitHub's push event; Gitea and Forgejo post the same when asked for GitHub's form.
-func github(r *http.Request, body []byte) (Push, bool, error) {
-	switch event := r.Header.Get("X-GitHub-Event"); event {
-	case "push":
-	case "":
-		return Push{}, false, errors.New("the header X-GitHub-Event is missing")
-	default:
-		return Push{}, false, nil // ping, and whatever else somebody subscribed to
-	}
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-		return Push{}, false, errors.New("set the webhook's content type to application/json")
-	}
-	var p struct {
-		Ref        string `json:"ref"`
-		After      string `json:"after"`
-		Repository struct {
-			CloneURL string `json:"clone_url"`
-			SSHURL   string `json:"ssh_url"`
-			GitURL   string `json:"git_url"`
-			HTMLURL  string `json:"html_url"`
-		} `json:"repository"`
-	}
-	if err := json.Unmarshal(body, &p); err != nil {
-		return Push{}, false, errors.New("the body is not the JSON of a push event")
-	}
-	push := Push{Ref: p.Ref, Commit: p.After}
-	for _, u := range []string{p.Repository.CloneURL, p.Repository.SSHURL, p.Repository.GitURL, p.Repository.HTMLURL} {
-		if u != "" {
-			push.Repos = append(push.Repos, u)
-		}
-	}
-	if len(push.Repos) == 0 {
-		return Push{}, false, errors.New("the push event names no repository")
-	}
-	return push, true, nil
-}
+// maxPushes bounds the refs of one event.
+const maxPushes = 1000
 
-// generic reads gitopsd's own form, {"repo": URL, "ref": "refs/heads/main", "commit": hash}; ref may be a branch's short name, and ref
-// and commit may be left out.
-func generic(_ *http.Request, body []byte) (Push, bool, error) {
-	var p struct {
-		Repo   string `json:"repo"`
-		Ref    string `json:"ref"`
-		Commit string `json:"commit"`
-	}
-	if err := json.Unmarshal(body, &p); err != nil {
-		return Push{}, false, errors.New(`the body must be JSON such as {"repo":"https://git.example.com/shop.git","ref":"refs/heads/main"}`)
-	}
-	if p.Repo == "" {
-		return Push{}, false, errors.New(`"repo" is missing; it must be the repository's URL`)
-	}
-	if p.Ref != "" && !strings.HasPrefix(p.Ref, "refs/") {
-		p.Ref = "refs/heads/" + p.Ref
-	}
-	return Push{Repos: []string{p.Repo}, Ref: p.Ref, Commit: p.Commit}, true, nil
+// Sign returns the signature header's value for a body.
+func Sign(secret, body []byte) string {
+	m := hmac.New(sha256.New, secret)
+	m.Write(body)
+	return "sha256=" + hex.EncodeToString(m.Sum(nil))
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
