@@ -16,6 +16,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 	"github.com/gitopsd/gitopsd/internal/source"
+	"github.com/gitopsd/gitopsd/internal/source/verify"
 )
 
 // pass is one look at one Application, from what is to what should be.
@@ -125,19 +126,39 @@ func (p *pass) look(ctx context.Context, l look) {
 func (p *pass) request(ctx context.Context, since time.Time) (source.Request, error) {
 	s := p.app.Spec.Source
 	r := source.Request{URL: s.RepoURL, Ref: s.Ref, Submodules: s.Submodules, NotBefore: since}
-	name := secretName(p.app)
-	if name == "" {
+	if name := secretName(p.app); name != "" {
+		data, err := p.secretData(ctx, s.SecretRef.Name, "spec.source.secretRef")
+		if err != nil {
+			return r, err
+		}
+		r.Credentials = source.CredentialsFromSecret(name, data)
+	}
+	if s.Verify == nil {
 		return r, nil
 	}
-	secret, err := p.core.Secrets(p.app.Namespace).Get(ctx, s.SecretRef.Name, metav1.GetOptions{})
+	data, err := p.secretData(ctx, s.Verify.SecretRef.Name, "spec.source.verify.secretRef")
+	if err != nil {
+		return r, err
+	}
+	name := p.app.Namespace + "/" + s.Verify.SecretRef.Name
+	keys, err := verify.Parse(data)
+	if err != nil {
+		return r, &source.Error{Reason: source.InvalidCredentials, Message: fmt.Sprintf("Secret %s, which spec.source.verify.secretRef names", name), Err: err}
+	}
+	r.Verify = &source.Verification{Keys: keys, Mode: s.Verify.Mode, Secret: name}
+	return r, nil
+}
+
+// secretData reads a Secret of the Application's namespace; field is where the Application names it.
+func (p *pass) secretData(ctx context.Context, name, field string) (map[string][]byte, error) {
+	secret, err := p.core.Secrets(p.app.Namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return r, &source.Error{Reason: source.InvalidCredentials, Message: fmt.Sprintf("Secret %s, which spec.source.secretRef names, does not exist; create it", name)}
+		return nil, &source.Error{Reason: source.InvalidCredentials, Message: fmt.Sprintf("Secret %s/%s, which %s names, does not exist; create it", p.app.Namespace, name, field)}
 	case err != nil:
-		return r, fmt.Errorf("reading Secret %s: %w", name, err)
+		return nil, fmt.Errorf("reading Secret %s/%s: %w", p.app.Namespace, name, err)
 	}
-	r.Credentials = source.CredentialsFromSecret(name, secret.Data)
-	return r, nil
+	return secret.Data, nil
 }
 
 // as is the cluster as the Application may use it.

@@ -126,7 +126,7 @@ func concludeSync(s *v1alpha1.ApplicationStatus, o outlook) {
 	case sourceFault:
 		set(s, o, v1alpha1.ConditionSourceReady, metav1.ConditionFalse, string(source.ReasonOf(o.refusal.err)), refused(o.refusal))
 	case o.head.Hash != "":
-		set(s, o, v1alpha1.ConditionSourceReady, metav1.ConditionTrue, "Fetched", "commit "+short(o.head.Hash)+" was read")
+		set(s, o, v1alpha1.ConditionSourceReady, metav1.ConditionTrue, "Fetched", fetched(o.head))
 	}
 	synced := func(value string, status metav1.ConditionStatus, reason, message string) {
 		s.Sync = value
@@ -275,4 +275,13 @@ func short(commit string) string {
 		return commit[:12]
 	}
 	return commit
+}
+
+// fetched says what was read, and who signed it if that was asked for.
+func fetched(c source.Commit) string {
+	text := "commit " + short(c.Hash) + " was read"
+	if c.Signer != "" {
+		text += "; it is signed by the " + c.Signer
+	}
+	return text
 }

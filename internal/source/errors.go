@@ -30,6 +30,8 @@ const (
 	RefNotFound Reason = "RefNotFound"
 	// PathNotFound: the commit lacks the folder.
 	PathNotFound Reason = "PathNotFound"
+	// Unverified: the commit or tag is not signed as the Application wants it.
+	Unverified Reason = "SignatureRefused"
 	// InvalidManifest: a file of the commit cannot be used.
 	InvalidManifest Reason = "InvalidManifest"
 	// StoreFailed: the local store cannot be written, for example because the disk is full.

@@ -50,6 +50,8 @@ type Request struct {
 	Credentials Credentials
 	// Submodules reads the folders that are submodules.
 	Submodules bool
+	// Verify wants the commit, the tag that Ref names, or both signed; nil wants nothing.
+	Verify *Verification
 	// NotBefore is when the caller learned that there may be something new. An answer that the remote gave after it is used again,
 	// so that a push that concerns a hundred Applications is one fetch. Zero asks the remote in any case.
 	NotBefore time.Time
@@ -65,6 +67,8 @@ type Commit struct {
 	// Author is "name <email>".
 	Author string
 	Time   time.Time
+	// Signer is who signed it, if that was to be verified.
+	Signer string
 }
 
 // fetchTimeout bounds one look at a remote; the first fetch of a large repository has to fit in.
@@ -246,13 +250,14 @@ func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
 	if !req.NotBefore.IsZero() && r.listedAt.After(req.NotBefore) {
 		if w, err := r.listed.want(r.name, req.Ref); err == nil && s.has(w.commit.String()) {
 			if c, err := readCommit(s.git, w.commit); err == nil {
-				return c, nil
+				return r.verified(ctx, s, req, w, c)
 			}
 		}
 	}
 	if req.Ref.Commit != "" && s.has(req.Ref.Commit) {
-		if c, err := readCommit(s.git, plumbing.NewHash(req.Ref.Commit)); err == nil {
-			return c, nil // a commit never changes, so there is nothing to ask
+		w := wanted{object: plumbing.NewHash(req.Ref.Commit), commit: plumbing.NewHash(req.Ref.Commit)}
+		if c, err := readCommit(s.git, w.commit); err == nil {
+			return r.verified(ctx, s, req, w, c) // a commit never changes, so there is nothing to ask
 		}
 	}
 	w, err := r.look(ctx, req.Ref)
@@ -262,7 +267,11 @@ func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
 	if err := r.ensure(ctx, s, w); err != nil {
 		return Commit{}, err
 	}
-	return readCommit(s.git, w.commit)
+	c, err := readCommit(s.git, w.commit)
+	if err != nil {
+		return Commit{}, err
+	}
+	return r.verified(ctx, s, req, w, c)
 }
 
 // open returns the store, opened if it is not.

@@ -81,6 +81,9 @@ func (f *folder) fetch(ctx context.Context, s *store, w wanted) error {
 	if err != nil {
 		return wrapf(Unreachable, err, "%s: cannot read commit %s; is a push or a repack going on?", f.repo, shortHash(w.commit.String()))
 	}
+	if w.object != w.commit && s.git.HasEncodedObject(w.object) != nil {
+		missing = append(missing, w.object) // the tag
+	}
 	if len(missing) > 0 {
 		if _, err := writePack(s.git, f.git, missing); err != nil {
 			return wrapf(StoreFailed, err, "cannot copy %s into the Git store %s", f.repo, s.dir)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,8 @@ type Repo struct {
 	// Bare is the path of the bare repository.
 	Bare string
 	work string
+	// signer signs what is committed and tagged; nil for nobody.
+	signer *Signer
 }
 
 // New makes an empty repository whose branch is main. It skips the test where there is no git binary, because a real git is what the code has to
@@ -106,7 +109,11 @@ func (r *Repo) write(files map[string]string) {
 // commit commits what is in the index and pushes it.
 func (r *Repo) commit(branch string, force bool) string {
 	r.t.Helper()
-	r.run(r.work, "commit", "-q", "--allow-empty", "-m", "Change the manifests\n\nWith a body.")
+	sign := "--no-gpg-sign"
+	if r.signer != nil {
+		sign = "--gpg-sign"
+	}
+	r.run(r.work, "commit", "-q", sign, "--allow-empty", "-m", "Change the manifests\n\nWith a body.")
 	args := []string{"push", "-q", "origin", "HEAD:refs/heads/" + branch}
 	if force {
 		args = append(args, "--force")
@@ -123,9 +130,13 @@ func (r *Repo) Git(args ...string) string {
 
 func (r *Repo) run(dir string, args ...string) string {
 	r.t.Helper()
+	env := os.Environ()
+	if r.signer != nil {
+		args, env = append(slices.Clone(r.signer.config), args...), append(env, r.signer.env...)
+	}
 	cmd := exec.Command("git", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(),
+	cmd.Env = append(env,
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_TERMINAL_PROMPT=0",
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com")
 	out, err := cmd.CombinedOutput()
