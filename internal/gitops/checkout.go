@@ -2,7 +2,6 @@ package gitops
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"os"
 
@@ -20,28 +19,18 @@ type Checkout struct {
 	// Commit is what the ref is.
 	Commit source.Commit
 
-	app *v1alpha1.Application
-	git *source.Git
-	req source.Request
-	dir string
+	app    *v1alpha1.Application
+	git    *source.Git
+	req    source.Request
+	extras extras
+	dir    string
 }
 
 // CheckOut fetches what a ref of the Application's repository is, into a directory that Close removes. The repository's credentials are read from its Secret,
 // with the rights of config.
 func CheckOut(ctx context.Context, config *rest.Config, app *v1alpha1.Application, ref v1alpha1.Ref) (_ *Checkout, err error) {
-	c := &Checkout{app: app, req: source.Request{URL: app.Spec.Source.RepoURL, Ref: ref, Submodules: app.Spec.Source.Submodules}}
-	if s := app.Spec.Source.SecretRef; s != nil {
-		core, err := typedcorev1.NewForConfig(config)
-		if err != nil {
-			return nil, err
-		}
-		secret, err := core.Secrets(app.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("reading the repository's Secret: %w", err)
-		}
-		c.req.Credentials = source.CredentialsFromSecret(app.Namespace+"/"+s.Name, secret.Data)
-	}
-	if err := c.temporary(); err != nil {
+	c, err := newCheckout(ctx, config, app, ref)
+	if err != nil {
 		return nil, err
 	}
 	if c.Commit, err = c.git.Head(ctx, c.req); err != nil {
@@ -51,13 +40,29 @@ func CheckOut(ctx context.Context, config *rest.Config, app *v1alpha1.Applicatio
 	return c, nil
 }
 
-// temporary makes the directory for what is fetched.
-func (c *Checkout) temporary() (err error) {
+// newCheckout reads what the cluster holds for the source, and makes the directory for what is fetched.
+func newCheckout(ctx context.Context, config *rest.Config, app *v1alpha1.Application, ref v1alpha1.Ref) (*Checkout, error) {
+	spec := app.Spec.Source
+	c := &Checkout{app: app, req: source.Request{URL: spec.RepoURL, Ref: ref, Submodules: spec.Submodules}}
+	core, err := typedcorev1.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	if s := spec.SecretRef; s != nil {
+		data, err := secretData(ctx, core, app.Namespace, s.Name, "spec.source.secretRef")
+		if err != nil {
+			return nil, err
+		}
+		c.req.Credentials = source.CredentialsFromSecret(app.Namespace+"/"+s.Name, data)
+	}
+	if c.extras, err = readExtras(ctx, core, app.Namespace, spec.Rendering); err != nil {
+		return nil, err
+	}
 	if c.dir, err = os.MkdirTemp("", "gitopsd-look-"); err != nil {
-		return err
+		return nil, err
 	}
 	c.git = source.New(c.dir)
-	return nil
+	return c, nil
 }
 
 // Close removes what was fetched.
@@ -76,7 +81,7 @@ func (c *Checkout) Objects(ctx context.Context) (objects []*source.Object, err e
 func (c *Checkout) render(ctx context.Context, tree fs.FS, path string) ([]*source.Object, error) {
 	shape := shapeOf(c.app.Spec)
 	shape.path = path
-	in := renderInput(c.git, c.req, c.app.Name, shape, c.app.Spec.Source.Rendering, c.Commit.Hash)
+	in := renderInput(c.git, c.req, c.app.Name, shape, c.app.Spec.Source.Rendering, c.extras, c.Commit.Hash)
 	in.Tree = tree
 	out, err := render.Render(ctx, in)
 	return out.Objects, err

@@ -67,7 +67,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if source.Redact(req.URL) != from.url {
 		req.URL = from.url
 	}
-	if r := p.m.applied; r != nil && !r.partial && r.shape == from {
+	if r := p.m.applied; r != nil && !r.partial && r.shape == from && r.extras == p.m.extras.fingerprint {
 		switch same, err := p.git.Unchanged(ctx, req, c.Hash, r.inputs); {
 		case err != nil:
 			return nil, err
@@ -77,7 +77,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 			return &next, nil
 		}
 	}
-	in, err := p.input(ctx, req, c, from)
+	in, err := p.input(req, c, from)
 	if err != nil {
 		return nil, err
 	}
@@ -105,17 +105,17 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 		return nil, err
 	}
 	r := newRevision(c, from, resolved)
-	r.inputs = inputs
+	r.inputs, r.extras = inputs, p.m.extras.fingerprint
 	return r, nil
 }
 
 // input is what a commit's objects are rendered from, but for the tree.
-func (p *pass) input(ctx context.Context, req source.Request, c source.Commit, from shape) (render.Input, error) {
+func (p *pass) input(req source.Request, c source.Commit, from shape) (render.Input, error) {
 	spec, err := from.spec()
 	if err != nil {
 		return render.Input{}, err
 	}
-	return renderInput(p.git, req, p.key.Name, from, spec, c.Hash), nil
+	return renderInput(p.git, req, p.key.Name, from, spec, p.m.extras, c.Hash), nil
 }
 
 // watch has the kinds of a revision's objects watched; wait waits until each has been seen once.

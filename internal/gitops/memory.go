@@ -26,6 +26,8 @@ type memory struct {
 	headErr error
 	// born is when the Engine began to run; an answer of a remote from after it is new enough for a start.
 	born time.Time
+	// extras are what was read, at the last look, of what rendering needs besides Git.
+	extras extras
 	// looked says that there was a look since the process started; generation and request are the spec's and the annotation's at that time.
 	looked     bool
 	generation int64
@@ -76,6 +78,8 @@ type revision struct {
 	byKey   map[diff.Key]*apply.Object
 	// inputs are what of the commit they were made of; nil when something beside the commit had a part in it.
 	inputs source.Inputs
+	// extras is the fingerprint of what they were made of besides the commit.
+	extras string
 	// hooks are those that are made anew at each sync; left are those that the commit has and that are to be left alone.
 	hooks []*apply.Object
 	left  map[diff.Key]bool

@@ -75,8 +75,8 @@ func PreviewFolder(ctx context.Context, config *rest.Config, app *v1alpha1.Appli
 		return nil, err
 	}
 	defer closer.Close()
-	c := &Checkout{app: app, req: source.Request{URL: app.Spec.Source.RepoURL}}
-	if err := c.temporary(); err != nil {
+	c, err := newCheckout(ctx, config, app, v1alpha1.Ref{})
+	if err != nil {
 		return nil, err
 	}
 	defer c.Close()

@@ -99,6 +99,15 @@ func (p *pass) look(ctx context.Context, l look) {
 	m := p.m
 	req, err := p.request(ctx, l.since)
 	if err == nil {
+		var x extras
+		if x, err = readExtras(ctx, p.core, p.app.Namespace, p.app.Spec.Source.Rendering); err == nil {
+			if x.fingerprint != m.extras.fingerprint {
+				m.refusal = nil // it may have been for the lack of a key
+			}
+			m.extras = x
+		}
+	}
+	if err == nil {
 		var head source.Commit
 		if head, err = p.git.Head(ctx, req); err == nil {
 			m.head = head
@@ -127,7 +136,7 @@ func (p *pass) request(ctx context.Context, since time.Time) (source.Request, er
 	s := p.app.Spec.Source
 	r := source.Request{URL: s.RepoURL, Ref: s.Ref, Submodules: s.Submodules, NotBefore: since}
 	if name := secretName(p.app); name != "" {
-		data, err := p.secretData(ctx, s.SecretRef.Name, "spec.source.secretRef")
+		data, err := secretData(ctx, p.core, p.app.Namespace, s.SecretRef.Name, "spec.source.secretRef")
 		if err != nil {
 			return r, err
 		}
@@ -136,7 +145,7 @@ func (p *pass) request(ctx context.Context, since time.Time) (source.Request, er
 	if s.Verify == nil {
 		return r, nil
 	}
-	data, err := p.secretData(ctx, s.Verify.SecretRef.Name, "spec.source.verify.secretRef")
+	data, err := secretData(ctx, p.core, p.app.Namespace, s.Verify.SecretRef.Name, "spec.source.verify.secretRef")
 	if err != nil {
 		return r, err
 	}
@@ -147,18 +156,6 @@ func (p *pass) request(ctx context.Context, since time.Time) (source.Request, er
 	}
 	r.Verify = &source.Verification{Keys: keys, Mode: s.Verify.Mode, Secret: name}
 	return r, nil
-}
-
-// secretData reads a Secret of the Application's namespace; field is where the Application names it.
-func (p *pass) secretData(ctx context.Context, name, field string) (map[string][]byte, error) {
-	secret, err := p.core.Secrets(p.app.Namespace).Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, &source.Error{Reason: source.InvalidCredentials, Message: fmt.Sprintf("Secret %s/%s, which %s names, does not exist; create it", p.app.Namespace, name, field)}
-	case err != nil:
-		return nil, fmt.Errorf("reading Secret %s/%s: %w", p.app.Namespace, name, err)
-	}
-	return secret.Data, nil
 }
 
 // as is the cluster as the Application may use it.

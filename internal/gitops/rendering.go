@@ -1,21 +1,30 @@
 package gitops
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/component-base/version"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/source"
 	"github.com/gitopsd/gitopsd/internal/source/chart"
 	"github.com/gitopsd/gitopsd/internal/source/render"
+	"github.com/gitopsd/gitopsd/internal/source/sops"
 )
 
 // renderInput is what a commit of an Application is rendered from, but for the tree.
-func renderInput(git *source.Git, req source.Request, application string, from shape, spec v1alpha1.Rendering, commit string) render.Input {
+func renderInput(git *source.Git, req source.Request, application string, from shape, spec v1alpha1.Rendering, x extras, commit string) render.Input {
 	namespace := from.namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
@@ -24,8 +33,104 @@ func renderInput(git *source.Git, req source.Request, application string, from s
 		Path: from.path, Spec: spec, Application: application,
 		From:    source.From{Repo: from.url, Commit: commit, DefaultNamespace: namespace},
 		Cluster: chart.Cluster{KubeVersion: kubeVersion()},
+		Keys:    x.keys, Variables: x.variables,
 		Remote:  &render.Remotes{Git: git, From: req, Allowed: spec.Remotes},
 	}
+}
+
+// extras are what an Application's objects are rendered from besides Git: keys, and values of variables.
+type extras struct {
+	keys      *sops.Keys
+	variables map[string]string
+	// fingerprint tells two of them apart.
+	fingerprint string
+}
+
+// readExtras reads the Secrets and ConfigMaps that an Application names for rendering. The error is a *source.Error where one is missing or wrong.
+func readExtras(ctx context.Context, core typedcorev1.CoreV1Interface, namespace string, spec v1alpha1.Rendering) (extras, error) {
+	var x extras
+	sum := sha256.New()
+	note := func(kind, name string, data map[string][]byte) {
+		fmt.Fprintf(sum, "%s %q\n", kind, name)
+		for _, k := range slices.Sorted(maps.Keys(data)) {
+			fmt.Fprintf(sum, "%q %d\n", k, len(data[k]))
+			sum.Write(data[k])
+		}
+	}
+	wrong := func(name, field string, err error) error {
+		return &source.Error{Reason: source.InvalidCredentials, Message: fmt.Sprintf("Secret %s/%s, which %s names", namespace, name, field), Err: err}
+	}
+	if d := spec.Decryption; d != nil {
+		data, err := secretData(ctx, core, namespace, d.SecretRef.Name, "spec.source.decryption.secretRef")
+		if err != nil {
+			return x, err
+		}
+		keys, err := sops.Parse(data)
+		if err != nil {
+			return x, wrong(d.SecretRef.Name, "spec.source.decryption.secretRef", err)
+		}
+		x.keys = &keys
+		note("decryption", d.SecretRef.Name, data)
+	}
+	if s := spec.Substitute; s != nil {
+		x.variables = map[string]string{}
+		for i, from := range s.From {
+			data, err := variables(ctx, core, namespace, from, fmt.Sprintf("spec.source.substitute.from[%d]", i))
+			if err != nil {
+				return x, err
+			}
+			for k, v := range data {
+				x.variables[k] = string(v)
+			}
+			note(from.Kind, from.Name, data)
+		}
+		maps.Copy(x.variables, s.Variables)
+	}
+	x.fingerprint = hex.EncodeToString(sum.Sum(nil))
+	return x, nil
+}
+
+// variables reads a ConfigMap or Secret with values of variables.
+func variables(ctx context.Context, core typedcorev1.CoreV1Interface, namespace string, from v1alpha1.SubstituteFrom, field string) (map[string][]byte, error) {
+	data := map[string][]byte{}
+	var err error
+	switch from.Kind {
+	case "ConfigMap":
+		var cm *corev1.ConfigMap
+		if cm, err = core.ConfigMaps(namespace).Get(ctx, from.Name, metav1.GetOptions{}); err == nil {
+			for k, v := range cm.Data {
+				data[k] = []byte(v)
+			}
+		}
+	case "Secret":
+		var secret *corev1.Secret
+		if secret, err = core.Secrets(namespace).Get(ctx, from.Name, metav1.GetOptions{}); err == nil {
+			data = secret.Data
+		}
+	default:
+		return nil, &source.Error{Reason: source.InvalidSource, Message: fmt.Sprintf("%s.kind: %q is neither ConfigMap nor Secret", field, from.Kind)}
+	}
+	switch {
+	case apierrors.IsNotFound(err) && from.Optional:
+		return nil, nil
+	case apierrors.IsNotFound(err):
+		return nil, &source.Error{Reason: source.InvalidSource, Message: fmt.Sprintf("%s %s/%s, which %s names, does not exist; create it, or set optional", from.Kind, namespace, from.Name, field)}
+	case err != nil:
+		return nil, fmt.Errorf("reading %s %s/%s: %w", from.Kind, namespace, from.Name, err)
+	}
+	return data, nil
+}
+
+// secretData reads a Secret; field is where the Application names it.
+func secretData(ctx context.Context, core typedcorev1.CoreV1Interface, namespace, name, field string) (map[string][]byte, error) {
+	secret, err := core.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, &source.Error{Reason: source.InvalidCredentials, Message: fmt.Sprintf("Secret %s/%s, which %s names, does not exist; create it", namespace, name, field)}
+	case err != nil:
+		return nil, fmt.Errorf("reading Secret %s/%s: %w", namespace, name, err)
+	}
+	return secret.Data, nil
 }
 
 // kubeVersion is what charts are told; empty in a program that was built without a version, which leaves the choice to Helm.

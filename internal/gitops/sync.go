@@ -39,7 +39,7 @@ func (p *pass) sync(ctx context.Context) error {
 		p.m.remeasure()
 		p.m.measuredFor = p.app.Generation
 	}
-	if r := p.m.applied; r != nil && !r.partial && r.commit.Hash == goal.Hash && r.shape == shapeOf(p.app.Spec) {
+	if r := p.m.applied; r != nil && !r.partial && r.commit.Hash == goal.Hash && r.shape == shapeOf(p.app.Spec) && r.extras == p.m.extras.fingerprint {
 		p.m.refusal = nil
 		return p.keep(ctx)
 	}

@@ -121,10 +121,13 @@ func Manifests(files []File) ([]Made, error) {
 	return out, err
 }
 
-// With returns a copy of the object with another content, made from the present one by something that the layer describes.
-func (o *Object) With(content map[string]any, layers ...Layer) *Object {
+// With returns a copy of the object with a content in which values were replaced after it was made. Fields are placed as before.
+func (o *Object) With(content map[string]any) *Object {
 	out := *o
-	out.Content, out.layers = content, append(slices.Clone(o.layers), layers...)
+	if out.layered == nil {
+		out.layered = o.Content
+	}
+	out.Content = content
 	return &out
 }
 

@@ -28,8 +28,10 @@ type Object struct {
 
 	// written is the object as its file has it, from which Content was rendered; the same as Content for a plain manifest.
 	written Document
-	// layers are what changed it on the way from written to Content, in order.
+	// layers are what changed it on the way from written to layered, in order.
 	layers []Layer
+	// layered is what they made of it; nil when that is Content.
+	layered map[string]any
 }
 
 // Layer is something that sets fields of an object after its file did: a patch, a list of images, a template.
@@ -67,7 +69,11 @@ func (o *Object) Line(field string) int { return o.written.At(field) }
 
 // Place returns where Git sets a field: in a patch or another layer that gave it the value it has, or else in the file of the origin, as Line does.
 func (o *Object) Place(field string) (file string, line int) {
-	if v, ok := o.Value(field); ok {
+	layered := o.layered
+	if layered == nil {
+		layered = o.Content
+	}
+	if v, ok := lookup(layered, field); ok {
 		for i := len(o.layers) - 1; i >= 0; i-- {
 			if file, line, ok := o.layers[i].Place(field, v); ok {
 				return file, line

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -255,8 +256,11 @@ func (g *gatherer) references(at place, dir string, f *folder, content map[strin
 	} {
 		for i, item := range list.items {
 			field := fmt.Sprintf("%s[%d]", list.field, i)
-			if strings.ContainsAny(item, "\n{") {
-				continue // an inline transformer
+			if strings.ContainsAny(item, "\n{") { // an inline transformer
+				if err := g.plugin(at, dir, f, field, source.File{Path: f.shown, Data: []byte(item)}); err != nil {
+					return nil, err
+				}
+				continue
 			}
 			local := path.Join(dir, item)
 			info, err := stat(at.tree, local)
@@ -270,6 +274,13 @@ func (g *gatherer) references(at place, dir string, f *folder, content map[strin
 			case err == nil:
 				if err := g.file(at, f, field, local, list.resources); err != nil {
 					return nil, err
+				}
+				if list.folders && !list.resources {
+					if data, ok := g.out.Content[path.Join(at.mount, local)]; ok {
+						if err := g.plugin(at, dir, f, field, source.File{Path: at.name(local), Data: data}); err != nil {
+							return nil, err
+						}
+					}
 				}
 			case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid):
 				if err := g.collect(err); err != nil {
@@ -327,12 +338,68 @@ func (g *gatherer) references(at place, dir string, f *folder, content map[strin
 		}
 	}
 	for _, field := range slices.Sorted(maps.Keys(named)) {
-		if err := g.file(at, f, field, path.Join(dir, named[field]), false); err != nil {
+		local := path.Join(dir, named[field])
+		if err := g.file(at, f, field, local, false); err != nil {
 			return nil, err
 		}
 	}
 	return rewritten, g.patches(at, dir, f)
 }
+
+// plugin looks at the configuration of a generator or transformer, and reads the files that it names.
+func (g *gatherer) plugin(at place, dir string, f *folder, field string, file source.File) error {
+	docs, err := source.Documents(file)
+	if err != nil {
+		return g.collect(err)
+	}
+	for _, d := range docs {
+		if err := g.builtin(at, dir, f, field, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// builtin refuses URLs in the configuration of kustomize's own plugins, wherever it stands: kustomize would fetch them. What is named there and is a file of the commit is read.
+func (g *gatherer) builtin(at place, dir string, f *folder, field string, d source.Document) error {
+	content, ok := d.Value.(map[string]any)
+	if !ok || content["apiVersion"] != konfig.BuiltinPluginApiVersion {
+		return nil // the configuration of others is for plugins that are not run
+	}
+	var look func(v any) error
+	look = func(v any) error {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				if err := look(v[k]); err != nil {
+					return err
+				}
+			}
+		case []any:
+			for _, item := range v {
+				if err := look(item); err != nil {
+					return err
+				}
+			}
+		case string:
+			if _, after, named := strings.Cut(v, "="); named {
+				v = after
+			}
+			if web.MatchString(strings.TrimSpace(v)) {
+				g.errs = append(g.errs, &source.ParseError{File: d.File, Line: d.Line, Message: fmt.Sprintf("%s would be fetched by kustomize itself, which is not allowed; put the file into the repository", source.Redact(strings.TrimSpace(v)))})
+				return nil
+			}
+			if info, err := stat(at.tree, path.Join(dir, v)); err == nil && info.Mode().IsRegular() {
+				return g.file(at, f, field, path.Join(dir, v), false)
+			}
+		}
+		return nil
+	}
+	return look(content)
+}
+
+// web matches what kustomize takes for a file to be fetched.
+var web = regexp.MustCompile(`(?i)^https?:`)
 
 // stat is fs.Stat for a path that may lead out of the tree.
 func stat(tree fs.FS, name string) (fs.FileInfo, error) {
@@ -380,11 +447,11 @@ func (g *gatherer) file(at place, f *folder, field, local string, resource bool)
 		}
 		return nil
 	}
-	return g.resource(f, field, to, source.File{Path: at.name(local), Data: data})
+	return g.resource(at, path.Dir(local), f, field, to, source.File{Path: at.name(local), Data: data})
 }
 
 // resource notes what a file of objects holds, and gives kustomize the objects with a mark each, by which they are known again afterwards.
-func (g *gatherer) resource(f *folder, field, to string, file source.File) error {
+func (g *gatherer) resource(at place, dir string, f *folder, field, to string, file source.File) error {
 	docs, err := source.Documents(file)
 	if err != nil {
 		return g.collect(err)
@@ -399,6 +466,9 @@ func (g *gatherer) resource(f *folder, field, to string, file source.File) error
 		if !ok {
 			g.errs = append(g.errs, &source.ParseError{File: d.File, Line: d.Line, Message: "expected a Kubernetes object"})
 			return nil
+		}
+		if err := g.builtin(at, dir, f, field, d); err != nil {
+			return err
 		}
 		b, err := json.Marshal(marked(content, to+"#"+strconv.Itoa(i)))
 		if err != nil {
@@ -467,7 +537,8 @@ func (g *gatherer) fetch(f *folder, field, item string, resource bool) (string, 
 		}
 		to := path.Join(at.mount, path.Base(at.shown))
 		g.mounts[item] = to
-		return to, g.resource(f, field, to, source.File{Path: at.shown, Data: data})
+		at.tree = nothing{}
+		return to, g.resource(at, ".", f, field, to, source.File{Path: at.shown, Data: data})
 	}
 	tree, dir, err := g.remote.Base(g.ctx, item)
 	if err != nil {
@@ -488,6 +559,13 @@ func (g *gatherer) fetch(f *folder, field, item string, resource bool) (string, 
 		return "", nil
 	}
 	return to, g.folder(at, dir, nil)
+}
+
+// nothing is the tree beside a single file that was fetched.
+type nothing struct{}
+
+func (nothing) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
 // refused notes why something could not be fetched when the kustomization is at fault, and otherwise, as for a host that is down, returns it.

@@ -13,6 +13,8 @@ import (
 	"github.com/gitopsd/gitopsd/internal/source"
 	"github.com/gitopsd/gitopsd/internal/source/chart"
 	"github.com/gitopsd/gitopsd/internal/source/kustomize"
+	"github.com/gitopsd/gitopsd/internal/source/sops"
+	"github.com/gitopsd/gitopsd/internal/source/substitute"
 )
 
 // Input is everything that objects are made of.
@@ -26,6 +28,10 @@ type Input struct {
 	Application string
 	// Cluster is what charts are told about where they will run.
 	Cluster chart.Cluster
+	// Keys open what is encrypted; nil for none.
+	Keys *sops.Keys
+	// Variables are values for spec.source.substitute, those of the Application itself among them.
+	Variables map[string]string
 	// Remote fetches what kustomizations name by URL.
 	Remote kustomize.Remote
 }
@@ -49,11 +55,41 @@ func Render(ctx context.Context, in Input) (Output, error) {
 	if in.Tree, err = source.Ignoring(in.Tree, dir); err != nil {
 		return Output{}, asParseErrors(err)
 	}
+	open := &decrypting{FS: in.Tree, keys: in.Keys}
+	in.Tree = open
 	out, err := in.objects(ctx, dir)
+	if err == nil && in.Spec.Substitute != nil {
+		out.Objects, err = in.substitute(out.Objects)
+	}
 	if err != nil {
-		return Output{}, asParseErrors(err)
+		return Output{}, open.redact(asParseErrors(err))
 	}
 	return out, nil
+}
+
+// substitute replaces variables in the objects.
+func (in *Input) substitute(objects []*source.Object) ([]*source.Object, error) {
+	if err := substitute.Validate(in.Variables); err != nil {
+		return nil, &source.Error{Reason: source.InvalidSource, Message: "spec.source.substitute", Err: err}
+	}
+	var errs source.ParseErrors
+	for i, o := range objects {
+		content, changed, err := substitute.Object(o.Content, in.Variables, in.Spec.Substitute.Strict)
+		var e *substitute.Error
+		switch {
+		case errors.As(err, &e):
+			file, line := o.Place(e.Field)
+			errs = append(errs, &source.ParseError{File: file, Line: line, Message: fmt.Sprintf("%s: %v", o, e)})
+		case err != nil:
+			return nil, err
+		case changed:
+			objects[i] = o.With(content)
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return objects, nil
 }
 
 // asParseErrors makes one place into a list of one.
