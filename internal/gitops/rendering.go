@@ -34,7 +34,7 @@ func renderInput(git *source.Git, req source.Request, application string, from s
 		From:    source.From{Repo: from.url, Commit: commit, DefaultNamespace: namespace},
 		Cluster: chart.Cluster{KubeVersion: kubeVersion()},
 		Keys:    x.keys, Variables: x.variables,
-		Remote:  &render.Remotes{Git: git, From: req, Allowed: spec.Remotes},
+		Remote: &render.Remotes{Git: git, From: req, Allowed: spec.Remotes},
 	}
 }
 
