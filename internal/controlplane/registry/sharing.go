@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,7 +22,7 @@ import (
 // The library never writes in depth to what a cache holds, and hands it out as shallow copies itself; sharing between two versions asks for no more than that.
 type sharing struct {
 	runtime.Codec
-	fields  *interned
+	parts   *interned
 	key     func(runtime.Object) (string, error)
 	newFunc func() runtime.Object
 	cache   atomic.Pointer[cacher.Cacher]
@@ -37,7 +38,11 @@ func (s *sharing) Decode(data []byte, defaults *schema.GroupVersionKind, into ru
 		return obj, gvk, nil
 	}
 	if m, ok := obj.(metav1.Object); ok {
-		s.fields.intern(m.GetManagedFields())
+		s.parts.managedFields(m.GetManagedFields())
+	}
+	if p, ok := obj.(*corev1.Pod); ok {
+		s.parts.resources(p.Spec.Containers)
+		s.parts.resources(p.Spec.InitContainers)
 	}
 	// While the cache is being filled there is nothing to share, and the answer would come from etcd.
 	if c := s.cache.Load(); c != nil && c.Ready() {
@@ -62,7 +67,7 @@ func share(other, obj runtime.Object) {
 		f, t := from.Field(i), to.Field(i)
 		if meta, ok := t.Addr().Interface().(*metav1.ObjectMeta); ok {
 			shareMeta(f.Addr().Interface().(*metav1.ObjectMeta), meta)
-		} else if reflect.DeepEqual(f.Interface(), t.Interface()) {
+		} else if reflect.DeepEqual(f.Addr().Interface(), t.Addr().Interface()) { // by pointers: the structs are large
 			t.Set(f)
 		}
 	}
@@ -93,30 +98,53 @@ func shareMeta(from, to *metav1.ObjectMeta) {
 	}
 }
 
-// maxInterned bounds the lists of fields that are known; past it, all are forgotten.
+// maxInterned bounds how many parts of a kind are known; past it, all are forgotten.
 const maxInterned = 1024
 
-// interned has one copy of each list of managed fields that many objects have: what one program writes to objects of one kind is mostly the same.
+// interned has one copy of what many objects have alike: lists of managed fields, for what one program writes to objects of one kind is mostly the same, and what
+// containers ask for, which all replicas share, and which takes more memory than the rest of a small Pod.
 type interned struct {
-	mu    sync.Mutex
-	known map[string]*metav1.FieldsV1
+	fields    copies[*metav1.FieldsV1]
+	requested copies[corev1.ResourceRequirements]
 }
 
-func (n *interned) intern(entries []metav1.ManagedFieldsEntry) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+func (n *interned) managedFields(entries []metav1.ManagedFieldsEntry) {
 	for i := range entries {
-		f := entries[i].FieldsV1
-		if f == nil {
+		if f := entries[i].FieldsV1; f != nil {
+			entries[i].FieldsV1 = n.fields.one(f.GetRawBytes(), f)
+		}
+	}
+}
+
+func (n *interned) resources(of []corev1.Container) {
+	for i := range of {
+		r := &of[i].Resources
+		if len(r.Requests)+len(r.Limits) == 0 {
 			continue
 		}
-		known, ok := n.known[string(f.GetRawBytes())]
-		if !ok {
-			if n.known == nil || len(n.known) >= maxInterned {
-				n.known = map[string]*metav1.FieldsV1{}
-			}
-			n.known[f.GetRawString()], known = f, f
+		// The keys of its maps are encoded in order.
+		if encoded, err := r.Marshal(); err == nil {
+			*r = n.requested.one(encoded, *r)
 		}
-		entries[i].FieldsV1 = known
 	}
+}
+
+// copies are parts by their encoding.
+type copies[T any] struct {
+	mu    sync.Mutex
+	known map[string]T
+}
+
+// one is the copy that is known of part, which is part itself if there was none.
+func (c *copies[T]) one(encoded []byte, part T) T {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, ok := c.known[string(encoded)]; ok {
+		return known
+	}
+	if c.known == nil || len(c.known) >= maxInterned {
+		c.known = map[string]T{}
+	}
+	c.known[string(encoded)] = part
+	return part
 }

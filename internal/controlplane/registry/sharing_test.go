@@ -84,18 +84,32 @@ func TestObjectsOfTwoTypesShareNothing(t *testing.T) {
 	}
 }
 
-func TestEqualManagedFieldsAreOneAndTheMemoryOfThemIsBounded(t *testing.T) {
+func TestWhatObjectsHaveAlikeIsThereOnceAndTheMemoryOfItIsBounded(t *testing.T) {
 	var n interned
-	a, b := sharedPod(), sharedPod()
-	n.intern(a.ManagedFields)
-	n.intern(b.ManagedFields)
+	a, b, other := sharedPod(), sharedPod(), sharedPod()
+	other.Spec.Containers[0].Resources.Requests[corev1.ResourceMemory] = apiresource.MustParse("1Gi")
+	want := []*corev1.Pod{a.DeepCopy(), b.DeepCopy(), other.DeepCopy()}
+	for _, p := range []*corev1.Pod{a, b, other} {
+		n.managedFields(p.ManagedFields)
+		n.resources(p.Spec.Containers)
+	}
+	if d := cmp.Diff(want, []*corev1.Pod{a, b, other}); d != "" {
+		t.Errorf("sharing changed the objects (-want +got):\n%s", d)
+	}
 	if a.ManagedFields[0].FieldsV1 != b.ManagedFields[0].FieldsV1 {
 		t.Error("two objects with the same managed fields hold them twice")
 	}
-	for i := range 3 * maxInterned {
-		n.intern([]metav1.ManagedFieldsEntry{{FieldsV1: metav1.NewFieldsV1(string(rune('a' + i)))}})
+	requests := func(p *corev1.Pod) uintptr { return reflect.ValueOf(p.Spec.Containers[0].Resources.Requests).Pointer() }
+	if requests(a) != requests(b) {
+		t.Error("two Pods that ask for the same hold it twice")
 	}
-	if len(n.known) > maxInterned {
-		t.Errorf("%d lists are remembered, want at most %d", len(n.known), maxInterned)
+	if requests(a) == requests(other) {
+		t.Error("two Pods that ask for different things share what they ask for")
+	}
+	for i := range 3 * maxInterned {
+		n.managedFields([]metav1.ManagedFieldsEntry{{FieldsV1: metav1.NewFieldsV1(string(rune('a' + i)))}})
+	}
+	if len(n.fields.known) > maxInterned {
+		t.Errorf("%d lists are remembered, want at most %d", len(n.fields.known), maxInterned)
 	}
 }

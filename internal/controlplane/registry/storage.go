@@ -44,7 +44,7 @@ type Storage struct {
 	stop      func()
 	// transformer turns objects of a resource into their stored form and back.
 	transformer func(schema.GroupResource) value.Transformer
-	fields      interned
+	parts       interned
 }
 
 var _ generic.RESTOptionsGetter = (*Storage)(nil)
@@ -150,7 +150,7 @@ func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix strin
 ) (storage.Interface, factory.DestroyFunc, error) {
 	versioner := storage.APIObjectVersioner{}
 	// The cache reads with a codec of its own: what is read to be changed must share nothing.
-	codec := &sharing{Codec: c.Codec, fields: &s.fields, key: key, newFunc: newFunc}
+	codec := &sharing{Codec: c.Codec, parts: &s.parts, key: key, newFunc: newFunc}
 	watched, err := etcd3.New(s.client, s.compactor, codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
 		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(codec, versioner), versioner)
 	if err != nil {
