@@ -76,6 +76,11 @@ func benchAPI(ctx context.Context, bin, dir string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	speed, err := yardstick()
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(out, speed)
 	if err := rateTable(out, append(rates, single...)); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -145,6 +146,15 @@ func (r *Registry) Store(gr schema.GroupResource) *genericregistry.Store {
 		panic(fmt.Sprintf("no resource %s in the registry", gr))
 	}
 	return s
+}
+
+// Get returns the object of a resource as it is now; see resource.Get. Nobody may write to it.
+func (r *Registry) Get(ctx context.Context, gr schema.GroupResource, name string) (runtime.Object, error) {
+	g, ok := r.served[gr][gr.Resource].(rest.Getter)
+	if !ok {
+		return nil, fmt.Errorf("resource %s cannot be read by name", gr)
+	}
+	return g.Get(ctx, name, &metav1.GetOptions{})
 }
 
 // WaitReady returns when every resource can be listed and watched: before that, requests are told to try again. The library offers no

@@ -43,7 +43,11 @@ func read[T runtime.Object](ctx context.Context, o objects, resource, namespace,
 
 // Namespace is read from etcd: nothing may be created in one whose deletion has begun, not even a moment after.
 func (o objects) Namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
-	return read[*corev1.Namespace](ctx, o, "namespaces", "", name, &metav1.GetOptions{})
+	obj, err := o.registry.Get(genericapirequest.WithNamespace(ctx, ""), corev1.Resource("namespaces"), name)
+	if err != nil {
+		return nil, err
+	}
+	return obj.(*corev1.Namespace), nil
 }
 
 func (o objects) ServiceAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
