@@ -40,6 +40,8 @@ const (
 	// scaleTime bounds each step of the scale figures; one that takes longer is an error, with how far it came.
 	scaleTime = 20 * time.Minute
 	probeEach = 20 * time.Millisecond
+	// settleTime without a write, but of Leases, is rest.
+	settleTime = 2 * time.Second
 )
 
 // benchScale takes what a control plane does with many nodes: hollow ones, which say everything to the API that real ones say.
@@ -69,6 +71,9 @@ func benchScale(ctx context.Context, bin, dir string, nodes int, out io.Writer) 
 		return err
 	}
 	fmt.Fprintf(out, "%d hollow nodes joined and Ready after %s (%.1f ms of processor time for each)\n", nodes, time.Since(begin).Round(time.Millisecond), perItem(used, nodes))
+	if err := s.printWrites(ctx, map[string]int64{}, nodes); err != nil {
+		return err
+	}
 	if err := p.rest(ctx, out, fmt.Sprintf("%d nodes at rest", nodes)); err != nil {
 		return err
 	}
@@ -243,6 +248,9 @@ func (s *scale) roll(ctx context.Context) error {
 	if err := s.pods.await(ctx, func(c counts) bool { return c.ready == before.ready+rollReplicas }); err != nil {
 		return err
 	}
+	if err := s.settled(ctx); err != nil {
+		return err
+	}
 	const image = "hollow.example/web:2"
 	was, err := s.p.writes(ctx)
 	if err != nil {
@@ -262,17 +270,49 @@ func (s *scale) roll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprintf(s.out, "rolling update of %d replicas (25%% surge, 25%% unavailable): %.1f s, %.2f ms of processor time and %.1f writes per Pod:\n", rollReplicas, l.took.Seconds(),
+		perItem(l.used, rollReplicas), float64(l.writes)/rollReplicas)
+	return s.printWrites(ctx, was, rollReplicas)
+}
+
+// printWrites shows how often what was written since, for each of n items.
+func (s *scale) printWrites(ctx context.Context, was map[string]int64, n int) error {
 	now, err := s.p.writes(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "rolling update of %d replicas (25%% surge, 25%% unavailable): %.1f s, %.2f ms of processor time and %.1f writes per Pod:\n", rollReplicas, l.took.Seconds(),
-		perItem(l.used, rollReplicas), float64(l.writes)/rollReplicas)
 	for _, k := range sortedBySize(now, was) {
-		fmt.Fprintf(s.out, "  %6.2f  %s\n", float64(now[k]-was[k])/rollReplicas, k)
+		if each := float64(now[k]-was[k]) / float64(n); each >= 0.005 {
+			fmt.Fprintf(s.out, "  %6.2f  %s\n", each, k)
+		}
 	}
 	_, err = fmt.Fprintln(s.out)
 	return err
+}
+
+// settled waits until nothing has been written for a while: Events are written one after the other, and come late after a burst. What a step costs is to be its own.
+func (s *scale) settled(ctx context.Context) error {
+	for last := int64(-1); ; {
+		writes, err := s.p.writes(ctx)
+		if err != nil {
+			return err
+		}
+		sum := int64(0)
+		for k, n := range writes {
+			if !strings.Contains(k, "leases") {
+				sum += n
+			}
+		}
+		if sum == last {
+			return nil
+		}
+		last = sum
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settleTime):
+		}
+	}
 }
 
 func deployment(name string, replicas int32) *appsv1.Deployment {

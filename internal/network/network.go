@@ -97,7 +97,7 @@ func New(cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	n := &Network{cfg: cfg, state: st, link: link, routes: newRouter(func(o *corev1.Node) bool { return o.Name == cfg.NodeName }, link), log: slog.With("component", "network")}
+	n := &Network{cfg: cfg, state: st, link: link, routes: newRouter(func() func(*corev1.Node) bool { return func(o *corev1.Node) bool { return o.Name == cfg.NodeName } }, link), log: slog.With("component", "network")}
 	if n.cfg.MTU == 0 {
 		n.cfg.MTU = defaultMTU(link)
 	}

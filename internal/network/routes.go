@@ -36,6 +36,11 @@ func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node) []route {
 	return want
 }
 
+// sameRoutes says that nothing of a node has changed that routes are made from.
+func sameRoutes(a, b *corev1.Node) bool {
+	return slices.Equal(nodeCIDRs(a), nodeCIDRs(b)) && slices.Equal(a.Status.Addresses, b.Status.Addresses) && (a.DeletionTimestamp == nil) == (b.DeletionTimestamp == nil)
+}
+
 func nodeCIDRs(n *corev1.Node) []netip.Prefix {
 	list := n.Spec.PodCIDRs
 	if len(list) == 0 && n.Spec.PodCIDR != "" {

@@ -47,25 +47,27 @@ func KeepRoutes(ctx context.Context, nodes coreinformers.NodeInformer) error {
 	}
 	defer link.Close()
 	// Should the host run a node after all, that node's own range is on its bridge and must not be routed.
-	own := func(n *corev1.Node) bool {
+	own := func() func(*corev1.Node) bool {
 		addrs, err := link.AddrList(nil, netlink.FAMILY_ALL)
-		return err == nil && slices.ContainsFunc(addrs, func(a netlink.Addr) bool {
-			ip, ok := netip.AddrFromSlice(a.IP)
-			return ok && isAddressOf(n, ip.Unmap())
-		})
+		return func(n *corev1.Node) bool {
+			return err == nil && slices.ContainsFunc(addrs, func(a netlink.Addr) bool {
+				ip, ok := netip.AddrFromSlice(a.IP)
+				return ok && isAddressOf(n, ip.Unmap())
+			})
+		}
 	}
 	return newRouter(own, link).run(ctx, nodes, nil, nil)
 }
 
 // router keeps the kernel's routes to other nodes' Pods.
 type router struct {
-	// own tells the node that this host is, to which no route is needed.
-	own  func(*corev1.Node) bool
+	// own looks at the host, and tells the node that it is, to which no route is needed.
+	own  func() func(*corev1.Node) bool
 	link *netlink.Handle
 	log  *slog.Logger
 }
 
-func newRouter(own func(*corev1.Node) bool, link *netlink.Handle) router {
+func newRouter(own func() func(*corev1.Node) bool, link *netlink.Handle) router {
 	return router{own: own, link: link, log: slog.With("component", "network")}
 }
 
@@ -79,8 +81,12 @@ func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick 
 		}
 	}
 	reg, err := nodes.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { poke() },
-		UpdateFunc: func(any, any) { poke() },
+		AddFunc: func(any) { poke() },
+		UpdateFunc: func(old, obj any) {
+			if was, is := old.(*corev1.Node), obj.(*corev1.Node); !sameRoutes(was, is) {
+				poke() // all else that nodes report is nothing to others, and there may be thousands
+			}
+		},
 		DeleteFunc: func(any) { poke() },
 	})
 	if err != nil {
@@ -96,7 +102,7 @@ func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick 
 	for {
 		list, err := nodes.Lister().List(labels.Everything())
 		if err == nil {
-			err = t.sync(wantedRoutes(t.own, list))
+			err = t.sync(wantedRoutes(t.own(), list))
 		}
 		var retry <-chan time.Time
 		if err != nil {

@@ -175,8 +175,9 @@ func (i *Identity) loadCA() error {
 func (i *Identity) Config() *rest.Config {
 	return &rest.Config{
 		Host: i.server.String(), QPS: -1, UserAgent: "gitopsd-node",
-		ContentConfig:   rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json"},
-		TLSClientConfig: rest.TLSClientConfig{CAFile: i.path(caFile), CertFile: i.path(clientFile), KeyFile: i.path(clientFile)},
+		DisableCompression: true, // what all nodes watch would be compressed for each of them
+		ContentConfig:      rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json"},
+		TLSClientConfig:    rest.TLSClientConfig{CAFile: i.path(caFile), CertFile: i.path(clientFile), KeyFile: i.path(clientFile)},
 	}
 }
 

@@ -40,20 +40,31 @@ func (p Pool) block(i int) netip.Prefix {
 	return netip.PrefixFrom(addr, p.Bits)
 }
 
+// overlapped is the range of blocks, the end excluded, that share addresses with t; 0, 0 for none.
+func (p Pool) overlapped(t netip.Prefix) (from, to int) {
+	if !p.Cluster.Overlaps(t) {
+		return 0, 0
+	}
+	if t.Bits() <= p.Cluster.Bits() {
+		return 0, p.size()
+	}
+	for at, b := p.Cluster.Bits(), t.Addr().AsSlice(); at < p.Bits; at++ {
+		from = from<<1 | int(b[at/8]>>(7-at%8))&1
+	}
+	return from, from + 1<<max(0, p.Bits-t.Bits())
+}
+
 // Free returns a block that overlaps none of taken. The search starts behind the highest block in use and goes round, so that the addresses of a
 // Node which is gone are used again as late as possible: others may still hold routes or connections to them.
 func (p Pool) Free(taken []netip.Prefix) (netip.Prefix, bool) {
 	used := make([]bool, p.size())
 	highest := -1
-	for i := range used {
-		b := p.block(i)
-		for _, t := range taken {
-			if b.Overlaps(t) {
-				used[i] = true
-				highest = i
-				break
-			}
+	for _, t := range taken {
+		from, to := p.overlapped(t)
+		for i := from; i < to; i++ {
+			used[i] = true
 		}
+		highest = max(highest, to-1)
 	}
 	for n := range used {
 		if i := (highest + 1 + n) % len(used); !used[i] {
