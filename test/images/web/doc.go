@@ -3,5 +3,5 @@
 //	GET /         "<hostname> <version> <greeting>", the greeting from the file that a ConfigMap makes
 //	GET /healthz  200 while the server wants traffic, 503 while it starts and once it was told to stop
 //
-// Environment: PORT (8080), VERSION, GREETING_FILE, START_DELAY and LINGER (Go durations).
+// Environment: PORT (8080), VERSION, GREETING_FILE, START_DELAY, LINGER, and LIFE, after which it ends by itself with success (Go durations).
 package main

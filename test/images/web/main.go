@@ -33,6 +33,15 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	life, err := duration("LIFE", 0)
+	if err != nil {
+		return err
+	}
+	if life > 0 {
+		var end context.CancelFunc
+		ctx, end = context.WithTimeout(ctx, life)
+		defer end()
+	}
 	hostname, err := os.Hostname()
 	if err != nil {
 		return err
