@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	batchlisters "k8s.io/client-go/listers/batch/v1"
@@ -47,6 +48,7 @@ type Controller struct {
 
 	mu      sync.Mutex
 	changed map[types.UID]time.Time // when a schedule was seen to change
+	started map[types.UID]string    // the Job of the run begun last, while the status does not tell of it
 }
 
 // New makes the controller and registers what it wants to hear from f. The clock says which runs are due.
@@ -55,7 +57,7 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 	index.AddController(jobInf.Informer())
 	c := &Controller{
 		client: client, events: events, cronJobs: cronInf.Lister(), jobs: jobInf.Informer().GetIndexer(), clock: now,
-		changed: map[types.UID]time.Time{},
+		changed: map[types.UID]time.Time{}, started: map[types.UID]string{},
 	}
 	c.loop = reconcile.New("cronjob", c.reconcile)
 	c.synced = []cache.InformerSynced{
@@ -104,6 +106,7 @@ func (c *Controller) forget(obj any) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.changed, cj.UID)
+		delete(c.started, cj.UID)
 	}
 }
 
@@ -129,28 +132,53 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	return reconcile.Result{After: a.Next}, nil
 }
 
-// observe reads the Jobs. One that the status lists and the cache does not show is asked for: the cache may be late.
+// observe reads the Jobs. One that the status lists, or that was begun and may not be in the status, is asked for if the cache does not show it: the cache may
+// be late, and the answer that said that it was made may have been lost.
 func (c *Controller) observe(ctx context.Context, cj *batchv1.CronJob) (Observed, error) {
 	jobs := index.ControlledBy[*batchv1.Job](c.jobs, cj.UID)
-	seen := map[types.UID]bool{}
-	for _, j := range jobs {
-		seen[j.UID] = true
-	}
+	ask := sets.New[string]()
 	for _, ref := range cj.Status.Active {
-		if seen[ref.UID] {
-			continue
-		}
-		j, err := c.client.BatchV1().Jobs(cj.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		ask.Insert(ref.Name)
+	}
+	begun := c.begun(cj.UID)
+	if begun != "" {
+		ask.Insert(begun)
+	}
+	for _, j := range jobs {
+		ask.Delete(j.Name)
+	}
+	for name := range ask {
+		j, err := c.client.BatchV1().Jobs(cj.Namespace).Get(ctx, name, metav1.GetOptions{})
 		switch {
-		case err == nil && j.UID == ref.UID:
+		case err == nil && metav1.IsControlledBy(j, cj):
 			jobs = append(jobs, j)
 		case err != nil && !apierrors.IsNotFound(err):
-			return Observed{}, fmt.Errorf("the CronJob %s/%s: reading the Job %s that its status lists: %w", cj.Namespace, cj.Name, ref.Name, err)
+			return Observed{}, fmt.Errorf("the CronJob %s/%s: reading its Job %s, which the cache does not show: %w", cj.Namespace, cj.Name, name, err)
+		case name == begun:
+			c.begin(cj.UID, "") // there is none, or it is somebody else's
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Observed{CronJob: cj, Jobs: jobs, Since: c.changed[cj.UID], Now: c.clock.Now()}, nil
+}
+
+// begun is the Job of the run that was begun last, if the status may not tell of it yet.
+func (c *Controller) begun(cj types.UID) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.started[cj]
+}
+
+// begin notes a Job before it is created; "" once the status tells of it.
+func (c *Controller) begin(cj types.UID, job string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if job == "" {
+		delete(c.started, cj)
+	} else {
+		c.started[cj] = job
+	}
 }
 
 func (c *Controller) act(ctx context.Context, cj *batchv1.CronJob, a Actions) error {
@@ -170,6 +198,9 @@ func (c *Controller) act(ctx context.Context, cj *batchv1.CronJob, a Actions) er
 	if err := c.writeStatus(ctx, cj, a); err != nil {
 		return err
 	}
+	if startErr == nil {
+		c.begin(cj.UID, "")
+	}
 	for _, j := range a.Remove {
 		if err := c.remove(ctx, cj, j); err != nil {
 			return err
@@ -182,6 +213,7 @@ func (c *Controller) act(ctx context.Context, cj *batchv1.CronJob, a Actions) er
 func (c *Controller) start(ctx context.Context, cj *batchv1.CronJob, a Actions) (*batchv1.Job, error) {
 	want := newJob(cj, a.Start, a.Zone)
 	jobs := c.client.BatchV1().Jobs(cj.Namespace)
+	c.begin(cj.UID, want.Name)
 	j, err := jobs.Create(ctx, want, metav1.CreateOptions{FieldManager: fieldManager})
 	switch {
 	case err == nil:

@@ -150,6 +150,11 @@ func (a *Actions) report(o Observed) (running []*batchv1.Job) {
 	exists := map[types.UID]*batchv1.Job{}
 	for _, j := range o.Jobs {
 		exists[j.UID] = j
+		at, own := scheduledFor(o.CronJob, j)
+		if last := a.Status.LastScheduleTime; own && (last == nil || last.Time.Before(at)) {
+			// It was started, but then the status was not written. That the run took place must be known before the Job is removed, or it would take place again.
+			a.Status.LastScheduleTime = &metav1.Time{Time: at}
+		}
 		if end := finished(j); end != nil {
 			if end.Type == batchv1.JobComplete && j.Status.CompletionTime != nil &&
 				(a.Status.LastSuccessfulTime == nil || a.Status.LastSuccessfulTime.Before(j.Status.CompletionTime)) {
@@ -157,14 +162,10 @@ func (a *Actions) report(o Observed) (running []*batchv1.Job) {
 			}
 			continue
 		}
-		at, own := scheduledFor(o.CronJob, j)
 		switch {
 		case listed.Has(j.UID):
 		case own:
-			a.Status.Active = append(a.Status.Active, reference(j)) // started, but then the status was not written
-			if last := a.Status.LastScheduleTime; last == nil || last.Time.Before(at) {
-				a.Status.LastScheduleTime = &metav1.Time{Time: at}
-			}
+			a.Status.Active = append(a.Status.Active, reference(j))
 		default:
 			a.event(corev1.EventTypeWarning, "UnexpectedJob", "Saw a job that the controller did not create or forgot: %s", j.Name)
 			continue

@@ -31,17 +31,17 @@ func TestLateWatchesLostAnswersAndDeathNeitherDoubleNorLoseAMember(t *testing.T)
 			case n < 8:
 				reconcileOnce()
 			case n < 12:
-				w.pods.deliver()
+				w.pods.Deliver()
 			case n < 14:
-				w.sets.deliver()
+				w.sets.Deliver()
 			case n < 16:
-				w.revisions.deliver()
+				w.revisions.Deliver()
 			case n < 17:
-				w.claims.deliver()
+				w.claims.Deliver()
 			case n < 22:
 				w.meddle()
 			case n == 22 && w.rand.IntN(4) == 0:
-				w.pods.relist(w.version)
+				w.pods.Relist(w.version)
 			case n == 23 && w.lives < 0 && w.rand.IntN(4) == 0:
 				w.lives = w.rand.IntN(4) // it dies in the middle of what it does next
 				reconcileOnce()
@@ -56,10 +56,10 @@ func TestLateWatchesLostAnswersAndDeathNeitherDoubleNorLoseAMember(t *testing.T)
 			}
 			w.collect()
 			for range 20 {
-				w.pods.deliver()
-				w.sets.deliver()
-				w.revisions.deliver()
-				w.claims.deliver()
+				w.pods.Deliver()
+				w.sets.Deliver()
+				w.revisions.Deliver()
+				w.claims.Deliver()
 			}
 			reconcileOnce()
 		}

@@ -36,11 +36,11 @@ type world struct {
 	t    *testing.T
 	rand *rand.Rand
 
-	version, made int
-	sets          *late[*appsv1.StatefulSet]
-	pods          *late[*corev1.Pod]
-	revisions     *late[*appsv1.ControllerRevision]
-	claims        *late[*corev1.PersistentVolumeClaim]
+	version   int
+	sets      *latetest.Kind[*appsv1.StatefulSet]
+	pods      *latetest.Kind[*corev1.Pod]
+	revisions *latetest.Kind[*appsv1.ControllerRevision]
+	claims    *latetest.Kind[*corev1.PersistentVolumeClaim]
 
 	lives int // calls until the controller dies; below zero: it lives on
 	// steady: no more failing calls.
@@ -56,7 +56,7 @@ var errDead = errors.New("the controller is dead")
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, rand: rand.New(rand.NewPCG(seed, 1)), version: 1, lives: -1, told: sets.New[types.UID](), missing: map[string]bool{},
-		sets: newLate[*appsv1.StatefulSet](t), pods: newLate[*corev1.Pod](t), revisions: newLate[*appsv1.ControllerRevision](t), claims: newLate[*corev1.PersistentVolumeClaim](t),
+		sets: latetest.NewKind[*appsv1.StatefulSet](t), pods: latetest.NewKind[*corev1.Pod](t), revisions: latetest.NewKind[*appsv1.ControllerRevision](t), claims: latetest.NewKind[*corev1.PersistentVolumeClaim](t),
 	}
 	set := &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db", UID: "uid-db", Generation: 1},
@@ -73,8 +73,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}}
 		set.Spec.PersistentVolumeClaimRetentionPolicy = w.policy()
 	}
-	w.sets.put(w.next(), set)
-	w.sets.deliver()
+	w.sets.Put(w.next(), set)
+	w.sets.Deliver()
 	return w
 }
 
@@ -90,11 +90,11 @@ func (w *world) next() int {
 	return w.version
 }
 
-func (w *world) set() *appsv1.StatefulSet { return w.sets.real["db"] }
+func (w *world) set() *appsv1.StatefulSet { return w.sets.Real["db"] }
 
 // shown is the StatefulSet as the controller sees it.
 func (w *world) shown() *appsv1.StatefulSet {
-	obj, _, _ := w.sets.cache.GetByKey("default/db")
+	obj, _, _ := w.sets.Cache.GetByKey("default/db")
 	return obj.(*appsv1.StatefulSet)
 }
 
@@ -106,19 +106,19 @@ func (w *world) controller() *Controller {
 	w.lives = -1
 	w.relist()
 	c := &Controller{
-		client: theClient, events: &record.FakeRecorder{}, sets: appslisters.NewStatefulSetLister(w.sets.cache),
-		claims: corelisters.NewPersistentVolumeClaimLister(w.claims.cache), pods: w.pods.cache,
-		history: controllerrevision.NewWithCache(theClient, w.revisions.cache, fieldManager), clock: time.Now,
+		client: theClient, events: &record.FakeRecorder{}, sets: appslisters.NewStatefulSetLister(w.sets.Cache),
+		claims: corelisters.NewPersistentVolumeClaimLister(w.claims.Cache), pods: w.pods.Cache,
+		history: controllerrevision.NewWithCache(theClient, w.revisions.Cache, fieldManager), clock: time.Now,
 	}
 	c.loop = reconcile.New("statefulset", c.reconcile)
 	return c
 }
 
 func (w *world) relist() {
-	w.sets.relist(w.version)
-	w.pods.relist(w.version)
-	w.revisions.relist(w.version)
-	w.claims.relist(w.version)
+	w.sets.Relist(w.version)
+	w.pods.Relist(w.version)
+	w.revisions.Relist(w.version)
+	w.claims.Relist(w.version)
 }
 
 // answer is the API server.
@@ -151,42 +151,6 @@ func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {
 	return nil, fmt.Errorf("unexpected call: %v", a)
 }
 
-// kept reads, creates and updates as the API server does, and hands what is special to the callers.
-func kept[T interface {
-	metav1.Object
-	runtime.Object
-}](w *world, l *late[T], a clienttesting.Action) (runtime.Object, error) {
-	gr := a.GetResource().GroupResource()
-	switch a := a.(type) {
-	case clienttesting.GetActionImpl:
-		if o, ok := l.real[a.Name]; ok {
-			return o.DeepCopyObject(), nil
-		}
-		return nil, apierrors.NewNotFound(gr, a.Name)
-	case clienttesting.CreateActionImpl:
-		o := a.Object.DeepCopyObject().(T)
-		if _, ok := l.real[o.GetName()]; ok {
-			return nil, apierrors.NewAlreadyExists(gr, o.GetName())
-		}
-		w.made++
-		o.SetUID(types.UID(fmt.Sprintf("%s-%d", o.GetName(), w.made)))
-		l.put(w.next(), o)
-		return o.DeepCopyObject(), nil
-	case clienttesting.UpdateActionImpl:
-		o := a.Object.DeepCopyObject().(T)
-		was, ok := l.real[o.GetName()]
-		if !ok {
-			return nil, apierrors.NewNotFound(gr, o.GetName())
-		}
-		if was.GetResourceVersion() != o.GetResourceVersion() {
-			return nil, apierrors.NewConflict(gr, o.GetName(), errors.New("changed"))
-		}
-		l.put(w.next(), o)
-		return o.DeepCopyObject(), nil
-	}
-	return nil, fmt.Errorf("unexpected call: %v", a)
-}
-
 func (w *world) pod(a clienttesting.Action) (runtime.Object, error) {
 	switch a := a.(type) {
 	case clienttesting.CreateActionImpl:
@@ -195,7 +159,7 @@ func (w *world) pod(a clienttesting.Action) (runtime.Object, error) {
 		p.Status.Phase = corev1.PodPending
 		w.creates++
 	case clienttesting.DeleteActionImpl:
-		p := w.pods.real[a.Name]
+		p := w.pods.Real[a.Name]
 		switch uid := a.DeleteOptions.Preconditions.UID; {
 		case p == nil:
 			return nil, apierrors.NewNotFound(corev1.Resource("pods"), a.Name)
@@ -208,26 +172,26 @@ func (w *world) pod(a clienttesting.Action) (runtime.Object, error) {
 		if p.DeletionTimestamp == nil {
 			p = p.DeepCopy()
 			p.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-			w.pods.put(w.next(), p)
+			w.pods.Put(w.next(), p)
 		}
 		return p, nil
 	}
-	return kept(w, w.pods, a)
+	return w.pods.Serve(a, w.next)
 }
 
 func (w *world) claim(a clienttesting.Action) (runtime.Object, error) {
 	if _, ok := a.(clienttesting.DeleteActionImpl); ok {
 		w.t.Error("deleted a claim")
 	}
-	return kept(w, w.claims, a)
+	return w.claims.Serve(a, w.next)
 }
 
 func (w *world) revision(a clienttesting.Action) (runtime.Object, error) {
 	d, ok := a.(clienttesting.DeleteActionImpl)
 	if !ok {
-		obj, err := kept(w, w.revisions, a)
+		obj, err := w.revisions.Serve(a, w.next)
 		seen := map[int64]string{}
-		for name, r := range w.revisions.real {
+		for name, r := range w.revisions.Real {
 			if other := seen[r.Revision]; other != "" {
 				w.t.Errorf("%s and %s are both number %d", name, other, r.Revision)
 			}
@@ -235,19 +199,19 @@ func (w *world) revision(a clienttesting.Action) (runtime.Object, error) {
 		}
 		return obj, err
 	}
-	r := w.revisions.real[d.Name]
+	r := w.revisions.Real[d.Name]
 	if r == nil {
 		return nil, apierrors.NewNotFound(appsv1.Resource("controllerrevisions"), d.Name)
 	}
 	if pre := d.DeleteOptions.Preconditions; *pre.UID != r.UID || *pre.ResourceVersion != r.ResourceVersion {
 		return nil, apierrors.NewConflict(appsv1.Resource("controllerrevisions"), d.Name, errors.New("changed"))
 	}
-	for _, p := range w.pods.real {
+	for _, p := range w.pods.Real {
 		if revisionOf(p) == d.Name {
 			w.t.Errorf("deleted revision %s, which %s is of", d.Name, p.Name)
 		}
 	}
-	w.revisions.remove(w.next(), d.Name)
+	w.revisions.Remove(w.next(), d.Name)
 	return r, nil
 }
 
@@ -262,21 +226,21 @@ func (w *world) status(set *appsv1.StatefulSet) (runtime.Object, error) {
 		}
 	}
 	for _, name := range []string{set.Status.CurrentRevision, set.Status.UpdateRevision} {
-		if w.revisions.real[name] == nil {
+		if w.revisions.Real[name] == nil {
 			w.t.Errorf("the status names the revision %q, which there is not", name)
 		}
 	}
 	next := was.DeepCopy()
 	next.Status = set.Status
-	w.sets.put(w.next(), next)
+	w.sets.Put(w.next(), next)
 	return next.DeepCopy(), nil
 }
 
-func (w *world) names() []string { return slices.Sorted(maps.Keys(w.pods.real)) }
+func (w *world) names() []string { return slices.Sorted(maps.Keys(w.pods.Real)) }
 
 // run lets a node bring one Pod a step further.
 func (w *world) run(name string, well bool) {
-	p := w.pods.real[name].DeepCopy()
+	p := w.pods.Real[name].DeepCopy()
 	ready := func(is corev1.ConditionStatus) {
 		p.Status.Phase, p.Status.Conditions = corev1.PodRunning, []corev1.PodCondition{{Type: corev1.PodReady, Status: is}}
 	}
@@ -285,7 +249,7 @@ func (w *world) run(name string, well bool) {
 		if w.told.Has(p.UID) {
 			w.missing[name] = true
 		}
-		w.pods.remove(w.next(), name)
+		w.pods.Remove(w.next(), name)
 		return
 	case podstate.Finished(p):
 		return
@@ -301,19 +265,19 @@ func (w *world) run(name string, well bool) {
 	default:
 		ready(corev1.ConditionFalse)
 	}
-	w.pods.put(w.next(), p)
+	w.pods.Put(w.next(), p)
 }
 
 func (w *world) lacksClaim(p *corev1.Pod) bool {
-	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return w.claims.real[v.PersistentVolumeClaim.ClaimName] == nil })
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return w.claims.Real[v.PersistentVolumeClaim.ClaimName] == nil })
 }
 
 // collect deletes claims that go with a Pod that is no more.
 func (w *world) collect() {
-	for _, name := range slices.Sorted(maps.Keys(w.claims.real)) {
-		for _, ref := range w.claims.real[name].OwnerReferences {
-			if p := w.pods.real[ref.Name]; ref.Kind == "Pod" && (p == nil || p.UID != ref.UID) {
-				w.claims.remove(w.next(), name)
+	for _, name := range slices.Sorted(maps.Keys(w.claims.Real)) {
+		for _, ref := range w.claims.Real[name].OwnerReferences {
+			if p := w.pods.Real[ref.Name]; ref.Kind == "Pod" && (p == nil || p.UID != ref.UID) {
+				w.claims.Remove(w.next(), name)
 				break
 			}
 		}
@@ -327,9 +291,9 @@ func (w *world) meddle() {
 	case n < 8 && len(names) > 0:
 		w.run(names[w.rand.IntN(len(names))], w.rand.IntN(8) > 0)
 	case n == 8 && len(names) > 0: // somebody deletes a Pod
-		if p := w.pods.real[names[w.rand.IntN(len(names))]].DeepCopy(); p.DeletionTimestamp == nil {
+		if p := w.pods.Real[names[w.rand.IntN(len(names))]].DeepCopy(); p.DeletionTimestamp == nil {
 			p.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-			w.pods.put(w.next(), p)
+			w.pods.Put(w.next(), p)
 		}
 	case n == 9:
 		w.collect()
@@ -352,5 +316,5 @@ func (w *world) change(f func(*appsv1.StatefulSetSpec)) {
 	set := w.set().DeepCopy()
 	f(&set.Spec)
 	set.Generation++
-	w.sets.put(w.next(), set)
+	w.sets.Put(w.next(), set)
 }
