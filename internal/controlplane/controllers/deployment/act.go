@@ -11,6 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
 )
 
 // act carries out one step: first what lets Pods start or stop, then what only tells about it.
@@ -53,10 +55,12 @@ func (c *Controller) act(ctx context.Context, d *appsv1.Deployment, a Actions) e
 
 func (c *Controller) create(ctx context.Context, d *appsv1.Deployment, a Actions) error {
 	rs := a.Create
-	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Create(ctx, rs, metav1.CreateOptions{FieldManager: fieldManager})
+	got, err := c.write(d, rs.Name, func() (*appsv1.ReplicaSet, error) {
+		return c.client.AppsV1().ReplicaSets(rs.Namespace).Create(ctx, rs, metav1.CreateOptions{FieldManager: fieldManager})
+	})
 	switch {
 	case err == nil:
-		if n := size(rs); n > 0 {
+		if n := size(got); n > 0 {
 			c.events.Event(d, corev1.EventTypeNormal, "ScalingReplicaSet", describe(rs.Name, 0, n))
 		}
 		return nil
@@ -88,7 +92,8 @@ func (c *Controller) taken(ctx context.Context, d *appsv1.Deployment, want *apps
 	}
 	same := sameTemplate(&d.Spec.Template, &got.Spec.Template)
 	if same && metav1.IsControlledBy(got, d) {
-		return nil // its event is on the way
+		c.unseen.Wrote(d.UID, got.Name, got.ResourceVersion) // its event is on the way
+		return nil
 	}
 	if ref := metav1.GetControllerOfNoCopy(got); same && (ref == nil || (ref.Kind == Kind.Kind && ref.Name == d.Name)) {
 		// An orphan, which will be adopted when the cache shows it; or the ReplicaSet of a Deployment of the same name that was deleted just now,
@@ -103,11 +108,26 @@ func (c *Controller) taken(ctx context.Context, d *appsv1.Deployment, want *apps
 	return fmt.Errorf("%s: the name %s is taken by a ReplicaSet of another template; another name will be tried", named(d), want.Name)
 }
 
+// write sends a write of a ReplicaSet and notes what came of it.
+func (c *Controller) write(d *appsv1.Deployment, name string, send func() (*appsv1.ReplicaSet, error)) (*appsv1.ReplicaSet, error) {
+	c.unseen.Writing(d.UID, name)
+	rs, err := send()
+	switch {
+	case err == nil:
+		c.unseen.Wrote(d.UID, name, rs.ResourceVersion)
+	case ledger.Refused(err):
+		c.unseen.Absent(d.UID, name)
+	}
+	return rs, err
+}
+
 // update sends the whole object with its resourceVersion, so that a decision made on a late cache is refused and made again.
 func (c *Controller) update(ctx context.Context, d *appsv1.Deployment, u Update) error {
 	rs := u.Set.DeepCopy()
 	rs.Spec.Replicas, rs.Spec.MinReadySeconds, rs.Annotations = &u.Replicas, u.MinReadySeconds, u.Annotations
-	_, err := c.client.AppsV1().ReplicaSets(rs.Namespace).Update(ctx, rs, metav1.UpdateOptions{FieldManager: fieldManager})
+	_, err := c.write(d, rs.Name, func() (*appsv1.ReplicaSet, error) {
+		return c.client.AppsV1().ReplicaSets(rs.Namespace).Update(ctx, rs, metav1.UpdateOptions{FieldManager: fieldManager})
+	})
 	if apierrors.IsNotFound(err) {
 		return nil // deleted by somebody; its event will bring the next step
 	}

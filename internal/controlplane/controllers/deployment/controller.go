@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/claim"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
@@ -29,7 +31,11 @@ const fieldManager = "gitopsd-deployment"
 // Kind is what this controller looks after, as its ReplicaSets' owner references name it.
 var Kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
 
-const workers = 8
+const (
+	workers = 8
+	// lookAgain bounds how long a write may stay out of the cache without any event.
+	lookAgain = 5 * time.Second
+)
 
 // Controller is the Deployment controller.
 type Controller struct {
@@ -40,6 +46,7 @@ type Controller struct {
 	sets        cache.Indexer
 	pods        cache.Indexer
 	synced      []cache.InformerSynced
+	unseen      ledger.Unseen // ReplicaSets written
 	loop        *reconcile.Loop
 	written     reconcile.Written[*appsv1.Deployment]
 }
@@ -60,6 +67,7 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 	c.loop = reconcile.New("deployment", c.reconcile)
 	c.synced = []cache.InformerSynced{
 		reconcile.Listen(depInf.Informer(), c.loop.Handler()),
+		reconcile.Listen(depInf.Informer(), cache.ResourceEventHandlerFuncs{DeleteFunc: c.forget}),
 		reconcile.Listen(setInf.Informer(), c.loop.HandlerFor(c.deploymentsOf)),
 		reconcile.Listen(podInf.Informer(), c.podHandler()),
 	}
@@ -70,6 +78,16 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 func (c *Controller) Run(ctx context.Context) {
 	if cache.WaitForCacheSync(ctx.Done(), c.synced...) {
 		c.loop.Run(ctx, workers)
+	}
+}
+
+// forget drops what is remembered of a Deployment that is gone.
+func (c *Controller) forget(obj any) {
+	if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = t.Obj
+	}
+	if d, ok := obj.(*appsv1.Deployment); ok {
+		c.unseen.Forget(d.UID)
 	}
 }
 
@@ -148,7 +166,11 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("%s: spec.selector: %w", named(d), err)
 	}
+	version := c.sets.LastStoreSyncResourceVersion() // read before listing, so that the list is no older
 	candidates := append(index.ControlledBy[*appsv1.ReplicaSet](c.sets, d.UID), index.Orphans[*appsv1.ReplicaSet](c.sets, d.Namespace)...)
+	if wait, err := c.late(ctx, d, version, candidates); err != nil || wait {
+		return reconcile.Result{After: lookAgain}, err
+	}
 	sets, err := claim.Settle(ctx, d, Kind, claim.Sort(d, selector, candidates),
 		func(ctx context.Context) (metav1.Object, error) {
 			return c.client.AppsV1().Deployments(d.Namespace).Get(ctx, d.Name, metav1.GetOptions{})
@@ -168,4 +190,33 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	}
 	a := Decide(o)
 	return reconcile.Result{After: a.Recheck}, c.act(ctx, d, a)
+}
+
+// late says whether the cache does not show yet what was written of a Deployment's ReplicaSets: each is written as it was last seen or not at all, but how many
+// Pods all of them may have together is decided by looking at all. What became of a write whose answer was lost is asked for.
+func (c *Controller) late(ctx context.Context, d *appsv1.Deployment, version string, cached []*appsv1.ReplicaSet) (bool, error) {
+	find := func(name string) (metav1.Object, bool) {
+		i := slices.IndexFunc(cached, func(rs *appsv1.ReplicaSet) bool { return rs.Name == name })
+		if i < 0 {
+			return nil, false
+		}
+		return cached[i], true
+	}
+	ask, wait := c.unseen.Look(d.UID, version, find)
+	if len(ask) == 0 {
+		return wait, nil
+	}
+	for _, name := range ask {
+		rs, err := c.client.AppsV1().ReplicaSets(d.Namespace).Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			c.unseen.Absent(d.UID, name)
+		case err != nil:
+			return false, fmt.Errorf("%s: finding out what became of its ReplicaSet %s: %w", named(d), name, err)
+		default:
+			c.unseen.Wrote(d.UID, name, rs.ResourceVersion)
+		}
+	}
+	_, wait = c.unseen.Look(d.UID, version, find)
+	return wait, nil
 }
