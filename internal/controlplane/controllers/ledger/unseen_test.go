@@ -9,7 +9,9 @@ import (
 
 func TestAWriteIsWaitedForUntilTheCacheShowsItOrHasPassedIt(t *testing.T) {
 	var u Unseen
-	look := func(version string, objs ...*metav1.ObjectMeta) ([]string, bool) { return u.Look("d", version, cached(objs...)) }
+	look := func(version string, objs ...*metav1.ObjectMeta) ([]string, bool) {
+		return u.Look("d", version, cached(objs...))
+	}
 	want := func(step string, ask []string, wait bool, wantAsk []string, wantWait bool) {
 		t.Helper()
 		if !slices.Equal(ask, wantAsk) || wait != wantWait {
