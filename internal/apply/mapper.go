@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -17,6 +18,7 @@ type Mapper struct {
 
 	mu      sync.Mutex
 	current meta.RESTMapper
+	served  []string
 }
 
 // NewMapper makes a Mapper that asks the given server.
@@ -69,6 +71,18 @@ func (m *Mapper) Versions(gk schema.GroupKind) []string {
 	return out
 }
 
+// Served lists what the server serves, as charts ask about it: v1, apps/v1, apps/v1/Deployment. The list is shared and must not be changed.
+func (m *Mapper) Served(ctx context.Context) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.current == nil {
+		if err := m.ask(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return m.served, nil
+}
+
 func (m *Mapper) ask(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -78,5 +92,17 @@ func (m *Mapper) ask(ctx context.Context) error {
 		return err
 	}
 	m.current = restmapper.NewDiscoveryRESTMapper(groups)
+	m.served = nil
+	for _, g := range groups {
+		for version, resources := range g.VersionedResources {
+			gv := schema.GroupVersion{Group: g.Group.Name, Version: version}.String()
+			m.served = append(m.served, gv)
+			for _, r := range resources {
+				m.served = append(m.served, gv+"/"+r.Kind)
+			}
+		}
+	}
+	slices.Sort(m.served)
+	m.served = slices.Compact(m.served)
 	return nil
 }

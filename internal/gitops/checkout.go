@@ -6,11 +6,14 @@ import (
 	"os"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/source"
+	"github.com/gitopsd/gitopsd/internal/source/chart"
 	"github.com/gitopsd/gitopsd/internal/source/render"
 )
 
@@ -23,6 +26,8 @@ type Checkout struct {
 	git    *source.Git
 	req    source.Request
 	extras extras
+	// served is what the cluster serves, for charts that ask.
+	served []string
 	dir    string
 }
 
@@ -55,6 +60,13 @@ func newCheckout(ctx context.Context, config *rest.Config, app *v1alpha1.Applica
 		}
 		c.req.Credentials = source.CredentialsFromSecret(app.Namespace+"/"+s.Name, data)
 	}
+	d, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	if c.served, err = apply.NewMapper(d).Served(ctx); err != nil {
+		return nil, err
+	}
 	if c.extras, err = readExtras(ctx, core, app.Namespace, spec.Rendering); err != nil {
 		return nil, err
 	}
@@ -81,7 +93,7 @@ func (c *Checkout) Objects(ctx context.Context) (objects []*source.Object, err e
 func (c *Checkout) render(ctx context.Context, tree fs.FS, path string) ([]*source.Object, error) {
 	shape := shapeOf(c.app.Spec)
 	shape.path = path
-	in := renderInput(c.git, c.req, c.app.Name, shape, c.app.Spec.Source.Rendering, c.extras, c.Commit.Hash)
+	in := renderInput(c.git, c.req, c.app.Name, shape, c.app.Spec.Source.Rendering, c.extras, &chart.Fetcher{}, c.served, c.Commit.Hash)
 	in.Tree = tree
 	out, err := render.Render(ctx, in)
 	return out.Objects, err

@@ -28,6 +28,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 	"github.com/gitopsd/gitopsd/internal/source"
+	"github.com/gitopsd/gitopsd/internal/source/chart"
 	"github.com/gitopsd/gitopsd/internal/source/webhook"
 )
 
@@ -51,6 +52,7 @@ const workers = 8
 // Engine keeps Applications applied.
 type Engine struct {
 	git       *source.Git
+	charts    *chart.Fetcher
 	clients   *client.Client
 	cluster   *apply.Cluster
 	mapper    *apply.Mapper
@@ -114,7 +116,7 @@ func New(c Config) (*Engine, error) {
 		}
 	}
 	e := &Engine{
-		git:     source.New(filepath.Join(c.DataDir, "git")),
+		git: source.New(filepath.Join(c.DataDir, "git")), charts: &chart.Fetcher{},
 		clients: clients, cluster: cluster, mapper: mapper, core: core,
 		informer: clients.Informer(cache.Indexers{indexRepo: byRepo, indexDependsOn: byDependsOn}),
 		secret:   secret, normalize: diff.Typed(apply.Scheme), events: c.Events, deletedBy: c.DeletedBy,

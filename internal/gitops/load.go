@@ -77,7 +77,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 			return &next, nil
 		}
 	}
-	in, err := p.input(req, c, from)
+	in, err := p.input(ctx, req, c, from)
 	if err != nil {
 		return nil, err
 	}
@@ -110,12 +110,16 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 }
 
 // input is what a commit's objects are rendered from, but for the tree.
-func (p *pass) input(req source.Request, c source.Commit, from shape) (render.Input, error) {
+func (p *pass) input(ctx context.Context, req source.Request, c source.Commit, from shape) (render.Input, error) {
 	spec, err := from.spec()
 	if err != nil {
 		return render.Input{}, err
 	}
-	return renderInput(p.git, req, p.key.Name, from, spec, p.m.extras, c.Hash), nil
+	served, err := p.mapper.Served(ctx)
+	if err != nil {
+		return render.Input{}, err
+	}
+	return renderInput(p.git, req, p.key.Name, from, spec, p.m.extras, p.charts, served, c.Hash), nil
 }
 
 // watch has the kinds of a revision's objects watched; wait waits until each has been seen once.

@@ -24,7 +24,7 @@ import (
 )
 
 // renderInput is what a commit of an Application is rendered from, but for the tree.
-func renderInput(git *source.Git, req source.Request, application string, from shape, spec v1alpha1.Rendering, x extras, commit string) render.Input {
+func renderInput(git *source.Git, req source.Request, application string, from shape, spec v1alpha1.Rendering, x extras, charts *chart.Fetcher, served []string, commit string) render.Input {
 	namespace := from.namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
@@ -32,7 +32,7 @@ func renderInput(git *source.Git, req source.Request, application string, from s
 	return render.Input{
 		Path: from.path, Spec: spec, Application: application,
 		From:    source.From{Repo: from.url, Commit: commit, DefaultNamespace: namespace},
-		Cluster: chart.Cluster{KubeVersion: kubeVersion()},
+		Cluster: chart.Cluster{KubeVersion: kubeVersion(), APIVersions: served},
 		Keys:    x.keys, Variables: x.variables,
 		Remote: &render.Remotes{Git: git, From: req, Allowed: spec.Remotes},
 	}
@@ -42,6 +42,8 @@ func renderInput(git *source.Git, req source.Request, application string, from s
 type extras struct {
 	keys      *sops.Keys
 	variables map[string]string
+	// charts are the credentials of repositories of charts, by URL.
+	charts map[string]source.Credentials
 	// fingerprint tells two of them apart.
 	fingerprint string
 }
@@ -86,8 +88,33 @@ func readExtras(ctx context.Context, core typedcorev1.CoreV1Interface, namespace
 		}
 		maps.Copy(x.variables, s.Variables)
 	}
+	for _, r := range repositories(spec.Helm) {
+		if r.SecretRef == nil {
+			continue
+		}
+		data, err := secretData(ctx, core, namespace, r.SecretRef.Name, "spec.source.helm")
+		if err != nil {
+			return x, err
+		}
+		if x.charts == nil {
+			x.charts = map[string]source.Credentials{}
+		}
+		x.charts[strings.TrimSuffix(r.URL, "/")] = source.CredentialsFromSecret(namespace+"/"+r.SecretRef.Name, data)
+	}
 	x.fingerprint = hex.EncodeToString(sum.Sum(nil))
 	return x, nil
+}
+
+// repositories are those of charts that an Application names.
+func repositories(h *v1alpha1.Helm) []v1alpha1.HelmRepository {
+	if h == nil {
+		return nil
+	}
+	all := slices.Clone(h.Repositories)
+	if h.Chart != nil {
+		all = append(all, h.Chart.HelmRepository)
+	}
+	return all
 }
 
 // variables reads a ConfigMap or Secret with values of variables.

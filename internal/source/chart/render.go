@@ -29,6 +29,8 @@ const maxRendered = 64 << 20
 type Release struct {
 	// Name and Namespace are what templates see as .Release.
 	Name, Namespace string
+	// SkipCRDs leaves out the folder crds.
+	SkipCRDs bool
 	// Values are merged over the chart's values.yaml; they are changed by the rendering.
 	Values map[string]any
 	// Cluster is what templates see as .Capabilities.
@@ -66,7 +68,7 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 		return nil, fail(definition, "dependencies: %v", err)
 	}
 	if missing := absent(c); len(missing) > 0 {
-		return nil, fail(definition, "the chart depends on %s, which is not in its folder charts: run `helm dependency build` and commit what it puts there", strings.Join(missing, ", "))
+		return nil, fail(definition, "the chart depends on %s, which is not in its folder charts: run `helm dependency build` and commit what it puts there, or allow its repository in spec.source.helm.repositories", strings.Join(missing, ", "))
 	}
 	capabilities := common.DefaultCapabilities.Copy()
 	if r.Cluster.KubeVersion != "" {
@@ -90,7 +92,7 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 	if err != nil {
 		return nil, explain(err, c.Name(), root)
 	}
-	return manifests(c, rendered, root)
+	return manifests(c, rendered, root, r.SkipCRDs)
 }
 
 func load(files []source.File, root string) (*chartv2.Chart, error) {
@@ -130,9 +132,12 @@ func absent(c *chartv2.Chart) []string {
 }
 
 // manifests are the definitions of kinds, then what the templates made, by path; notes for people and empty results are left out.
-func manifests(c *chartv2.Chart, rendered map[string]string, root string) ([]source.File, error) {
+func manifests(c *chartv2.Chart, rendered map[string]string, root string, skipCRDs bool) ([]source.File, error) {
 	var out []source.File
 	for _, crd := range c.CRDObjects() {
+		if skipCRDs {
+			break
+		}
 		out = append(out, source.File{Path: within(crd.Filename, c.Name(), root), Data: crd.File.Data})
 	}
 	total := 0

@@ -32,6 +32,9 @@ type Input struct {
 	Keys *sops.Keys
 	// Variables are values for spec.source.substitute, those of the Application itself among them.
 	Variables map[string]string
+	// Charts fetches the charts that the Application names, with credentials by the URL of the repository without a slash at its end.
+	Charts           *chart.Fetcher
+	ChartCredentials map[string]source.Credentials
 	// Remote fetches what kustomizations name by URL.
 	Remote kustomize.Remote
 }
@@ -107,7 +110,7 @@ func (in *Input) objects(ctx context.Context, dir string) (Output, error) {
 	switch {
 	case spec.Helm != nil && spec.Helm.Chart == nil && !in.has(dir, source.ChartFile):
 		return Output{}, source.ParseErrors{{File: path.Join(dir, source.ChartFile), Message: "spec.source.helm is set, but spec.source.path holds no Helm chart; take it away, point the path at the chart's folder, or name a chart in spec.source.helm.chart"}}
-	case in.has(dir, source.ChartFile):
+	case spec.Helm != nil, in.has(dir, source.ChartFile):
 		return in.chart(ctx, dir)
 	case slices.ContainsFunc(source.KustomizationFiles, func(f string) bool { return in.has(dir, f) }):
 		return in.kustomize(ctx, dir, spec.Kustomize)
@@ -167,33 +170,98 @@ func (in *Input) build(ctx context.Context, dir string, options *v1alpha1.Kustom
 }
 
 func (in *Input) chart(ctx context.Context, dir string) (Output, error) {
-	files, err := source.Whole(in.Tree, dir)
-	if err != nil {
-		return Output{}, err
-	}
 	helm := in.Spec.Helm
 	if helm == nil {
 		helm = &v1alpha1.Helm{}
 	}
-	r := chart.Release{Name: in.Application, Namespace: in.From.DefaultNamespace, Cluster: in.Cluster}
+	c, remote, err := in.chartFiles(ctx, dir, helm)
+	if err != nil {
+		return Output{}, err
+	}
+	r := chart.Release{Name: in.Application, Namespace: in.From.DefaultNamespace, Cluster: in.Cluster, SkipCRDs: helm.SkipCRDs}
 	if helm.ReleaseName != "" {
 		r.Name = helm.ReleaseName
 	}
 	if r.Values, err = in.values(dir, helm); err != nil {
 		return Output{}, err
 	}
-	root := dir
-	if root == "." {
-		root = ""
+	more, err := in.dependencies(ctx, dir, helm, &c)
+	if err != nil {
+		return Output{}, err
 	}
-	rendered, err := chart.Render(ctx, files, root, r)
+	// Looking for dependencies has merged into the values what Helm merges itself, so they are made again.
+	if r.Values, err = in.values(dir, helm); err != nil {
+		return Output{}, err
+	}
+	rendered, err := chart.Render(ctx, c.Files, c.Root, r)
 	if err != nil {
 		return Output{}, err
 	}
 	from := in.From
 	from.Omit = chart.Omit
 	objects, err := source.Parse(rendered, from)
-	return Output{Objects: objects}, err
+	return Output{Objects: objects, Remote: remote || more}, err
+}
+
+// chartFiles are the files of the chart at the path, or of the one that the Application names. remote says that they may be others another time.
+func (in *Input) chartFiles(ctx context.Context, dir string, helm *v1alpha1.Helm) (c chart.Fetched, remote bool, err error) {
+	if named := helm.Chart; named != nil {
+		if in.has(dir, source.ChartFile) {
+			return c, false, source.ParseErrors{{File: path.Join(dir, source.ChartFile), Message: "the path is a chart, and spec.source.helm.chart names another; keep one of the two"}}
+		}
+		c, err = in.fetch(ctx, named.URL, named.Name, named.Version)
+		return c, !c.Exact, err
+	}
+	c.Root = dir
+	if dir == "." {
+		c.Root = ""
+	}
+	c.Files, err = source.Whole(in.Tree, dir)
+	return c, false, err
+}
+
+func (in *Input) fetch(ctx context.Context, repository, name, version string) (chart.Fetched, error) {
+	return in.Charts.Fetch(ctx, chart.Reference{Repository: repository, Name: name, Version: version, Credentials: in.ChartCredentials[strings.TrimSuffix(repository, "/")]})
+}
+
+// dependencies adds to a chart what it depends on and does not hold: from a folder of the commit, or from a repository that the Application allows. What is neither is left for Helm to
+// complain about.
+func (in *Input) dependencies(ctx context.Context, dir string, helm *v1alpha1.Helm, c *chart.Fetched) (remote bool, err error) {
+	values, err := in.values(dir, helm)
+	if err != nil {
+		return false, err
+	}
+	missing, err := chart.Missing(c.Files, c.Root, values)
+	if err != nil {
+		return false, err
+	}
+	c.Files = slices.Clone(c.Files)
+	for _, d := range missing {
+		if folder, ok := strings.CutPrefix(d.Repository, "file://"); ok && helm.Chart == nil {
+			at := path.Join(dir, folder)
+			if !fs.ValidPath(at) || !in.has(at, source.ChartFile) {
+				return false, source.ParseErrors{{File: path.Join(c.Root, source.ChartFile), Message: fmt.Sprintf("the chart depends on %s in %s, which is no chart in the commit", d.Name, d.Repository)}}
+			}
+			files, err := source.Whole(in.Tree, at)
+			if err != nil {
+				return false, err
+			}
+			c.Files = chart.Add(c.Files, c.Root, d.Name, files, at)
+			continue
+		}
+		if !slices.ContainsFunc(helm.Repositories, func(r v1alpha1.HelmRepository) bool {
+			return strings.TrimSuffix(r.URL, "/") == strings.TrimSuffix(d.Repository, "/")
+		}) {
+			continue
+		}
+		fetched, err := in.fetch(ctx, d.Repository, d.Name, d.Version)
+		if err != nil {
+			return false, err
+		}
+		c.Files = chart.Add(c.Files, c.Root, d.Name, fetched.Files, fetched.Root)
+		remote = remote || !fetched.Exact
+	}
+	return remote, nil
 }
 
 // values merges the values files of the commit and the Application's own values.
