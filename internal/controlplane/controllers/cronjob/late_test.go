@@ -3,7 +3,6 @@ package cronjob
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -217,7 +216,7 @@ func TestLateWatchesLostAnswersAndDeathStartNoRunTwice(t *testing.T) {
 		}
 		runs += len(w.runs)
 		if t.Failed() {
-			t.Fatal(fmt.Sprintf("seed %d", seed))
+			t.Fatalf("seed %d", seed)
 		}
 	}
 	t.Logf("%d runs, %d deaths", runs, deaths)
