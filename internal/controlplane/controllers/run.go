@@ -165,7 +165,7 @@ func table(cfg Config) ([]runner, error) {
 		statefulset.New(c, f, events),
 		claimprotection.New(c, f),
 		daemonset.New(c, f, events),
-		respread.New(c, f, events, cfg.Scheduling, respread.DefaultSettle),
+		respread.New(c, f, events, cfg.Scheduling, respread.DefaultPace),
 		endpointslice.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),

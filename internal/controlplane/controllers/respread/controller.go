@@ -37,7 +37,7 @@ type Controller struct {
 	client kubernetes.Interface
 	events record.EventRecorder
 	config profile.Config
-	settle time.Duration
+	pace   Pace
 	world  world
 	pods   cache.Indexer
 	synced []cache.InformerSynced
@@ -63,17 +63,17 @@ const asking = "spread-again"
 var theCluster = reconcile.Key{Name: "cluster"}
 
 // New makes the controller and registers what it wants to hear from f.
-func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, config profile.Config, settle time.Duration) *Controller {
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, config profile.Config, pace Pace) *Controller {
 	nodeInf, podInf := f.Core().V1().Nodes(), f.Core().V1().Pods()
 	index.AddChosen(podInf.Informer(), asking, Asks)
 	c := &Controller{
-		client: client, events: events, config: config, settle: settle, world: newWorld(f),
+		client: client, events: events, config: config, pace: pace, world: newWorld(f),
 		pods: podInf.Informer().GetIndexer(), usable: map[string]time.Time{}, moving: map[snapshot.Workload]moving{},
 	}
 	c.loop = reconcile.New("respread", c.reconcile)
 	wake := func(obj any) []reconcile.Key {
 		if p, ok := obj.(*corev1.Pod); ok && Asks(p) {
-			return []reconcile.Key{theCluster}
+			c.loop.EnqueueAfter(theCluster, pace.Pause)
 		}
 		return nil
 	}
@@ -141,7 +141,7 @@ func usable(n *corev1.Node) (since time.Time, ok bool) {
 func (c *Controller) reconcile(ctx context.Context, _ reconcile.Key) (reconcile.Result, error) {
 	o := Observed{
 		Pods: index.Chosen(c.pods, asking), Moving: map[snapshot.Workload]int{},
-		Config: c.config, Settle: c.settle, Snapshot: c.world.snapshot, Now: time.Now(),
+		Config: c.config, Pace: c.pace, Snapshot: c.world.snapshot, Now: time.Now(),
 	}
 	if len(o.Pods) == 0 {
 		return reconcile.Result{}, nil

@@ -68,7 +68,7 @@ func TestAWorkloadIsSpreadOverANodeThatHasComeWithinItsBudgetAndThenLeftAlone(t 
 	nodes(t, e)
 	e.Start(t,
 		scheduler.New(e.Client, e.Factory, e.Events, profile.Default()).Run, deployment.New(e.Client, e.Factory, e.Events).Run,
-		replicaset.New(e.Client, e.Factory, e.Events).Run, budgets(t, e), respread.New(e.Client, e.Factory, e.Events, profile.Default(), 0).Run)
+		replicaset.New(e.Client, e.Factory, e.Events).Run, budgets(t, e), respread.New(e.Client, e.Factory, e.Events, profile.Default(), respread.Pace{Fresh: time.Hour}).Run)
 	create := func(name string, annotations map[string]string) {
 		labels := map[string]string{"app": name}
 		if _, err := e.Client.AppsV1().Deployments("default").Create(e.Ctx, &appsv1.Deployment{

@@ -16,8 +16,15 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
-// DefaultSettle is how long a node has to be usable before Pods are moved for it: one that comes and goes is not worth it.
-const DefaultSettle = time.Minute
+// Pace is how soon, how often and for how long Pods are moved for a node that has come.
+type Pace struct {
+	Settle time.Duration // how long a node has to be usable first: one that comes and goes is not worth it
+	Pause  time.Duration // between two looks at the cluster, which cost time for each of its Pods
+	Fresh  time.Duration // after which a node is one like any other
+}
+
+// DefaultPace is that of a control plane.
+var DefaultPace = Pace{Settle: time.Minute, Pause: 5 * time.Second, Fresh: time.Hour}
 
 // atOnce is how many workloads may have a Pod on the move.
 const atOnce = 4
@@ -29,7 +36,7 @@ type Observed struct {
 	Moving   map[snapshot.Workload]int
 	Snapshot func() *snapshot.Snapshot // the cluster; only asked for when a Pod might be moved, and changed by Decide
 	Config   profile.Config
-	Settle   time.Duration
+	Pace     Pace
 	Now      time.Time
 }
 
@@ -114,10 +121,10 @@ func (o Observed) newer(p *corev1.Pod) (nodes map[string]bool, wait time.Duratio
 		return nil, 0
 	}
 	for name, since := range o.Usable {
-		if name == p.Spec.NodeName || !since.After(placed.LastTransitionTime.Time) {
+		if name == p.Spec.NodeName || !since.After(placed.LastTransitionTime.Time) || o.Now.Sub(since) > o.Pace.Fresh {
 			continue
 		}
-		if left := since.Add(o.Settle).Sub(o.Now); left > 0 {
+		if left := since.Add(o.Pace.Settle).Sub(o.Now); left > 0 {
 			if wait == 0 || left < wait {
 				wait = left
 			}

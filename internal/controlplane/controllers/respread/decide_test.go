@@ -46,7 +46,7 @@ func TestDecide(t *testing.T) {
 				}
 				return ""
 			case "decide":
-				o := Observed{Usable: usable, Moving: map[snapshot.Workload]int{}, Config: profile.Default(), Settle: DefaultSettle, Now: podtest.Now}
+				o := Observed{Usable: usable, Moving: map[snapshot.Workload]int{}, Config: profile.Default(), Pace: DefaultPace, Now: podtest.Now}
 				for _, a := range d.CmdArgs {
 					for _, w := range a.Vals {
 						o.Moving[snapshot.Workload(w)] = 1
