@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "start,api,repo,memory,push,pods,scale,apps", "which figures to take")
+	only := flag.String("only", "start,api,drift,repo,memory,push,pods,scale,apps", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	apps := flag.Int("apps", 1000, "how many Applications the figures of the GitOps engine are taken with")
@@ -62,6 +62,11 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 	if wants("repo") {
 		if err := benchRepository(ctx, dir, out); err != nil {
 			return fmt.Errorf("repo: %w", err)
+		}
+	}
+	if wants("drift") {
+		if err := benchDrift(ctx, bin, dir, out); err != nil {
+			return fmt.Errorf("drift: %w", err)
 		}
 	}
 	if wants("scale") {
