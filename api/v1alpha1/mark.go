@@ -17,3 +17,10 @@ func Mark(namespace, name string) string {
 	sum := sha256.Sum256([]byte(s))
 	return s[:maxLabel-9] + "-" + hex.EncodeToString(sum[:4])
 }
+
+// Rollback has an Application apply another commit than the one at its ref, for as long as the ref stays where it was.
+type Rollback struct {
+	// To is the commit to apply instead, From the one at the ref; both are full hashes.
+	To   string `json:"to"`
+	From string `json:"from"`
+}

@@ -54,6 +54,8 @@ const (
 	// AnnotationRequestedAt, set on an Application to a value it did not have before, asks for a look at Git at once. "gitopsd sync" sets it
 	// to the present time.
 	AnnotationRequestedAt = "gitopsd.io/requested-at"
+	// AnnotationRollback, on an Application, holds as JSON a Rollback. "gitopsd rollback" sets it, "gitopsd sync" takes it away.
+	AnnotationRollback = "gitopsd.io/rollback"
 	// AnnotationAllowEmpty, with the value "true" on an Application, lets a commit without any object prune everything.
 	AnnotationAllowEmpty = "gitopsd.io/allow-empty"
 	// AnnotationGangMinimum, on Pods (as a rule in a Job's Pod template), asks the scheduler to place so many of the Pods of one controller together, or none.

@@ -26,7 +26,8 @@ func newSyncCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync [NAME]",
 		Short: "Have gitopsd look at Git now",
-		Long: `Has gitopsd look at an Application's repository now, instead of at the next webhook or poll, and try again what was refused or rolled back.
+		Long: `Has gitopsd look at an Application's repository now, instead of at the next webhook or poll, and try again what was refused or rolled back. It
+ends what gitopsd rollback began.
 NAME may be left out when there is only one Application.
 
 With --wait the command returns when the commit at the ref is applied and healthy, or when it is certain that it will not be. Exit status: 0 applied and
@@ -42,7 +43,9 @@ healthy, 1 the command failed, 2 refused or not applied, 3 applied but not healt
 				return err
 			}
 			request := time.Now().UTC().Format(time.RFC3339Nano)
-			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{v1alpha1.AnnotationRequestedAt: request}}})
+			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{
+				v1alpha1.AnnotationRequestedAt: request, v1alpha1.AnnotationRollback: nil, // a rollback holds until somebody asks for Git again
+			}}})
 			if err != nil {
 				return err
 			}

@@ -49,3 +49,13 @@ func name(author string) string {
 	n, _, _ := strings.Cut(author, " <")
 	return n
 }
+
+// Previous is the commit that was applied before the present one and is another; empty for none.
+func Previous(app *v1alpha1.Application) string {
+	for _, h := range app.Status.History {
+		if h.Result == "Applied" && h.Revision != app.Status.AppliedRevision {
+			return h.Revision
+		}
+	}
+	return ""
+}

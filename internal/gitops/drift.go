@@ -197,7 +197,7 @@ func (p *pass) health(ctx context.Context) error {
 		p.repeat(left)
 	}
 	p.out.late = late
-	if p.rollout() != nil || !shouldRollBack(&p.app.Spec, s, late) {
+	if p.rollout() != nil || p.out.pinned || !shouldRollBack(&p.app.Spec, s, late) {
 		return nil
 	}
 	if p.trigger == "" {

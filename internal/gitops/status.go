@@ -63,6 +63,8 @@ type outlook struct {
 	// drift is what differs and stays so for now.
 	drift  []v1alpha1.FieldDrift
 	health []v1alpha1.ObjectHealth
+	// pinned says that somebody chose another commit than the one at the ref.
+	pinned bool
 	// measured says that the objects of the applied commit are known, so that drift and health mean something.
 	measured bool
 	late     bool
@@ -147,6 +149,8 @@ func concludeSync(s *v1alpha1.ApplicationStatus, o outlook) {
 		synced(syncOutOfSync, metav1.ConditionFalse, "WaitingForDependency", o.waiting)
 	case s.AppliedRevision == "":
 		synced(syncUnknown, metav1.ConditionUnknown, "NotApplied", "no commit has been applied yet")
+	case s.WantedRevision != s.AppliedRevision && o.pinned:
+		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("commit %s is applied instead of %s, because somebody rolled back to it; that holds until a push, or gitopsd sync", short(s.AppliedRevision), short(s.WantedRevision)))
 	case s.WantedRevision != s.AppliedRevision && rolledBack(s, s.WantedRevision, o.generation):
 		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("commit %s did not become healthy and was rolled back to %s; push a fix, or ask for it again with gitopsd sync", short(s.WantedRevision), short(s.AppliedRevision)))
 	case s.WantedRevision != s.AppliedRevision:

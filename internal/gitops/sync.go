@@ -35,6 +35,12 @@ func (p *pass) sync(ctx context.Context) error {
 	if p.trigger != triggerRequest {
 		goal.Hash = target(&p.app.Status, p.m.head.Hash, p.app.Generation)
 	}
+	if to, ok := pinned(p.app, p.m.head.Hash); ok {
+		goal, p.out.pinned = p.commitFromHistory(to), true
+		if p.trigger == "" {
+			p.trigger = triggerRollback
+		}
+	}
 	if p.m.measuredFor != p.app.Generation {
 		p.m.remeasure()
 		p.m.measuredFor = p.app.Generation
