@@ -10,7 +10,9 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -23,12 +25,16 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // The scripts in testdata hold Applications as the API has them and what commands print about them. Colours are shown as <green>…<>.
 //
 //	applications            what there is, for the commands after it
-//	status [output=F] [colour]
+//	nodes                   the nodes, for the commands after it
+//	owned                   what stands below their objects: ReplicaSets, Jobs, Pods
+//	status [output=F] [colour] [tree]
 //	history [output=F]
 //	progress request=R      what sync --wait prints
 func TestOutput(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var apps []v1alpha1.Application
+		var nodes []corev1.Node
+		var owned []*unstructured.Unstructured
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			format := cli.Table
 			if d.HasArg("output") {
@@ -40,7 +46,7 @@ func TestOutput(t *testing.T) {
 			switch d.Cmd {
 			case "applications":
 				apps = nil
-				for _, doc := range strings.Split("\n"+d.Input, "\n---\n") {
+				for _, doc := range documents(d.Input) {
 					var app v1alpha1.Application
 					if err := yaml.UnmarshalStrict([]byte(doc), &app); err != nil {
 						d.Fatalf(t, "%v", err)
@@ -51,8 +57,38 @@ func TestOutput(t *testing.T) {
 			case "none":
 				apps = nil
 				return ""
+			case "nodes":
+				nodes = []corev1.Node{}
+				for _, doc := range documents(d.Input) {
+					var n corev1.Node
+					if err := yaml.UnmarshalStrict([]byte(doc), &n); err != nil {
+						d.Fatalf(t, "%v", err)
+					}
+					nodes = append(nodes, n)
+				}
+				return ""
+			case "owned":
+				owned = nil
+				for _, doc := range documents(d.Input) {
+					j, err := yaml.YAMLToJSON([]byte(doc))
+					if err != nil {
+						d.Fatalf(t, "%v", err)
+					}
+					var u unstructured.Unstructured
+					if err := u.UnmarshalJSON(j); err != nil {
+						d.Fatalf(t, "%v", err)
+					}
+					owned = append(owned, &u)
+				}
+				return ""
 			case "status":
 				r := cli.NewReport(apps)
+				if nodes != nil {
+					r.AddNodes(nodes)
+				}
+				if d.HasArg("tree") {
+					r.AddTrees(apps, owned)
+				}
 				if err := cli.WriteStatus(&b, r, format, now, d.HasArg("colour")); err != nil {
 					d.Fatalf(t, "%v", err)
 				}
@@ -72,6 +108,14 @@ func TestOutput(t *testing.T) {
 			return visible(b.String())
 		})
 	})
+}
+
+// documents splits YAML; no text is none.
+func documents(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split("\n"+text, "\n---\n")
 }
 
 // visible writes colours as words, and keeps blank lines from ending a script's output.

@@ -16,7 +16,7 @@ func Progress(app *v1alpha1.Application, request string) (line string, code int,
 	s := &app.Status
 	switch {
 	case app.Spec.Suspend:
-		return name + ": suspended; set spec.suspend to false first", ExitOutOfSync, true
+		return name + ": suspended; gitopsd resume it first", ExitOutOfSync, true
 	case s.HandledRequest != request:
 		return name + ": looking at Git", 0, false
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 
 // Report is the state of Applications, as status prints it for programs. Fields are only ever added.
 type Report struct {
+	// Nodes is left out when they may not be read.
+	Nodes        *NodesReport        `json:"nodes,omitempty"`
 	Applications []ApplicationReport `json:"applications"`
 }
 
@@ -32,15 +35,20 @@ type ApplicationReport struct {
 	Health    string     `json:"health"`
 	Suspended bool       `json:"suspended,omitempty"`
 	Applied   *time.Time `json:"applied,omitempty"`
-	// Reason and Message are those of the condition Ready when it is not true.
-	Reason    string         `json:"reason,omitempty"`
-	Message   string         `json:"message,omitempty"`
+	// Reason and Message are those of the condition Ready when it is not true, which it is not since Since.
+	Reason  string     `json:"reason,omitempty"`
+	Message string     `json:"message,omitempty"`
+	Since   *time.Time `json:"since,omitempty"`
+	// Doing is what is being done at the moment; empty for nothing.
+	Doing     string         `json:"doing,omitempty"`
 	Objects   int            `json:"objects"`
 	Drift     []DriftReport  `json:"drift"`
 	Reverted  []DriftReport  `json:"reverted,omitempty"`
 	Unhealthy []HealthReport `json:"unhealthy,omitempty"`
 	// Next says what to do about it; empty when there is nothing to do.
 	Next string `json:"next,omitempty"`
+	// Tree is the objects with what they own; only when it was asked for.
+	Tree []TreeNode `json:"tree,omitempty"`
 }
 
 // DriftReport is one field that is, or was, not as Git says. Git and Live are JSON; empty is absent.
@@ -55,6 +63,8 @@ type DriftReport struct {
 	Since   *time.Time `json:"since,omitempty"`
 	File    string     `json:"file,omitempty"`
 	Line    int        `json:"line,omitempty"`
+	// Override is why the field is left as it is, if it is.
+	Override *v1alpha1.Override `json:"override,omitempty"`
 }
 
 // HealthReport is one object that is not healthy.
@@ -96,8 +106,9 @@ func newApplicationReport(app *v1alpha1.Application) ApplicationReport {
 		r.Unhealthy = append(r.Unhealthy, HealthReport{Object: objectText(u.ObjectRef), ObjectRef: u.ObjectRef, Health: u.Health, Message: u.Message})
 	}
 	if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady); c != nil && c.Status != metav1.ConditionTrue {
-		r.Reason, r.Message = c.Reason, c.Message
+		r.Reason, r.Message, r.Since = c.Reason, c.Message, &c.LastTransitionTime.Time
 	}
+	r.Doing = doing(app)
 	r.Next = next(app, &r)
 	return r
 }
@@ -107,7 +118,7 @@ func driftReports(list []v1alpha1.FieldDrift) []DriftReport {
 	for _, d := range list {
 		r := DriftReport{
 			Object: objectText(d.ObjectRef), ObjectRef: d.ObjectRef, Field: d.Field, Git: d.Want, Live: d.Live,
-			User: d.User, Manager: d.Manager, File: d.File, Line: d.Line,
+			User: d.User, Manager: d.Manager, File: d.File, Line: d.Line, Override: d.Override,
 		}
 		if d.Time != nil {
 			r.Since = &d.Time.Time
@@ -117,11 +128,32 @@ func driftReports(list []v1alpha1.FieldDrift) []DriftReport {
 	return out
 }
 
+// doing is what gitopsd is about.
+func doing(app *v1alpha1.Application) string {
+	s := &app.Status
+	asked := app.Annotations[v1alpha1.AnnotationRequestedAt]
+	switch ro := s.Rollout; {
+	case app.DeletionTimestamp != nil:
+		return "deleting its objects"
+	case app.Spec.Suspend:
+		return ""
+	case s.ObservedGeneration < app.Generation:
+		return "taking up the spec"
+	case asked != "" && asked != s.HandledRequest:
+		return "looking at Git, as somebody asked"
+	case ro != nil && ro.Phase != "Failed":
+		return fmt.Sprintf("applying commit %s: %s, step %d of %d", short(ro.Revision), ro.Phase, ro.Step, ro.Steps)
+	case s.Sync == "Synced" && s.Health == "Progressing":
+		return "waiting for objects to become healthy"
+	}
+	return ""
+}
+
 // next is the one thing that the reader can do about the worst of what is wrong.
 func next(app *v1alpha1.Application, r *ApplicationReport) string {
 	switch {
 	case r.Suspended:
-		return "set spec.suspend to false to go on"
+		return "gitopsd resume " + app.Name + " -n " + app.Namespace + " to go on"
 	case app.Status.ObservedGeneration == 0:
 		return "wait; gitopsd has not looked at it yet"
 	case r.Reason == "RolledBack":
@@ -138,6 +170,8 @@ func next(app *v1alpha1.Application, r *ApplicationReport) string {
 		return "push a fix, or try it again with: gitopsd sync " + app.Name + " -n " + app.Namespace
 	case r.Sync == "Failed":
 		return "the message says what is in the way; gitopsd tries again by itself"
+	case slices.ContainsFunc(r.Drift, func(d DriftReport) bool { return d.Override != nil }):
+		return "put the change into Git, then take the annotation " + v1alpha1.AnnotationOverride + " away"
 	case len(r.Drift) > 0 && app.Spec.Drift == v1alpha1.DriftReport:
 		return "put the change into Git, or set spec.drift to revert"
 	case r.Health == "Degraded":

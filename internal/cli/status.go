@@ -59,6 +59,7 @@ func WriteStatus(w io.Writer, r Report, f Format, now time.Time, colour bool) er
 		return encode(w, f, r)
 	}
 	p := &printer{w: w, colour: colour}
+	writeNodes(p, r.Nodes, now)
 	if len(r.Applications) == 0 {
 		p.print("There are no Applications. Start gitopsd with --repo, or create one with kubectl.\n")
 		return p.err
@@ -84,7 +85,7 @@ func WriteStatus(w io.Writer, r Report, f Format, now time.Time, colour bool) er
 }
 
 func writeDetails(p *printer, a ApplicationReport, now time.Time) {
-	if a.Message == "" && len(a.Drift) == 0 && len(a.Unhealthy) == 0 && len(recent(a.Reverted, now)) == 0 && a.Next == "" {
+	if a.Message == "" && len(a.Drift) == 0 && len(a.Unhealthy) == 0 && len(recent(a.Reverted, now)) == 0 && a.Next == "" && a.Doing == "" && a.Tree == nil {
 		return
 	}
 	p.print("\n")
@@ -96,7 +97,15 @@ func writeDetails(p *printer, a ApplicationReport, now time.Time) {
 	if a.Wanted != "" && a.Wanted != a.Revision {
 		p.print("  wants " + short(a.Wanted))
 	}
+	if a.Since != nil {
+		p.print("  not ready since " + ago(a.Since, now))
+	}
 	p.print("\n")
+	if a.Doing != "" {
+		p.print("  ")
+		p.styled(Yellow, a.Doing)
+		p.print("\n")
+	}
 	if a.Message != "" {
 		for _, line := range strings.Split(a.Message, "\n") {
 			p.print("  ")
@@ -118,6 +127,7 @@ func writeDetails(p *printer, a ApplicationReport, now time.Time) {
 	if n := len(a.Reverted) - len(late); n > 0 && len(late) > 0 {
 		p.print(fmt.Sprintf("    %d earlier: gitopsd status -o yaml\n", n))
 	}
+	writeTree(p, a.Tree)
 	if a.Next != "" {
 		p.print("  Next: " + a.Next + "\n")
 	}
@@ -155,4 +165,18 @@ func writeDrift(p *printer, title string, drift []DriftReport, now time.Time) {
 			plain(who(d.User, d.Manager)), plain(ago(d.Since, now)), cell{place(d.File, d.Line), Dim})
 	}
 	t.write(p)
+	said := map[string]bool{}
+	for _, d := range drift {
+		if d.Override == nil || said[d.Object] {
+			continue
+		}
+		said[d.Object] = true
+		when := ""
+		if d.Override.Time != nil {
+			when = " " + ago(&d.Override.Time.Time, now)
+		}
+		p.print("    ")
+		p.styled(Yellow, fmt.Sprintf("%s stays so: overridden by %s%s: %s", d.Object, orDash(d.Override.User), when, oneLine(d.Override.Reason, 160)))
+		p.print("\n")
+	}
 }
