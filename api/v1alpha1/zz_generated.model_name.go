@@ -136,6 +136,11 @@ func (in Rendering) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Rollback) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Rollback"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Rollout) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.Rollout"
 }

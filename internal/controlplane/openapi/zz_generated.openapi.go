@@ -67,6 +67,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.Override{}.OpenAPIModelName():                                       schema_gitopsd_gitopsd_api_v1alpha1_Override(ref),
 		v1alpha1.Ref{}.OpenAPIModelName():                                            schema_gitopsd_gitopsd_api_v1alpha1_Ref(ref),
 		v1alpha1.Rendering{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref),
+		v1alpha1.Rollback{}.OpenAPIModelName():                                       schema_gitopsd_gitopsd_api_v1alpha1_Rollback(ref),
 		v1alpha1.Rollout{}.OpenAPIModelName():                                        schema_gitopsd_gitopsd_api_v1alpha1_Rollout(ref),
 		v1alpha1.Source{}.OpenAPIModelName():                                         schema_gitopsd_gitopsd_api_v1alpha1_Source(ref),
 		v1alpha1.Substitute{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_Substitute(ref),
@@ -2633,6 +2634,35 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref common.ReferenceCallback)
 		},
 		Dependencies: []string{
 			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Rollback(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Rollback has an Application apply another commit than the one at its ref, for as long as the ref stays where it was.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"to": {
+						SchemaProps: spec.SchemaProps{
+							Description: "To is the commit to apply instead, From the one at the ref; both are full hashes.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"from": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+				},
+				Required: []string{"to", "from"},
+			},
+		},
 	}
 }
 
