@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -113,21 +115,32 @@ const settling = 50 * time.Millisecond
 // watch shows the state now, and again after each change of it, until ctx ends. An error that show is called with says that there is no news.
 func (v *view) watch(ctx context.Context, show func(cli.Report, error) error) error {
 	if _, err := v.read(ctx); err != nil { // a name that is not there, or no answer at all, is no reason to wait
-		return err
+		return explainAPI(err)
 	}
-	changed := make(chan error, 1)
-	tell := func(err error) {
+	changed := make(chan struct{}, 1)
+	tell := func() {
 		select {
-		case changed <- err:
-		default: // what is told already includes this
+		case changed <- struct{}{}:
+		default: // what will be shown includes this
 		}
 	}
+	line := &line{changed: tell}
+	config := rest.CopyConfig(v.config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return line.over(next) })
+	apps, err := client.New(config)
+	if err != nil {
+		return err
+	}
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return err
+	}
 	stores := map[schema.GroupVersionResource]cache.Store{}
-	applications := v.apps.Informer(cache.Indexers{})
+	applications := apps.Informer(cache.Indexers{})
 	informers := []cache.SharedIndexInformer{applications}
-	factory := dynamicinformer.NewDynamicSharedInformerFactory(v.objects, 0)
+	factory := dynamicinformer.NewDynamicSharedInformerFactory(objects, 0)
 	for _, r := range v.resources() {
-		if _, err := v.objects.Resource(r).List(ctx, metav1.ListOptions{Limit: 1}); apierrors.IsForbidden(err) {
+		if _, err := objects.Resource(r).List(ctx, metav1.ListOptions{Limit: 1}); apierrors.IsForbidden(err) {
 			continue
 		}
 		i := factory.ForResource(r).Informer()
@@ -135,11 +148,8 @@ func (v *view) watch(ctx context.Context, show func(cli.Report, error) error) er
 		informers = append(informers, i)
 	}
 	for _, i := range informers {
-		if err := i.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { tell(err) }); err != nil {
-			return err
-		}
 		if _, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: func(any) { tell(nil) }, UpdateFunc: func(any, any) { tell(nil) }, DeleteFunc: func(any) { tell(nil) },
+			AddFunc: func(any) { tell() }, UpdateFunc: func(any, any) { tell() }, DeleteFunc: func(any) { tell() },
 		}); err != nil {
 			return err
 		}
@@ -150,10 +160,9 @@ func (v *view) watch(ctx context.Context, show func(cli.Report, error) error) er
 			return nil
 		}
 	}
-	for {
-		var news error
+	for tell(); ; {
 		select {
-		case news = <-changed:
+		case <-changed:
 		case <-ctx.Done():
 			return nil
 		}
@@ -162,9 +171,8 @@ func (v *view) watch(ctx context.Context, show func(cli.Report, error) error) er
 		case <-ctx.Done():
 			return nil
 		}
-		select {
-		case later := <-changed:
-			news = later
+		select { // what came meanwhile is shown now
+		case <-changed:
 		default:
 		}
 		found := map[schema.GroupVersionResource][]*unstructured.Unstructured{}
@@ -180,10 +188,50 @@ func (v *view) watch(ctx context.Context, show func(cli.Report, error) error) er
 		if err != nil {
 			return err
 		}
-		if err := show(r, news); err != nil {
+		if err := show(r, line.fault()); err != nil {
 			return err
 		}
 	}
+}
+
+// line notices when the control plane can no longer be reached, and when it can again: informers try again by themselves and tell nobody.
+type line struct {
+	changed func()
+
+	mu   sync.Mutex
+	down error
+}
+
+// over returns a transport whose requests it takes notice of.
+func (l *line) over(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(r)
+		if r.Context().Err() == nil {
+			l.note(err)
+		}
+		return resp, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (l *line) note(err error) {
+	l.mu.Lock()
+	turned := (err != nil) != (l.down != nil)
+	l.down = err
+	l.mu.Unlock()
+	if turned {
+		l.changed()
+	}
+}
+
+// fault is why the control plane cannot be reached; nil when it can.
+func (l *line) fault() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.down
 }
 
 // chosen are the Applications of a cache that the command is about.
