@@ -111,7 +111,7 @@ func (f finding) objection(a attempt, may bool, where Where) error {
 		}
 		changes = append(changes, fmt.Sprintf("%s is %s, not %s: change it at %s", d.Field, d.Want, becomes(d), a.place(d.Field, where)))
 	}
-	return fmt.Errorf("Git says what %s is, and Application %s denies drift: %s%s", diff.KeyOf(a.ref), app, strings.Join(changes, "; "), remedy)
+	return fmt.Errorf("%s comes from Git, and Application %s denies drift: %s%s", diff.KeyOf(a.ref), app, strings.Join(changes, "; "), remedy)
 }
 
 // shownFields is how many fields a refusal names.
