@@ -70,6 +70,9 @@ type ApplicationSpec struct {
 	// +optional
 	// +listType=atomic
 	HealthChecks []HealthCheck `json:"healthChecks,omitempty"`
+	// commitStatus tells the Git host what became of each commit.
+	// +optional
+	CommitStatus *CommitStatus `json:"commitStatus,omitempty"`
 	// suspend stops fetching, applying and reverting until it is false again.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -143,6 +146,33 @@ type HealthCheck struct {
 	// current is true of an object that is as it should be; when it is false, the object is on its way.
 	Current string `json:"current"`
 }
+
+// CommitStatus says how a Git host is told what became of commits.
+type CommitStatus struct {
+	// provider is whose API the host has.
+	Provider CommitStatusProvider `json:"provider"`
+	// url is where the API is, such as https://git.example.com; default: the host of spec.source.repoURL.
+	// +optional
+	URL string `json:"url,omitempty"`
+	// secretRef names a Secret, in the Application's namespace, with the token, and caFile where the host's certificate needs it.
+	SecretRef corev1.LocalObjectReference `json:"secretRef"`
+	// context names the status among others of the commit; default: gitopsd/<namespace>/<name>.
+	// +optional
+	Context string `json:"context,omitempty"`
+}
+
+// CommitStatusProvider is a kind of Git host.
+// +enum
+type CommitStatusProvider string
+
+const (
+	// GitHub is GitHub or GitHub Enterprise.
+	GitHub CommitStatusProvider = "github"
+	// GitLab is GitLab, hosted or of one's own.
+	GitLab CommitStatusProvider = "gitlab"
+	// Gitea is Gitea, Forgejo or Codeberg.
+	Gitea CommitStatusProvider = "gitea"
+)
 
 // Condition types of an Application; each also carries the reason and message that users see first.
 const (

@@ -31,6 +31,11 @@ func (in AppliedSource) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CommitStatus) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.CommitStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Decryption) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.Decryption"
 }

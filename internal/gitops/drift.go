@@ -124,6 +124,7 @@ func (p *pass) reverted(r *revision, w written, now time.Time) {
 			}
 			drift = []v1alpha1.FieldDrift{gone}
 		}
+		revertCount.WithLabelValues(p.key.Namespace, p.key.Name).Add(float64(len(drift)))
 		for _, d := range locate(r.byKey[k], drift) {
 			s.Reverted = slices.Insert(s.Reverted, 0, d)
 			p.event(p.app, corev1.EventTypeWarning, "Reverted", "set back to Git's value: "+describeDrift(d))

@@ -59,6 +59,7 @@ type Engine struct {
 	core      *typedcorev1.CoreV1Client
 	informer  cache.SharedIndexInformer
 	loop      *reconcile.Loop
+	reports   *reporter
 	tracker   *tracker
 	secret    []byte
 	normalize diff.Normalize
@@ -125,6 +126,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e.loop = reconcile.New("gitops", e.reconcile)
 	e.tracker = newTracker(watcher, e.seen)
+	e.reports = newReporter(e)
 	return e, nil
 }
 
@@ -143,6 +145,11 @@ func (e *Engine) Run(ctx context.Context) {
 	e.mu.Lock()
 	e.started = e.now()
 	e.mu.Unlock()
+	if _, err := e.informer.AddEventHandler(e.reports.loop.HandlerFor(e.reports.concerns)); err != nil {
+		e.log.Error("the informer of Applications takes no handler", "err", err)
+		return
+	}
+	defer e.measured()()
 	e.tracker.begin(ctx)
 	defer e.tracker.wait()
 	var informing sync.WaitGroup
@@ -151,6 +158,7 @@ func (e *Engine) Run(ctx context.Context) {
 	if !cache.WaitForCacheSync(ctx.Done(), e.informer.HasSynced) {
 		return
 	}
+	informing.Go(func() { e.reports.loop.Run(ctx, reportWorkers) })
 	e.loop.Run(ctx, workers)
 }
 

@@ -38,6 +38,8 @@ func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Re
 	current := e.application(key)
 	if current == nil {
 		e.forget(key)
+		syncs.DeletePartialMatch(map[string]string{"namespace": key.Namespace, "name": key.Name})
+		revertCount.DeletePartialMatch(map[string]string{"namespace": key.Namespace, "name": key.Name})
 		return reconcile.Result{}, nil
 	}
 	m := e.memory(key)
@@ -117,6 +119,7 @@ func (p *pass) look(ctx context.Context, l look) {
 		return
 	}
 	m.headErr = err
+	looks.WithLabelValues(l.trigger, lookResult(err)).Inc()
 	if err != nil {
 		m.failures++
 		p.log.Warn("cannot read the source", "application", p.key.String(), "trigger", l.trigger, "failures", m.failures, "err", err)
@@ -129,6 +132,13 @@ func (p *pass) look(ctx context.Context, l look) {
 	m.looked, m.generation, m.request = true, p.app.Generation, requested(p.app)
 	p.app.Status.HandledRequest = m.request
 	m.nextPoll = p.now().Add(max(pollDelay(p.app.Spec.Interval, m.failures, rand.Float64()), source.RetryAfter(err)))
+}
+
+func lookResult(err error) string {
+	if err != nil {
+		return string(source.ReasonOf(err))
+	}
+	return "Fetched"
 }
 
 // request puts together what the repository needs, with the credentials as they are now.

@@ -372,6 +372,10 @@ func (p *pass) history(c source.Commit, result string, err error, n counts) {
 	if c.Subject == "" && c.Hash == p.m.head.Hash {
 		c = p.m.head
 	}
+	syncs.WithLabelValues(p.key.Namespace, p.key.Name, result).Inc()
+	if result == resultApplied {
+		syncTime.WithLabelValues(p.trigger).Observe(p.now().Sub(p.began).Seconds())
+	}
 	e := v1alpha1.HistoryEntry{
 		Revision: c.Hash, Message: clip(c.Subject, 256), Author: clip(c.Author, 256), Time: metav1.MicroTime{Time: p.now()}, Trigger: p.trigger, Result: result,
 		Created: n.created, Updated: n.updated, Pruned: n.pruned, Unchanged: n.unchanged,

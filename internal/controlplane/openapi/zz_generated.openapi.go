@@ -46,6 +46,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ApplicationSpec{}.OpenAPIModelName():                                schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref),
 		v1alpha1.ApplicationStatus{}.OpenAPIModelName():                              schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref),
 		v1alpha1.AppliedSource{}.OpenAPIModelName():                                  schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref),
+		v1alpha1.CommitStatus{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_CommitStatus(ref),
 		v1alpha1.Decryption{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_Decryption(ref),
 		v1alpha1.Directory{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Directory(ref),
 		v1alpha1.FieldDrift{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref),
@@ -990,6 +991,12 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 							},
 						},
 					},
+					"commitStatus": {
+						SchemaProps: spec.SchemaProps{
+							Description: "commitStatus tells the Git host what became of each commit.",
+							Ref:         ref(v1alpha1.CommitStatus{}.OpenAPIModelName()),
+						},
+					},
 					"suspend": {
 						SchemaProps: spec.SchemaProps{
 							Description: "suspend stops fetching, applying and reverting until it is false again.",
@@ -1002,7 +1009,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.HealthCheck{}.OpenAPIModelName(), v1alpha1.IgnoreDifference{}.OpenAPIModelName(), v1alpha1.Source{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName(), metav1.Duration{}.OpenAPIModelName()},
+			v1alpha1.CommitStatus{}.OpenAPIModelName(), v1alpha1.HealthCheck{}.OpenAPIModelName(), v1alpha1.IgnoreDifference{}.OpenAPIModelName(), v1alpha1.Source{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName(), metav1.Duration{}.OpenAPIModelName()},
 	}
 }
 
@@ -1312,6 +1319,52 @@ func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallb
 		},
 		Dependencies: []string{
 			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_CommitStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "CommitStatus says how a Git host is told what became of commits.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"provider": {
+						SchemaProps: spec.SchemaProps{
+							Description: "provider is whose API the host has.\n\nPossible enum values:\n - `\"gitea\"` is Gitea, Forgejo or Codeberg.\n - `\"github\"` is GitHub or GitHub Enterprise.\n - `\"gitlab\"` is GitLab, hosted or of one's own.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"gitea", "github", "gitlab"},
+						},
+					},
+					"url": {
+						SchemaProps: spec.SchemaProps{
+							Description: "url is where the API is, such as https://git.example.com; default: the host of spec.source.repoURL.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"secretRef": {
+						SchemaProps: spec.SchemaProps{
+							Description: "secretRef names a Secret, in the Application's namespace, with the token, and caFile where the host's certificate needs it.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
+						},
+					},
+					"context": {
+						SchemaProps: spec.SchemaProps{
+							Description: "context names the status among others of the commit; default: gitopsd/<namespace>/<name>.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"provider", "secretRef"},
+			},
+		},
+		Dependencies: []string{
+			corev1.LocalObjectReference{}.OpenAPIModelName()},
 	}
 }
 

@@ -26,14 +26,14 @@ type Server struct {
 	backend http.Handler
 }
 
-// Serve starts a server for the repository; its URL is Server.URL + "/repo.git". tls makes it https, with a certificate that only CA proves.
+// Serve starts a server for the repository; its URL is Server.URL + "/acme/repo.git". tls makes it https, with a certificate that only CA proves.
 func (r *Repo) Serve(t testing.TB, tls bool) *Server {
 	t.Helper()
 	out, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
 		t.Skip("git is not installed; apt-get install git")
 	}
-	s := &Server{root: filepath.Dir(r.Bare)}
+	s := &Server{root: filepath.Dir(filepath.Dir(r.Bare))}
 	s.backend = &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"),
 		Env:  []string{"GIT_PROJECT_ROOT=" + s.root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null"},
@@ -60,7 +60,7 @@ func (r *Repo) Serve(t testing.TB, tls bool) *Server {
 }
 
 // Repo is the URL of the repository.
-func (s *Server) Repo() string { return s.URL + "/repo.git" }
+func (s *Server) Repo() string { return s.URL + "/acme/repo.git" }
 
 // CA is the certificate, in PEM, that the server's own comes from.
 func (s *Server) CA() []byte {

@@ -27,7 +27,7 @@ func New(t testing.TB) *Repo {
 		t.Skip("git is not installed; apt-get install git")
 	}
 	dir := t.TempDir()
-	r := &Repo{t: t, Bare: filepath.Join(dir, "repo.git"), work: filepath.Join(dir, "work")}
+	r := &Repo{t: t, Bare: filepath.Join(dir, "acme", "repo.git"), work: filepath.Join(dir, "work")}
 	r.run(dir, "init", "-q", "--bare", "-b", "main", r.Bare)
 	r.run(dir, "init", "-q", "-b", "main", r.work)
 	r.run(r.work, "remote", "add", "origin", r.Bare)

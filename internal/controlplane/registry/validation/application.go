@@ -46,8 +46,31 @@ func applicationSpec(obj *v1alpha1.Application) field.ErrorList {
 	}
 	errs = append(errs, dependencies(specPath.Child("dependsOn"), obj)...)
 	errs = append(errs, duration(specPath.Child("healthTimeout"), spec.HealthTimeout, time.Second)...)
+	errs = append(errs, commitStatus(specPath.Child("commitStatus"), spec.CommitStatus)...)
 	errs = append(errs, healthChecks(specPath.Child("healthChecks"), spec.HealthChecks)...)
 	return append(errs, oneOf(specPath.Child("onFailure"), spec.OnFailure, v1alpha1.FailureHold, v1alpha1.FailureRollback)...)
+}
+
+func commitStatus(at *field.Path, c *v1alpha1.CommitStatus) field.ErrorList {
+	if c == nil {
+		return nil
+	}
+	errs := requiredOneOf(at.Child("provider"), c.Provider, v1alpha1.GitHub, v1alpha1.GitLab, v1alpha1.Gitea)
+	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "") {
+		errs = append(errs, field.Invalid(at.Child("url"), withoutPassword(c.URL), "must be an https or http URL without user or query, such as https://git.example.com"))
+	}
+	if c.SecretRef.Name == "" {
+		return append(errs, field.Required(at.Child("secretRef", "name"), "the Secret that holds the token"))
+	}
+	return append(errs, dnsSubdomain(at.Child("secretRef", "name"), c.SecretRef.Name)...)
+}
+
+// withoutPassword is a URL as an error may show it.
+func withoutPassword(raw string) string {
+	if u, err := url.Parse(raw); err == nil {
+		return u.Redacted()
+	}
+	return ""
 }
 
 // healthChecks compiles the expressions, so that one that is none is refused where it is written.
