@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/gitopsd/gitopsd/internal/source/sandbox"
 )
 
 // exitError carries the exit status of a command whose outcome is more than success or failure.
@@ -20,6 +22,7 @@ type exitError struct{ code int }
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", e.code) }
 
 func main() {
+	sandbox.Main() // a rendering that could take all of this process's time or memory is done in another one
 	// The live heap is small beside what requests allocate: collecting earlier halves the resident memory for a few percent of processor time.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)

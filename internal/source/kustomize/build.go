@@ -2,6 +2,7 @@ package kustomize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/source"
+	"github.com/gitopsd/gitopsd/internal/source/sandbox"
 )
 
 // building is held while kustomize builds: the schemas that it merges by are a variable of its package.
@@ -40,29 +42,17 @@ func Build(ctx context.Context, files *Files, options *v1alpha1.Kustomize) ([]so
 	if err != nil {
 		return nil, err
 	}
-	disk := filesys.MakeFsInMemory()
-	for name, data := range files.Content {
-		if err := disk.WriteFile(name, data); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	if err := disk.WriteFile(path.Join(overlayRoot, source.KustomizationFiles[0]), overlay); err != nil {
+	out, err := job.Do(ctx, work{Content: files.Content, Overlay: overlay})
+	switch {
+	case errors.Is(err, sandbox.ErrLimits):
+		return nil, source.ParseErrors{{File: top.shown, Message: fmt.Sprintf("kustomize cannot build it: %v", err)}}
+	case err != nil:
 		return nil, err
-	}
-	building.Lock()
-	defer building.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	// Everything that could be loaded is in the commit, or was fetched with the Application's permission; a base may use files beside it.
-	o := krusty.MakeDefaultOptions()
-	o.LoadRestrictions = types.LoadRestrictionsNone
-	resources, err := krusty.MakeKustomizer(o).Run(disk, overlayRoot)
-	if err != nil {
-		return nil, files.explain(top, err)
+	case out.Error != "":
+		return nil, files.explain(top, out.Error)
 	}
 	var made []source.Made
-	for _, r := range resources.Resources() {
+	for _, r := range out.Resources {
 		m, err := files.made(top, r)
 		if err != nil {
 			return nil, err
@@ -70,6 +60,52 @@ func Build(ctx context.Context, files *Files, options *v1alpha1.Kustomize) ([]so
 		made = append(made, m)
 	}
 	return made, nil
+}
+
+// work is what kustomize is given, and result what it makes of it: objects as JSON, or what it complains about.
+type work struct {
+	Content map[string][]byte
+	Overlay []byte
+}
+
+type result struct {
+	Resources [][]byte
+	Error     string
+}
+
+var job = sandbox.New("kustomize", run)
+
+func run(ctx context.Context, w work) (result, error) {
+	disk := filesys.MakeFsInMemory()
+	for name, data := range w.Content {
+		if err := disk.WriteFile(name, data); err != nil {
+			return result{}, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := disk.WriteFile(path.Join(overlayRoot, source.KustomizationFiles[0]), w.Overlay); err != nil {
+		return result{}, err
+	}
+	building.Lock()
+	defer building.Unlock()
+	if err := ctx.Err(); err != nil {
+		return result{}, err
+	}
+	// Everything that could be loaded is in the commit, or was fetched with the Application's permission; a base may use files beside it.
+	o := krusty.MakeDefaultOptions()
+	o.LoadRestrictions = types.LoadRestrictionsNone
+	resources, err := krusty.MakeKustomizer(o).Run(disk, overlayRoot)
+	if err != nil {
+		return result{Error: err.Error()}, nil
+	}
+	var out result
+	for _, r := range resources.Resources() {
+		b, err := r.MarshalJSON()
+		if err != nil {
+			return result{Error: err.Error()}, nil
+		}
+		out.Resources = append(out.Resources, b)
+	}
+	return out, nil
 }
 
 // overlayOf is the kustomization that the Application puts on top.
@@ -111,14 +147,10 @@ func overlayOf(dir string, top *folder, o *v1alpha1.Kustomize) ([]byte, error) {
 }
 
 // made turns what kustomize made back into an object of ours.
-func (f *Files) made(top *folder, r *resource.Resource) (source.Made, error) {
-	b, err := r.MarshalJSON()
-	if err != nil {
-		return source.Made{}, fmt.Errorf("%s: %w", top.shown, err)
-	}
+func (f *Files) made(top *folder, b []byte) (source.Made, error) {
 	docs, err := source.Documents(source.File{Path: top.shown + ".json", Data: b})
 	if err != nil || len(docs) != 1 {
-		return source.Made{}, fmt.Errorf("%s: what kustomize made of %s cannot be read: %w", top.shown, r.GetName(), err)
+		return source.Made{}, fmt.Errorf("%s: what kustomize made cannot be read: %w", top.shown, err)
 	}
 	content, ok := docs[0].Value.(map[string]any)
 	if !ok {
@@ -333,8 +365,8 @@ var (
 )
 
 // explain says in our words what kustomize complains about, with its place where that is known.
-func (f *Files) explain(top *folder, err error) error {
-	text := strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), sourceRoot+"/", "")), " ")
+func (f *Files) explain(top *folder, text string) error {
+	text = strings.Join(strings.Fields(strings.ReplaceAll(text, sourceRoot+"/", "")), " ")
 	if m := patchTarget.FindStringSubmatch(text); m != nil {
 		for _, dir := range slices.Sorted(maps.Keys(f.folders)) {
 			g := f.folders[dir]

@@ -193,7 +193,7 @@ func (in *Input) chart(ctx context.Context, dir string) (Output, error) {
 	if r.Values, err = in.values(dir, helm); err != nil {
 		return Output{}, err
 	}
-	rendered, err := chart.Render(ctx, c.Files, c.Root, r)
+	rendered, err := chart.RenderApart(ctx, c.Files, c.Root, r)
 	if err != nil {
 		return Output{}, err
 	}
