@@ -121,9 +121,12 @@ func overlayOf(dir string, top *folder, o *v1alpha1.Kustomize) ([]byte, error) {
 	}
 	if o != nil {
 		k.NamePrefix, k.NameSuffix, k.Namespace = o.NamePrefix, o.NameSuffix, o.Namespace
-		k.CommonLabels, k.CommonAnnotations = o.CommonLabels, o.CommonAnnotations
+		k.CommonAnnotations = o.CommonAnnotations
+		if len(o.CommonLabels) > 0 {
+			k.Labels = append(k.Labels, types.Label{Pairs: o.CommonLabels, IncludeSelectors: true})
+		}
 		if len(o.Labels) > 0 {
-			k.Labels = []types.Label{{Pairs: o.Labels}}
+			k.Labels = append(k.Labels, types.Label{Pairs: o.Labels})
 		}
 		for _, i := range o.Images {
 			k.Images = append(k.Images, types.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest})

@@ -250,7 +250,9 @@ func (g *gatherer) references(at place, dir string, f *folder, content map[strin
 		// folders says that the items may be folders, resources that files hold objects.
 		folders, resources bool
 	}{
-		{"resources", k.Resources, true, true}, {"bases", k.Bases, true, true}, {"components", k.Components, true, false},
+		{"resources", k.Resources, true, true}, {"components", k.Components, true, false},
+		//lint:ignore SA1019 repositories have it
+		{"bases", k.Bases, true, true},
 		{"crds", k.Crds, false, false}, {"configurations", k.Configurations, false, false},
 		{"generators", k.Generators, true, false}, {"transformers", k.Transformers, true, false}, {"validators", k.Validators, true, false},
 	} {

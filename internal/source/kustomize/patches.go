@@ -42,11 +42,13 @@ func (g *gatherer) patches(at place, dir string, f *folder) error {
 			return err
 		}
 	}
+	//lint:ignore SA1019 repositories have it
 	for i, p := range k.PatchesJson6902 {
 		if err := g.patch(at, dir, f, fmt.Sprintf("patchesJson6902[%d]", i), p.Path, p.Patch, p.Target); err != nil {
 			return err
 		}
 	}
+	//lint:ignore SA1019 repositories have it
 	for i, p := range k.PatchesStrategicMerge {
 		file, inline := string(p), ""
 		if info, err := stat(at.tree, path.Join(dir, file)); err != nil || !info.Mode().IsRegular() {

@@ -79,13 +79,14 @@ func Main() {
 		prepared = true
 		return
 	}
-	if err := serve(os.Stdin, os.Stdout); err != nil && !errors.Is(err, io.EOF) {
+	if err := serve(os.Stdin, os.Stdout); !errors.Is(err, io.EOF) {
 		fmt.Fprintln(os.Stderr, "sandbox:", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
+// serve does jobs until there are no more, which is io.EOF.
 func serve(r io.Reader, w io.Writer) error {
 	if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: MaxMemory, Max: MaxMemory}); err != nil {
 		return err
