@@ -149,7 +149,7 @@ func (d *driftDenial) judge(ctx context.Context, a admission.Attributes, o admis
 		return err
 	}
 	found := examine(at)
-	if !found.deletion && !found.override && len(found.fields) == 0 {
+	if !found.drifts() && !found.override {
 		return nil
 	}
 	if found.deletion && at.ref.Namespace != "" && d.ending(ctx, at.ref.Namespace) {

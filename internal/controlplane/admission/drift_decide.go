@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/diff"
@@ -29,6 +30,8 @@ type finding struct {
 	// fields are the fields that Git sets and that would change; deletion says that it would be all of them.
 	fields   []diff.Field
 	deletion bool
+	// owner is a new owner of the object, with whose end the garbage collector would delete it; empty for none.
+	owner string
 	// override says that the override on the object would be set, changed or taken away.
 	override bool
 	// overridden is the override under which it would all happen; nil for none.
@@ -66,13 +69,33 @@ func examine(a attempt) finding {
 			}
 		}
 		f.fields, _ = diff.Split(changed, a.ref, a.app.Spec.IgnoreDifferences)
+		if diff.FromGit(a.live) {
+			f.owner = newOwner(a.live, a.next)
+		}
 	}
-	if f.deletion || len(f.fields) > 0 {
+	if f.drifts() {
 		if f.overridden = diff.OverrideOf(a.live); f.overridden == nil && a.next != nil {
 			f.overridden = diff.OverrideOf(a.next)
 		}
 	}
 	return f
+}
+
+// drifts says whether the attempt would have the cluster differ from Git, now or later.
+func (f finding) drifts() bool { return f.deletion || f.owner != "" || len(f.fields) > 0 }
+
+// newOwner names an owner that the object does not have yet.
+func newOwner(live, next *unstructured.Unstructured) string {
+	had := map[types.UID]bool{}
+	for _, o := range live.GetOwnerReferences() {
+		had[o.UID] = true
+	}
+	for _, o := range next.GetOwnerReferences() {
+		if !had[o.UID] {
+			return o.Kind + " " + o.Name
+		}
+	}
+	return ""
 }
 
 func overrideText(u *unstructured.Unstructured) string {
@@ -93,7 +116,7 @@ func (f finding) objection(a attempt, may bool, where Where) error {
 	case f.override && !may:
 		return fmt.Errorf("setting, changing or removing the annotation %s takes the verb %s on applications.%s %q in namespace %q",
 			v1alpha1.AnnotationOverride, v1alpha1.VerbOverride, v1alpha1.GroupVersion.Group, a.app.Name, a.app.Namespace)
-	case !f.deletion && len(f.fields) == 0, f.overridden != nil && may:
+	case !f.drifts(), f.overridden != nil && may:
 		return nil
 	}
 	remedy := fmt.Sprintf("; in an emergency, whoever has the verb %s on the Application may, with the annotation %s", v1alpha1.VerbOverride, v1alpha1.AnnotationOverride)
@@ -102,6 +125,10 @@ func (f finding) objection(a attempt, may bool, where Where) error {
 	}
 	if f.deletion {
 		return fmt.Errorf("%s comes from Git, and Application %s denies drift: to delete it, remove it at %s%s", diff.KeyOf(a.ref), app, a.place("", where), remedy)
+	}
+	if f.owner != "" && len(f.fields) == 0 {
+		return fmt.Errorf("%s comes from Git, and Application %s denies drift: with %s as its owner it would be deleted when that is; name owners in metadata.ownerReferences at %s%s",
+			diff.KeyOf(a.ref), app, f.owner, a.place("metadata.ownerReferences", where), remedy)
 	}
 	var changes []string
 	for i, d := range diff.Describe(a.ref, f.fields) {
