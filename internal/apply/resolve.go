@@ -130,7 +130,16 @@ func (c *Cluster) unknownKind(s *source.Object) *Error {
 		return e
 	}
 	e.Message = fmt.Sprintf("the cluster knows no kind %s in %s; correct apiVersion and kind, or add its CustomResourceDefinition to the commit", gvk.Kind, gvk.GroupVersion())
+	if tool, ok := otherTools[gvk.Group]; ok {
+		e.Message = fmt.Sprintf("the cluster knows no kind %s in %s, which is for %s; say the same in an Application of gitopsd.io/v1alpha1, and keep this file out with .sourceignore or spec.source.directory.exclude", gvk.Kind, gvk.GroupVersion(), tool)
+	}
 	return e
+}
+
+// otherTools are the groups of tools whose work gitopsd does itself; repositories that were made for them hold their objects.
+var otherTools = map[string]string{
+	"kustomize.toolkit.fluxcd.io": "Flux", "helm.toolkit.fluxcd.io": "Flux", "source.toolkit.fluxcd.io": "Flux",
+	"notification.toolkit.fluxcd.io": "Flux", "image.toolkit.fluxcd.io": "Flux", "argoproj.io": "Argo",
 }
 
 // definitionsIn lists the kinds that CustomResourceDefinitions of the commit define.

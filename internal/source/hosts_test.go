@@ -52,14 +52,14 @@ func TestAHostThatWantsAClientCertificateIsShownTheSecrets(t *testing.T) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-	head, err := source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/repo.git", Credentials: source.Credentials{CAFile: ca, TLSCert: cert, TLSKey: key}})
+	head, err := source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/acme/repo.git", Credentials: source.Credentials{CAFile: ca, TLSCert: cert, TLSKey: key}})
 	if err != nil || head.Hash != commit {
 		t.Errorf("with the certificate: %v, %v", head, err)
 	}
-	if _, err := source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/repo.git", Credentials: source.Credentials{CAFile: ca}}); err == nil {
+	if _, err := source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/acme/repo.git", Credentials: source.Credentials{CAFile: ca}}); err == nil {
 		t.Error("the host let somebody in without certificate")
 	}
-	_, err = source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/repo.git", Credentials: source.Credentials{CAFile: ca, TLSCert: cert}})
+	_, err = source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/acme/repo.git", Credentials: source.Credentials{CAFile: ca, TLSCert: cert}})
 	if source.ReasonOf(err) != source.InvalidCredentials {
 		t.Errorf("a certificate without key: %v", err)
 	}
@@ -104,13 +104,13 @@ func TestAHostThatLimitsRequestsIsLeftAloneForAsLongAsItSays(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	g := source.New(t.TempDir())
-	r := source.Request{URL: s.URL + "/repo.git"}
+	r := source.Request{URL: s.URL + "/acme/repo.git"}
 	commit, _ := read(t, g, r)
 	limited.Store(true)
 	before := asked.Load()
 	for range 20 {
 		// Another URL of the same host is not asked either.
-		for _, r := range []source.Request{r, {URL: s.URL + "/other.git"}} {
+		for _, r := range []source.Request{r, {URL: s.URL + "/acme/other.git"}} {
 			_, err := g.Head(t.Context(), r)
 			if source.ReasonOf(err) != source.RateLimited || source.RetryAfter(err) < time.Minute || source.RetryAfter(err) > 2*time.Minute {
 				t.Fatalf("%v, again after %s", err, source.RetryAfter(err))

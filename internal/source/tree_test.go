@@ -57,3 +57,39 @@ func TestSymbolicLinksStayInTheTree(t *testing.T) {
 		})
 	}
 }
+
+func TestAFileThatIsTooLargeIsRefusedByNameAndNotRead(t *testing.T) {
+	repo := gittest.New(t)
+	commit := repo.Push(map[string]string{"deploy/a.yaml": "a: 1\n", "deploy/huge.yaml": strings.Repeat("# nothing\n", 10<<20), "deploy/huge.txt": strings.Repeat("x", 17<<20)})
+	g := source.New(t.TempDir())
+	r := source.Request{URL: repo.URL()}
+	if _, err := g.Head(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	_, err := plain(t, g, r, commit, "deploy")
+	var pe source.ParseErrors
+	if !errors.As(err, &pe) || pe[0].File != "deploy/huge.yaml" || !strings.Contains(err.Error(), "the file has 104857600 bytes; at most 16777216 are read") {
+		t.Errorf("a manifest of 100 MiB: %v", err)
+	}
+}
+
+func TestLinesAreCountedTheSameWhateverEndsThemAndBeginsTheFile(t *testing.T) {
+	const text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: x\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: z\ndata:\n  a: b\n"
+	for name, data := range map[string]string{
+		"newlines":                        text,
+		"carriage returns":                strings.ReplaceAll(text, "\n", "\r\n"),
+		"a byte-order mark":               "\xef\xbb\xbf" + text,
+		"both":                            "\xef\xbb\xbf" + strings.ReplaceAll(text, "\n", "\r\n"),
+		"no newline at the end":           strings.TrimSuffix(text, "\n"),
+		"white space behind the contents": text + "  \n\n",
+	} {
+		objects, err := source.Parse([]source.File{{Path: "a.yaml", Data: []byte(data)}}, source.From{})
+		if err != nil || len(objects) != 2 {
+			t.Errorf("%s: %v, %v", name, objects, err)
+			continue
+		}
+		if v, _ := objects[1].Value("data.a"); v != "b" || objects[0].Origin.Line != 1 || objects[1].Origin.Line != 6 || objects[1].Line("data.a") != 11 {
+			t.Errorf("%s: a is %q; the objects begin at %d and %d, a is at %d", name, v, objects[0].Origin.Line, objects[1].Origin.Line, objects[1].Line("data.a"))
+		}
+	}
+}
