@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -155,10 +154,10 @@ type worker struct {
 	in    io.WriteCloser
 	enc   *gob.Encoder
 	dec   *gob.Decoder
-	says  *lastWords
 	timer *time.Timer
 }
 
+// ask has a process do a job. One that ends its process is tried once more, since a process may be killed for a reason that is not the job's.
 func (p *pool) ask(ctx context.Context, q request) (response, error) {
 	select {
 	case p.slots <- struct{}{}:
@@ -166,11 +165,27 @@ func (p *pool) ask(ctx context.Context, q request) (response, error) {
 		return response{}, ctx.Err()
 	}
 	defer func() { <-p.slots }()
-	w, err := p.take()
-	if err != nil {
-		return response{}, fmt.Errorf("starting a process for the rendering: %w", err)
+	for range 2 {
+		w, err := p.take()
+		if err != nil {
+			return response{}, fmt.Errorf("starting a process for the rendering: %w", err)
+		}
+		a, err := w.do(ctx, q)
+		switch {
+		case err == nil:
+			p.give(w)
+			return a, nil
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			return response{}, fmt.Errorf("%w: it did not end in time", ErrLimits)
+		case ctx.Err() != nil:
+			return response{}, ctx.Err()
+		}
 	}
-	var a response
+	return response{}, fmt.Errorf("%w: it ended its process twice, as one does that needs more than %d MiB of memory", ErrLimits, MaxMemory>>20)
+}
+
+// do does one job; after an error the process is gone.
+func (w *worker) do(ctx context.Context, q request) (a response, err error) {
 	done := make(chan error, 1)
 	go func() {
 		err := w.enc.Encode(q)
@@ -181,23 +196,15 @@ func (p *pool) ask(ctx context.Context, q request) (response, error) {
 	}()
 	select {
 	case err = <-done:
+		if err != nil {
+			w.kill()
+		}
 	case <-ctx.Done():
 		w.kill()
 		<-done
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return response{}, fmt.Errorf("%w: it did not end in time", ErrLimits)
-		}
-		return response{}, ctx.Err()
+		err = ctx.Err()
 	}
-	if err != nil {
-		w.kill()
-		if text := w.says.String(); strings.Contains(text, "out of memory") || strings.Contains(text, "cannot allocate memory") || strings.Contains(text, "stack overflow") || strings.Contains(text, "stack exceeds") {
-			return response{}, fmt.Errorf("%w: it needs more than %d MiB", ErrLimits, MaxMemory>>20)
-		}
-		return response{}, fmt.Errorf("the process of the rendering has ended: %w", err)
-	}
-	p.give(w)
-	return a, nil
+	return a, err
 }
 
 // take returns an idle process, or a new one.
@@ -233,10 +240,9 @@ func start() (*worker, error) {
 
 func launch(flags uintptr) (*worker, error) {
 	// This is the program that runs, also when its file has been replaced by a newer one.
-	w := &worker{cmd: exec.Command("/proc/self/exe"), says: &lastWords{}}
+	w := &worker{cmd: exec.Command("/proc/self/exe")}
 	w.cmd.Env = []string{variable + "=1", fmt.Sprintf("GOMEMLIMIT=%d", MaxMemory*3/4), "GOMAXPROCS=2", "GOTRACEBACK=none"}
 	w.cmd.Dir = "/"
-	w.cmd.Stderr = w.says
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
 	var err error
 	if w.in, err = w.cmd.StdinPipe(); err != nil {
@@ -255,25 +261,4 @@ func (w *worker) kill() {
 	_ = w.cmd.Process.Kill() // it may be gone already
 	_ = w.in.Close()
 	_ = w.cmd.Wait() // that it was killed is no news
-}
-
-// lastWords keep the beginning of what a process says as it dies, which names the cause.
-type lastWords struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (t *lastWords) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if room := 4096 - t.b.Len(); room > 0 {
-		t.b.Write(b[:min(room, len(b))])
-	}
-	return len(b), nil
-}
-
-func (t *lastWords) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.b.String()
 }
