@@ -16,6 +16,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/health"
+	"github.com/gitopsd/gitopsd/internal/killpoint"
 )
 
 // Result is one object that was written.
@@ -72,6 +73,7 @@ func (c *Cluster) applyClass(ctx context.Context, group []Change, done map[diff.
 				errs = append(errs, explain(ch.Object.Source, err)...)
 				return nil
 			}
+			killpoint.Reach("object")
 			done[ch.Object.Key] = Result{
 				Live:    live,
 				Created: ch.LiveVersion == "",

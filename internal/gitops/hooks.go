@@ -11,6 +11,7 @@ import (
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/killpoint"
 )
 
 // runHooks brings the hooks of a step on, and says what it still waits for, or which hook failed.
@@ -41,6 +42,7 @@ func (p *pass) runHooks(ctx context.Context, s step) (waiting, failed string, er
 			if live[o.Key], err = cluster.Run(ctx, o, run); err != nil {
 				v = hookVerdict{hookEnd, hookFailed, err.Error()}
 			}
+			killpoint.Reach("hook-started")
 		case hookClear:
 			err = cluster.Discard(ctx, o, live[o.Key])
 		}
@@ -83,6 +85,7 @@ func (p *pass) discardHooks(ctx context.Context, cluster *apply.Cluster, before 
 	if err := p.writeStatus(ctx, before); err != nil {
 		return err
 	}
+	killpoint.Reach("hook-ended")
 	for _, o := range todo {
 		if live[o.Key] != nil {
 			if err := cluster.Discard(ctx, o, live[o.Key]); err != nil {

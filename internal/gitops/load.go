@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/killpoint"
 	"github.com/gitopsd/gitopsd/internal/source"
 	"github.com/gitopsd/gitopsd/internal/source/render"
 )
@@ -104,6 +105,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if err != nil {
 		return nil, err
 	}
+	killpoint.Reach("rendered")
 	r := newRevision(c, from, resolved)
 	r.inputs, r.extras = inputs, p.m.extras.fingerprint
 	return r, nil

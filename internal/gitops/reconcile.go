@@ -14,6 +14,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/killpoint"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 	"github.com/gitopsd/gitopsd/internal/source"
 	"github.com/gitopsd/gitopsd/internal/source/verify"
@@ -32,6 +33,8 @@ type pass struct {
 	out     outlook
 	// again is when the pass wants to be repeated without any event; zero is never.
 	again time.Duration
+	// noted says that the pass applied a commit whole.
+	noted bool
 }
 
 func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
@@ -61,6 +64,9 @@ func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Re
 	p.announce(&current.Status)
 	if serr := p.writeStatus(ctx, &current.Status); serr != nil && err == nil {
 		err = serr
+	}
+	if p.noted {
+		killpoint.Reach("status")
 	}
 	if err != nil {
 		return reconcile.Result{}, err
@@ -113,6 +119,7 @@ func (p *pass) look(ctx context.Context, l look) {
 		var head source.Commit
 		if head, err = p.git.Head(ctx, req); err == nil {
 			m.head = head
+			killpoint.Reach("fetched")
 		}
 	}
 	if ctx.Err() != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/directive"
+	"github.com/gitopsd/gitopsd/internal/killpoint"
 )
 
 // occasion tells whether anything of the Application has ever been applied whole.
@@ -71,6 +72,7 @@ func (p *pass) rollOut(ctx context.Context, next *revision, steps []step) error 
 		if index == len(steps)-1 {
 			return nil
 		}
+		killpoint.Reach("next-step")
 		ro.Step++
 		ro.StepTime = metav1.MicroTime{Time: p.now()}
 	}
@@ -87,6 +89,7 @@ func (p *pass) beginRollout(ctx context.Context, next *revision, steps []step) e
 	if err := p.try(ctx, next); err != nil {
 		return err
 	}
+	killpoint.Reach("preflighted")
 	if err := p.dropHooks(ctx, next); err != nil {
 		return err
 	}
@@ -96,7 +99,11 @@ func (p *pass) beginRollout(ctx context.Context, next *revision, steps []step) e
 		Revision: next.commit.Hash, Generation: p.app.Generation, Trigger: p.trigger, Step: 1, Steps: int32(len(steps)),
 		Phase: string(steps[0].phase), Wave: int32(steps[0].wave), StartTime: now, StepTime: now,
 	}
-	return p.writeStatus(ctx, before) // before the first hook, so that after a crash it is known to have been this run's
+	if err := p.writeStatus(ctx, before); err != nil { // before the first hook, so that after a crash it is known to have been this run's
+		return err
+	}
+	killpoint.Reach("begun")
+	return nil
 }
 
 // rollout is the one in the status, which every write of the status makes anew.
@@ -186,6 +193,7 @@ func (p *pass) afterFailure(ctx context.Context, next *revision) error {
 func (p *pass) endRollout(ctx context.Context, next *revision) error {
 	s, ro := &p.app.Status, p.rollout()
 	if ro.Failure == "" {
+		killpoint.Reach("finished")
 		p.m.finish(next)
 		p.noteApplied(next, counts{created: ro.Created, updated: ro.Updated, pruned: ro.Pruned, unchanged: max(0, int32(len(next.objects))-ro.Created-ro.Updated)})
 		return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/killpoint"
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
@@ -204,6 +205,7 @@ func (p *pass) noteApplied(next *revision, c counts) {
 	s.LastAppliedTime = &metav1.MicroTime{Time: p.now()}
 	s.UnhealthySince = nil
 	s.Rollout = nil
+	p.noted = true
 	if next.carried && c == (counts{unchanged: c.unchanged}) {
 		return // it is the same as before, and there is nothing to tell
 	}
@@ -285,7 +287,9 @@ func (p *pass) carryOut(ctx context.Context, w *written, prune bool) error {
 	if err := p.extendInventory(ctx, w.inventory); err != nil {
 		return err
 	}
+	killpoint.Reach("inventory")
 	results, err := cluster.Apply(ctx, w.changes, p.app.Namespace)
+	killpoint.Reach("applied")
 	for _, o := range w.todo {
 		switch res, ok := results[o.Key]; {
 		case ok:
@@ -304,6 +308,7 @@ func (p *pass) carryOut(ctx context.Context, w *written, prune bool) error {
 		return err
 	}
 	done, err := p.prune(ctx, cluster, w.plan, w.removals)
+	killpoint.Reach("pruned")
 	w.pruned = len(done) > 0
 	for _, r := range done {
 		if slices.ContainsFunc(w.removals, func(x apply.Removal) bool { return x.Ref == r && !x.Release }) {

@@ -67,7 +67,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	bin = filepath.Join(dir, "bin")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-X k8s.io/component-base/version.gitVersion=v1.37.2+e2e", "-o", bin+"/",
+	build := exec.Command("go", "build", "-trimpath", "-tags=killpoints", "-ldflags=-X k8s.io/component-base/version.gitVersion=v1.37.2+e2e", "-o", bin+"/",
 		"./cmd/gitopsd", "./cmd/node", "./test/localcluster", "./test/images/web", "./test/operator")
 	build.Dir, build.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
