@@ -402,7 +402,7 @@ type HistoryEntry struct {
 	Author string `json:"author,omitempty"`
 	// time is when the apply ended.
 	Time metav1.MicroTime `json:"time"`
-	// trigger is webhook, poll, request, spec, start, drift or rollback.
+	// trigger is webhook, poll, request, spec, start, drift, rollback or move.
 	// +optional
 	Trigger string `json:"trigger,omitempty"`
 	// result is Applied, Refused, Failed or RolledBack.

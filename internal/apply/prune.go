@@ -26,6 +26,8 @@ type Removal struct {
 	Live *unstructured.Unstructured
 	// Release keeps the object and takes only the Application's mark off.
 	Release bool
+	// Successor is the mark of the Application that a released object belongs to from then on; empty for none.
+	Successor string
 }
 
 // Kept is an object that was to be deleted and was not, and why.
@@ -105,11 +107,15 @@ func (c *Cluster) remove(ctx context.Context, r Removal) (kept string, err error
 	return "", err
 }
 
-// release takes the mark of the Application and the origin off an object and leaves everything else.
+// release takes the mark of the Application, or gives its successor's, and takes the origin off an object, and leaves everything else.
 func (c *Cluster) release(ctx context.Context, gvr schema.GroupVersionResource, r Removal) error {
+	mark := any(nil)
+	if r.Successor != "" {
+		mark = r.Successor
+	}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid":         r.Live.GetUID(),
-		"labels":      map[string]any{v1alpha1.LabelApplication: nil},
+		"labels":      map[string]any{v1alpha1.LabelApplication: mark},
 		"annotations": map[string]any{v1alpha1.AnnotationOrigin: nil},
 	}})
 	if err != nil {

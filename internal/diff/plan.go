@@ -27,6 +27,8 @@ const (
 	Release Action = "release"
 	// Held: an override keeps the object as it is, whatever Git says; see OverrideOf.
 	Held Action = "held"
+	// Move: Git has the object in another Application now, which takes it over as it is.
+	Move Action = "move"
 	// Conflict: Git has the object, and so has another Application, which had it first.
 	Conflict Action = "conflict"
 	// Forget: the object is to be dropped from the inventory without touching it: it is gone, or it belongs to somebody else now.
@@ -68,6 +70,8 @@ type Input struct {
 	Prune bool
 	// Exists says whether there is an Application with the given mark; nil is never. An object that carries the mark of one is not taken from it.
 	Exists func(application string) bool
+	// Claimed names the mark of another Application that wants an object which this one no longer has; nil is never.
+	Claimed func(Key) (application string)
 	// Ignore is the Application's spec.ignoreDifferences.
 	Ignore    []v1alpha1.IgnoreDifference
 	Normalize Normalize
@@ -147,6 +151,13 @@ func Make(in Input) Plan {
 // needed are namespaces that the cluster cannot be without.
 var needed = map[string]bool{"default": true, "kube-system": true, "kube-public": true, "kube-node-lease": true}
 
+func (in Input) claimed(r v1alpha1.ObjectRef) string {
+	if in.Claimed == nil {
+		return ""
+	}
+	return in.Claimed(KeyOf(r))
+}
+
 // gone decides about an object that was applied before and that Git no longer has. Deleting is for what this Application itself created and
 // still owns; in every doubt the object stays.
 func (in Input) gone(r v1alpha1.ObjectRef) Step {
@@ -161,6 +172,8 @@ func (in Input) gone(r v1alpha1.ObjectRef) Step {
 		s.Action, s.Reason = Release, "the cluster needs this namespace"
 	case r.Adopted:
 		s.Action, s.Reason = Release, "it existed before Git named it"
+	case in.claimed(r) != "":
+		s.Action, s.Reason = Move, in.claimed(r)
 	case !in.Prune:
 		s.Action, s.Reason = Release, "spec.prune is false"
 	case directive.Keeps(live.GetAnnotations()):

@@ -28,6 +28,7 @@ const (
 	triggerStart    = "start"
 	triggerRequest  = "request"
 	triggerRollback = "rollback"
+	triggerMove     = "move"
 )
 
 // lookNow says whether Git is to be looked at, why, and since when an answer counts: a thousand Applications of one repository that start, are created or poll at about the
@@ -112,7 +113,7 @@ func (r *refusal) standing(commit string, generation int64, trigger string) bool
 	switch trigger {
 	case triggerRequest, triggerStart, triggerSpec:
 		return false
-	case triggerPoll, triggerWebhook:
+	case triggerPoll, triggerWebhook, triggerMove:
 		return !r.temporary
 	}
 	return true

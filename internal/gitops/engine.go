@@ -74,6 +74,8 @@ type Engine struct {
 	// memories are by Application; marks find the Application by the label's value on its objects.
 	memories map[reconcile.Key]*memory
 	marks    map[string]reconcile.Key
+	// held are the Applications that wait for what others read.
+	held map[reconcile.Key]bool
 }
 
 // Names of the informer's indexes.
@@ -122,7 +124,7 @@ func New(c Config) (*Engine, error) {
 		informer: clients.Informer(cache.Indexers{indexRepo: byRepo, indexDependsOn: byDependsOn}),
 		secret:   secret, normalize: diff.Typed(apply.Scheme), events: c.Events, deletedBy: c.DeletedBy,
 		log: slog.With("controller", "gitops"), now: time.Now,
-		memories: map[reconcile.Key]*memory{}, marks: map[string]reconcile.Key{},
+		memories: map[reconcile.Key]*memory{}, marks: map[string]reconcile.Key{}, held: map[reconcile.Key]bool{},
 	}
 	e.loop = reconcile.New("gitops", e.reconcile)
 	e.tracker = newTracker(watcher, e.seen)
@@ -259,6 +261,7 @@ func (e *Engine) forget(k reconcile.Key) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.memories, k)
+	delete(e.held, k)
 	delete(e.marks, mark(k))
 	var inUse []source.Request
 	for _, obj := range e.informer.GetIndexer().List() {

@@ -36,6 +36,9 @@ type memory struct {
 	// measuredFor is the generation of the spec that sightings were measured for.
 	measuredFor int64
 	failures    int
+	// heldFor is a commit that waits for others to read it because it drops something, since heldSince.
+	heldFor   string
+	heldSince time.Time
 	// noteAt is when a commit that changes nothing here is noted as applied; zero when there is none.
 	noteAt time.Time
 	// refusal is why the wanted commit was not applied.
@@ -51,6 +54,11 @@ type memory struct {
 	judgedFor int64
 	// look is a look at Git that somebody asked for.
 	look *look
+	// read is the commit at the ref that a pass has last taken into account, and newest the one that it rendered last: other Applications ask what moves here.
+	read   string
+	newest *revision
+	// askedFor is the commit that another Application last asked this one to look for.
+	askedFor string
 	// applied is the commit that the cluster is compared with.
 	applied *revision
 	// settled holds fields that differ from Git's text right after it was applied: the server, or admission, has its own way of writing them, and
@@ -328,7 +336,9 @@ func sameDrift(a, b []diff.Field) bool {
 func (m *memory) adopt(r *revision, measured map[diff.Key]*sighting, j judge) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.applied = r
+	if m.applied = r; !r.partial {
+		m.newest = r
+	}
 	for k, rec := range measured {
 		if old := m.sightings[k]; old == nil || rec.missing || old.version <= rec.version {
 			m.sightings[k] = rec

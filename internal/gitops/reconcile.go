@@ -88,10 +88,9 @@ func (p *pass) run(ctx context.Context) error {
 	p.repeat(p.m.nextPoll.Sub(p.now()))
 	p.out.headErr = p.m.headErr
 	p.out.head = p.m.head
-	if err := p.sync(ctx); err != nil {
-		return err
-	}
-	return nil
+	err := p.sync(ctx)
+	p.hasRead()
+	return err
 }
 
 // repeat asks for another pass after d, or sooner if that was asked for before.

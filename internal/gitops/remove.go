@@ -57,11 +57,11 @@ func (p *pass) removeAll(ctx context.Context, refs []v1alpha1.ObjectRef) ([]v1al
 	if err != nil {
 		return nil, err
 	}
-	plan := diff.Make(diff.Input{Application: mark(p.key), Live: live, Inventory: refs, Prune: true})
+	plan := diff.Make(diff.Input{Application: mark(p.key), Live: live, Inventory: refs, Prune: true, Claimed: p.claimed})
 	var removals []apply.Removal
 	for _, s := range plan {
-		if s.Action == diff.Prune || s.Action == diff.Release {
-			removals = append(removals, apply.Removal{Ref: s.Ref, Live: live[diff.KeyOf(s.Ref)], Release: s.Action == diff.Release})
+		if r, ok := removalOf(s, live[diff.KeyOf(s.Ref)]); ok {
+			removals = append(removals, r)
 		}
 	}
 	return p.prune(ctx, cluster, plan, removals)

@@ -128,6 +128,9 @@ func (p *pass) try(ctx context.Context, next *revision) error {
 	if err != nil {
 		return err
 	}
+	if err := p.holdForReaders(w.plan, next.commit.Hash); err != nil {
+		return err
+	}
 	for _, o := range next.hooks {
 		w.changes = append(w.changes, apply.Change{Object: o})
 	}

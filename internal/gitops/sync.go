@@ -63,6 +63,9 @@ func (p *pass) sync(ctx context.Context) error {
 		return p.keep(ctx)
 	}
 	next, err := p.load(ctx, goal, shapeOf(p.app.Spec))
+	if err == nil {
+		p.m.rendered(next)
+	}
 	if err == nil && next.carried && p.notedLater() {
 		p.out.head = source.Commit{}
 		return p.keep(ctx)
@@ -72,6 +75,11 @@ func (p *pass) sync(ctx context.Context) error {
 	}
 	if err == nil {
 		err = p.advance(ctx, next)
+	}
+	if moving := (*movingError)(nil); errors.As(err, &moving) {
+		p.out.waiting = moving.message
+		p.repeat(movingAgain)
+		return p.keep(ctx)
 	}
 	if errors.Is(err, errWaiting) {
 		p.m.refusal = nil
@@ -166,6 +174,9 @@ func (p *pass) advance(ctx context.Context, next *revision) error {
 	}
 	w, err := p.plan(ctx, next, p.unsettled(next, next.objects))
 	if err == nil {
+		err = p.holdForReaders(w.plan, next.commit.Hash)
+	}
+	if err == nil {
 		err = p.preflight(ctx, w.changes)
 	}
 	if err == nil {
@@ -251,7 +262,7 @@ func (p *pass) plan(ctx context.Context, rev *revision, todo []*apply.Object) (w
 	}
 	in := diff.Input{
 		Application: mark(p.key), Live: w.live, Inventory: p.leftover(rev, todo), Prune: prunes(&p.app.Spec),
-		Ignore: p.judge.ignore, Normalize: p.normalize, Exists: p.exists,
+		Ignore: p.judge.ignore, Normalize: p.normalize, Exists: p.exists, Claimed: p.claimed,
 	}
 	for _, o := range todo {
 		old := (*apply.Object)(nil)
@@ -261,7 +272,7 @@ func (p *pass) plan(ctx context.Context, rev *revision, todo []*apply.Object) (w
 		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired, Changed: old == nil || old.Hash != o.Hash})
 	}
 	w.plan = diff.Make(in)
-	if err := conflicts(rev, w.plan); err != nil {
+	if err := p.conflicts(rev, w.plan); err != nil {
 		return w, err
 	}
 	w.requests()
@@ -319,6 +330,21 @@ func (p *pass) carryOut(ctx context.Context, w *written, prune bool) error {
 	return err
 }
 
+// removalOf is the request that a step asks for about an object which Git no longer has.
+func removalOf(s diff.Step, live *unstructured.Unstructured) (apply.Removal, bool) {
+	r := apply.Removal{Ref: s.Ref, Live: live}
+	switch s.Action {
+	case diff.Prune:
+	case diff.Release:
+		r.Release = true
+	case diff.Move:
+		r.Release, r.Successor = true, s.Reason
+	default:
+		return r, false
+	}
+	return r, true
+}
+
 // prune deletes and releases what a plan says, and tells of what stays.
 func (p *pass) prune(ctx context.Context, cluster *apply.Cluster, plan diff.Plan, removals []apply.Removal) ([]v1alpha1.ObjectRef, error) {
 	done, kept, err := cluster.Prune(ctx, removals)
@@ -326,26 +352,14 @@ func (p *pass) prune(ctx context.Context, cluster *apply.Cluster, plan diff.Plan
 		p.event(p.app, corev1.EventTypeWarning, "NotPruned", fmt.Sprintf("%s stays in the cluster: %s", diff.KeyOf(k.Ref), k.Reason))
 	}
 	for _, s := range plan {
+		if s.Action == diff.Move && slices.Contains(done, s.Ref) {
+			p.handedOver(s)
+		}
 		if s.Action == diff.Release && slices.Contains(done, s.Ref) {
 			p.event(p.app, corev1.EventTypeNormal, "Released", fmt.Sprintf("%s is no longer in Git and stays in the cluster: %s", diff.KeyOf(s.Ref), s.Reason))
 		}
 	}
 	return done, err
-}
-
-// conflicts refuses to take objects from the Applications that had them first.
-func conflicts(rev *revision, plan diff.Plan) error {
-	var errs apply.Errors
-	for _, s := range plan {
-		if s.Action == diff.Conflict {
-			errs = append(errs, &apply.Error{Source: rev.byKey[diff.KeyOf(s.Ref)].Source, Temporary: true, Message: fmt.Sprintf(
-				"belongs to Application %s; remove it from one of the two, there first if it is to move here", strings.Replace(s.Reason, ".", "/", 1))})
-		}
-	}
-	if len(errs) == 0 {
-		return nil
-	}
-	return errs
 }
 
 // requests turns the plan into requests, and into what the inventory must hold before the first of them.
@@ -366,8 +380,10 @@ func (w *written) requests() {
 			w.inventory = append(w.inventory, s.Ref)
 		case s.Action == diff.Update, s.Action == diff.Unchanged, s.Action == diff.Held:
 			w.inventory = append(w.inventory, s.Ref)
-		case s.Action == diff.Prune, s.Action == diff.Release:
-			w.removals = append(w.removals, apply.Removal{Ref: s.Ref, Live: w.live[k], Release: s.Action == diff.Release})
+		default:
+			if r, ok := removalOf(s, w.live[k]); ok {
+				w.removals = append(w.removals, r)
+			}
 		}
 	}
 }

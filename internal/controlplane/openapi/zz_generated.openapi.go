@@ -1814,7 +1814,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_HistoryEntry(ref common.ReferenceCallba
 					},
 					"trigger": {
 						SchemaProps: spec.SchemaProps{
-							Description: "trigger is webhook, poll, request, spec, start, drift or rollback.",
+							Description: "trigger is webhook, poll, request, spec, start, drift, rollback or move.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
