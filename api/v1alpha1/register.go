@@ -71,4 +71,6 @@ const (
 	FinalizerPrune = "gitopsd.io/prune"
 	// FieldManager is the field manager of everything applied from Git.
 	FieldManager = "gitopsd"
+	// SystemNamespace is where the first Application is. It is there in every cluster.
+	SystemNamespace = "gitopsd-system"
 )

@@ -92,6 +92,26 @@ type Rendering struct {
 	// substitute replaces ${NAME} in the rendered objects.
 	// +optional
 	Substitute *Substitute `json:"substitute,omitempty"`
+	// omit leaves out the rendered objects that one of these describes, such as those of a tool that is not installed.
+	// +optional
+	// +listType=atomic
+	Omit []Omission `json:"omit,omitempty"`
+}
+
+// Omission describes objects by patterns in which * stands for any text; at least one is set, and an object matches all that are.
+type Omission struct {
+	// group is the API group, such as "*.toolkit.fluxcd.io".
+	// +optional
+	Group string `json:"group,omitempty"`
+	// kind is the kind, such as ServiceMonitor.
+	// +optional
+	Kind string `json:"kind,omitempty"`
+	// namespace is metadata.namespace as rendered, or spec.targetNamespace where that names none.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// name is the object's name.
+	// +optional
+	Name string `json:"name,omitempty"`
 }
 
 // Directory chooses among plain manifests. Patterns are those of .gitignore, relative to the Application's path.

@@ -121,6 +121,11 @@ func (in ObjectRef) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Omission) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Omission"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Origin) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.Origin"
 }

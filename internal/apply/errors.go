@@ -95,7 +95,7 @@ func explain(s *source.Object, err error) Errors {
 	if apierrors.IsInvalid(err) && st.Details != nil && len(st.Details.Causes) > 0 {
 		var out Errors
 		for _, c := range st.Details.Causes {
-			out = append(out, &Error{Source: s, Field: strings.TrimPrefix(c.Field, "<nil>"), Message: remedy(c), Err: err})
+			out = append(out, &Error{Source: s, Field: strings.TrimPrefix(c.Field, "<nil>"), Message: remedy(c) + variableHint(s, c.Field), Err: err})
 		}
 		return out
 	}
@@ -242,6 +242,16 @@ func remedy(c metav1.StatusCause) string {
 		return c.Message + "; it can only be set when the object is created: give the new one another name, or annotate it with gitopsd.io/replace: \"true\" to have it deleted and made anew"
 	}
 	return c.Message
+}
+
+// variableHint says of a refused value with a variable in it, as manifests for Flux have them, how variables are replaced.
+func variableHint(s *source.Object, field string) string {
+	if v, ok := s.Value(field); ok {
+		if text, ok := v.(string); ok && strings.Contains(text, "${") {
+			return "; variables are replaced where spec.source.substitute gives them values"
+		}
+	}
+	return ""
 }
 
 func isMissingNamespace(err error) bool {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -58,7 +56,7 @@ func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Targe
 			}
 		}
 		if k == nil {
-			errs = append(errs, c.unknownKind(s))
+			errs = append(errs, unserved(s, c.mapper.Versions(gvk.GroupKind())))
 			continue
 		}
 		o, err := newObject(s, *k, t)
@@ -70,7 +68,7 @@ func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Targe
 			return nil, err
 		}
 		if first, dup := seen[o.Key]; dup {
-			errs = append(errs, &Error{Source: s, Message: fmt.Sprintf("is already defined at %s; remove one of the two", first.Position())})
+			errs = append(errs, &Error{Source: s, Message: s.Twice(first)})
 			continue
 		}
 		seen[o.Key] = s
@@ -118,28 +116,6 @@ func (c *Cluster) serve(ctx context.Context, gvk schema.GroupVersionKind, defini
 		return &d, nil
 	}
 	return nil, nil
-}
-
-func (c *Cluster) unknownKind(s *source.Object) *Error {
-	gvk := s.GroupVersionKind()
-	e := &Error{Source: s, Field: "kind"}
-	if versions := c.mapper.Versions(gvk.GroupKind()); len(versions) > 0 {
-		slices.Sort(versions)
-		e.Field = "apiVersion"
-		e.Message = fmt.Sprintf("the cluster does not serve %s in %s; use %s", gvk.Kind, gvk.GroupVersion(), strings.Join(versions, " or "))
-		return e
-	}
-	e.Message = fmt.Sprintf("the cluster knows no kind %s in %s; correct apiVersion and kind, or add its CustomResourceDefinition to the commit", gvk.Kind, gvk.GroupVersion())
-	if tool, ok := otherTools[gvk.Group]; ok {
-		e.Message = fmt.Sprintf("the cluster knows no kind %s in %s, which is for %s; say the same in an Application of gitopsd.io/v1alpha1, and keep this file out with .sourceignore or spec.source.directory.exclude", gvk.Kind, gvk.GroupVersion(), tool)
-	}
-	return e
-}
-
-// otherTools are the groups of tools whose work gitopsd does itself; repositories that were made for them hold their objects.
-var otherTools = map[string]string{
-	"kustomize.toolkit.fluxcd.io": "Flux", "helm.toolkit.fluxcd.io": "Flux", "source.toolkit.fluxcd.io": "Flux",
-	"notification.toolkit.fluxcd.io": "Flux", "image.toolkit.fluxcd.io": "Flux", "argoproj.io": "Argo",
 }
 
 // definitionsIn lists the kinds that CustomResourceDefinitions of the commit define.

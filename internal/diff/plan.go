@@ -149,7 +149,7 @@ func Make(in Input) Plan {
 }
 
 // needed are namespaces that the cluster cannot be without.
-var needed = map[string]bool{"default": true, "kube-system": true, "kube-public": true, "kube-node-lease": true}
+var needed = map[string]bool{"default": true, "kube-system": true, "kube-public": true, "kube-node-lease": true, v1alpha1.SystemNamespace: true}
 
 func (in Input) claimed(r v1alpha1.ObjectRef) string {
 	if in.Claimed == nil {

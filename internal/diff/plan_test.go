@@ -80,7 +80,7 @@ func TestEachObjectGetsTheActionThatItsSituationAsksFor(t *testing.T) {
 }
 
 func TestNamespacesThatTheClusterNeedsAreNeverPruned(t *testing.T) {
-	for _, name := range []string{"default", "kube-system", "kube-public", "kube-node-lease"} {
+	for _, name := range []string{"default", "kube-system", "kube-public", "kube-node-lease", "gitopsd-system"} {
 		r := v1alpha1.ObjectRef{Version: "v1", Kind: "Namespace", Name: name}
 		live := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name, "labels": map[string]any{v1alpha1.LabelApplication: me}},

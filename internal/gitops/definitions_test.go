@@ -1,6 +1,7 @@
 package gitops_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 )
@@ -104,7 +107,7 @@ func TestAnObjectThatItsOwnDefinitionRefusesIsToldWithItsLine(t *testing.T) {
 		"the definition is there already": {"size: 1", "deploy/widget.yaml", widget("size: 30"), "deploy/widget.yaml:7: Widget shop/w: spec.size: "},
 		"the definition comes with it":    {"", "deploy/widget.yaml", widget("size: 30"), "deploy/widget.yaml:7: Widget shop/w: spec.size: "},
 		"a field that it does not have":   {"size: 1", "deploy/widget.yaml", widget("sise: 3"), "deploy/widget.yaml:7: Widget shop/w: spec.sise: "},
-		"a kind that nobody defines":      {"size: 1", "deploy/gadget.yaml", strings.ReplaceAll(widget("size: 1"), "Widget", "Gadget"), "deploy/gadget.yaml:2: Gadget shop/w: kind: the cluster knows no kind Gadget in example.com/v1; correct apiVersion and kind, or add its CustomResourceDefinition to the commit"},
+		"a kind that nobody defines":      {"size: 1", "deploy/gadget.yaml", strings.ReplaceAll(widget("size: 1"), "Widget", "Gadget"), "deploy/gadget.yaml:2: Gadget shop/w: kind: the cluster knows no kind Gadget in example.com/v1; correct apiVersion and kind, add its CustomResourceDefinition to the commit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := start(t, nil)
@@ -125,5 +128,50 @@ func TestAnObjectThatItsOwnDefinitionRefusesIsToldWithItsLine(t *testing.T) {
 				return false
 			})
 		})
+	}
+}
+
+func TestAKindThatSomebodyElseDefinesLaterIsAppliedWithoutANewCommit(t *testing.T) {
+	b := start(t, nil)
+	commit := b.push(map[string]string{"deploy/namespace.yaml": namespace, "deploy/widget.yaml": widget("size: 3")})
+	b.refused(commit)
+	definition := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(widgets("size")), &definition.Object); err != nil {
+		t.Fatal(err)
+	}
+	d, err := dynamic.NewForConfig(b.cluster.System)
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions := d.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	if _, err := definitions.Create(t.Context(), definition, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := definitions.Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=widgets.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		if strings.Contains(fmt.Sprint(e.Object), "status:True type:Established") {
+			break
+		}
+	}
+	b.tell()
+	b.applied(commit)
+	if got := b.size(); got != int64(3) {
+		t.Errorf("size %v, want 3", got)
+	}
+}
+
+func TestObjectsOfAToolThatIsNotInstalledAreLeftOutWhereTheApplicationSaysSo(t *testing.T) {
+	b := start(t, nil)
+	release := "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: x}\n"
+	commit := b.push(map[string]string{"deploy/namespace.yaml": namespace, "deploy/release.yaml": release})
+	b.refused(commit)
+	b.edit(`{"spec":{"source":{"omit":[{"group":"*.toolkit.fluxcd.io"}]}}}`)
+	app := b.applied(commit)
+	if n := len(app.Status.Inventory); n != 1 {
+		t.Errorf("%d objects in the inventory, want the Namespace alone: %v", n, app.Status.Inventory)
 	}
 }

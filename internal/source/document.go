@@ -112,9 +112,9 @@ func Compose(made []Made, from From) ([]*Object, error) {
 }
 
 // Manifests parses plain files for Compose. The error is a ParseErrors.
-func Manifests(files []File) ([]Made, error) {
+func Manifests(files []File, from From) ([]Made, error) {
 	var out []Made
-	objects, err := Parse(files, From{})
+	objects, err := Parse(files, from)
 	for _, o := range objects {
 		out = append(out, Made{Content: o.Content, Written: o.written})
 	}

@@ -37,8 +37,11 @@ type From struct {
 // commit is applied whole or not at all.
 func Parse(files []File, from From) ([]*Object, error) {
 	p := parser{from: from, values: maxValues, seen: map[identity]*Object{}}
+	charts := chartsAmong(files)
 	for _, f := range files {
-		p.file(f)
+		if !charts.hold(f.Path) {
+			p.file(f)
+		}
 	}
 	if len(p.errs) > 0 {
 		return nil, p.errs
@@ -60,6 +63,45 @@ func concerns(name string) bool { return path.Base(name) == ChartFile || IsManif
 
 // ChartFile is the file by whose presence a folder is a Helm chart.
 const ChartFile = "Chart.yaml"
+
+// folders is a set of them.
+type folders map[string]bool
+
+// chartsAmong are the folders of charts. That they are there is all that is to be said of them: their templates and values are no manifests.
+func chartsAmong(files []File) folders {
+	out := folders{}
+	for _, f := range files {
+		if path.Base(f.Path) == ChartFile {
+			out[path.Dir(f.Path)] = true
+		}
+	}
+	return out
+}
+
+// hold says whether a file is in one of the folders, or below it, and is not itself what makes the outermost of them a chart.
+func (s folders) hold(file string) bool {
+	if len(s) == 0 {
+		return false
+	}
+	dir := path.Dir(file)
+	if path.Base(file) == ChartFile {
+		dir = above(dir)
+	}
+	for ; dir != ""; dir = above(dir) {
+		if s[dir] {
+			return true
+		}
+	}
+	return false
+}
+
+// above is the folder that a folder is in, and nothing for the root.
+func above(dir string) string {
+	if dir == "." || dir == "/" {
+		return ""
+	}
+	return path.Dir(dir)
+}
 
 // identity is what makes two objects the same one; the version of the API that was used to write it does not.
 type identity struct {
@@ -213,7 +255,7 @@ func (p *parser) add(o *Object) {
 		id.namespace = p.from.DefaultNamespace
 	}
 	if first, dup := p.seen[id]; dup {
-		p.failf(o.Origin.File, o.Origin.Line, "%s is already defined at %s; remove one of the two", o, first.Position())
+		p.failf(o.Origin.File, o.Origin.Line, "%s %s", o, o.Twice(first))
 		return
 	}
 	if len(p.objects) == maxObjects {

@@ -89,6 +89,17 @@ func (o *Object) Value(field string) (any, bool) { return lookup(o.Content, fiel
 // Position is "file:line" of the object's beginning; the file alone for an object that was rendered from it.
 func (o *Object) Position() string { return At(o.Origin.File, o.Origin.Line) }
 
+// Twice says where the same object was defined first, and what to do.
+func (o *Object) Twice(first *Object) string {
+	switch {
+	case first.Position() != o.Position():
+		return fmt.Sprintf("is already defined at %s; remove one of the two", first.Position())
+	case o.Origin.Line == 0:
+		return "is made twice by this template; give the two different names"
+	}
+	return "is made twice of this file, by two kustomizations below spec.source.path; point the path at one of them, or keep the other out with a .sourceignore"
+}
+
 // At is "file:line", or the file alone when the line is not known.
 func At(file string, line int) string {
 	if line == 0 {

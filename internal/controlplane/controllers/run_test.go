@@ -123,7 +123,7 @@ func complete(d *appsv1.Deployment) bool {
 func TestANewClusterHasWhatEveryClusterHas(t *testing.T) {
 	e := controllerstest.New(t)
 	start(t, e)
-	for _, name := range []string{"default", "kube-system", "kube-public", "kube-node-lease"} {
+	for _, name := range []string{"default", "kube-system", "kube-public", "kube-node-lease", "gitopsd-system"} {
 		controllerstest.Eventually(t, "Namespace "+name+" with its ServiceAccount and the CA", func() bool {
 			_, err := e.Client.CoreV1().ServiceAccounts(name).Get(e.Ctx, "default", metav1.GetOptions{})
 			if err != nil {

@@ -64,6 +64,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.KustomizeTarget{}.OpenAPIModelName():                                schema_gitopsd_gitopsd_api_v1alpha1_KustomizeTarget(ref),
 		v1alpha1.ObjectHealth{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_ObjectHealth(ref),
 		v1alpha1.ObjectRef{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_ObjectRef(ref),
+		v1alpha1.Omission{}.OpenAPIModelName():                                       schema_gitopsd_gitopsd_api_v1alpha1_Omission(ref),
 		v1alpha1.Origin{}.OpenAPIModelName():                                         schema_gitopsd_gitopsd_api_v1alpha1_Origin(ref),
 		v1alpha1.Override{}.OpenAPIModelName():                                       schema_gitopsd_gitopsd_api_v1alpha1_Override(ref),
 		v1alpha1.Ref{}.OpenAPIModelName():                                            schema_gitopsd_gitopsd_api_v1alpha1_Ref(ref),
@@ -1313,12 +1314,30 @@ func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallb
 							Ref:         ref(v1alpha1.Substitute{}.OpenAPIModelName()),
 						},
 					},
+					"omit": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "omit leaves out the rendered objects that one of these describes, such as those of a tool that is not installed.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.Omission{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 				},
 				Required: []string{"repoURL"},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
+			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Omission{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
 	}
 }
 
@@ -2496,6 +2515,47 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ObjectRef(ref common.ReferenceCallback)
 	}
 }
 
+func schema_gitopsd_gitopsd_api_v1alpha1_Omission(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Omission describes objects by patterns in which * stands for any text; at least one is set, and an object matches all that are.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"group": {
+						SchemaProps: spec.SchemaProps{
+							Description: "group is the API group, such as \"*.toolkit.fluxcd.io\".",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kind is the kind, such as ServiceMonitor.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"namespace": {
+						SchemaProps: spec.SchemaProps{
+							Description: "namespace is metadata.namespace as rendered, or spec.targetNamespace where that names none.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name is the object's name.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
 func schema_gitopsd_gitopsd_api_v1alpha1_Origin(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -2682,11 +2742,29 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref common.ReferenceCallback)
 							Ref:         ref(v1alpha1.Substitute{}.OpenAPIModelName()),
 						},
 					},
+					"omit": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "omit leaves out the rendered objects that one of these describes, such as those of a tool that is not installed.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.Omission{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
+			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Omission{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName()},
 	}
 }
 
@@ -2921,12 +2999,30 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 							Ref:         ref(v1alpha1.Substitute{}.OpenAPIModelName()),
 						},
 					},
+					"omit": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "omit leaves out the rendered objects that one of these describes, such as those of a tool that is not installed.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.Omission{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 				},
 				Required: []string{"repoURL"},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Ref{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName(), v1alpha1.Verify{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName()},
+			v1alpha1.Decryption{}.OpenAPIModelName(), v1alpha1.Directory{}.OpenAPIModelName(), v1alpha1.Helm{}.OpenAPIModelName(), v1alpha1.Kustomize{}.OpenAPIModelName(), v1alpha1.Omission{}.OpenAPIModelName(), v1alpha1.Ref{}.OpenAPIModelName(), v1alpha1.Substitute{}.OpenAPIModelName(), v1alpha1.Verify{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName()},
 	}
 }
 

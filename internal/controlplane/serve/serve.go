@@ -235,7 +235,7 @@ func failure(ctx context.Context) error {
 
 func (o Options) root() *v1alpha1.Application {
 	return &v1alpha1.Application{
-		ObjectMeta: metav1.ObjectMeta{Name: "root", Namespace: "gitopsd-system"},
+		ObjectMeta: metav1.ObjectMeta{Name: "root", Namespace: v1alpha1.SystemNamespace},
 		Spec: v1alpha1.ApplicationSpec{
 			Source:   v1alpha1.Source{RepoURL: repoURL(o.Repo), Ref: v1alpha1.Ref{Branch: o.Branch}, Path: o.Path},
 			Interval: &metav1.Duration{Duration: o.Interval},

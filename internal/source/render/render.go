@@ -61,6 +61,9 @@ func Render(ctx context.Context, in Input) (Output, error) {
 	open := &decrypting{FS: in.Tree, keys: in.Keys}
 	in.Tree = open
 	out, err := in.objects(ctx, dir)
+	if err == nil {
+		out.Objects, err = in.omit(out.Objects)
+	}
 	if err == nil && in.Spec.Substitute != nil {
 		out.Objects, err = in.substitute(out.Objects)
 	}
@@ -135,7 +138,7 @@ func (in *Input) plain(ctx context.Context, dir string) (Output, error) {
 		objects, err := source.Parse(files, in.From)
 		return Output{Objects: objects}, err
 	}
-	made, err := source.Manifests(files)
+	made, err := source.Manifests(files, in.From)
 	if err != nil {
 		return Output{}, err
 	}
