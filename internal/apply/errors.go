@@ -89,6 +89,7 @@ func explain(s *source.Object, err error) Errors {
 	if found := fieldErrors(s, st.Message); len(found) > 0 {
 		for _, f := range found {
 			f.Err = err
+			f.Message += variableHint(s, f.Field)
 		}
 		return found
 	}

@@ -174,6 +174,12 @@ func next(app *v1alpha1.Application, r *ApplicationReport) string {
 		return "put the change into Git, then take the annotation " + v1alpha1.AnnotationOverride + " away"
 	case len(r.Drift) > 0 && app.Spec.Drift == v1alpha1.DriftReport:
 		return "put the change into Git, or set spec.drift to revert"
+	case r.Sync == "Synced" && r.Health == "Healthy" && r.Objects == 0 && len(app.Status.Hooks) == 0:
+		there := "where there are none"
+		if len(app.Spec.Source.Omit) > 0 {
+			there += " but those that spec.source.omit leaves out"
+		}
+		return "push manifests (*.yaml, *.yml, *.json), a kustomization.yaml or a Helm chart to spec.source.path, " + there
 	case r.Health == "Degraded":
 		return "look at the objects above with kubectl describe"
 	}

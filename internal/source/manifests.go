@@ -150,7 +150,7 @@ func (p *parser) file(f File) {
 func (p *parser) document(d Document) {
 	content, ok := d.Value.(map[string]any)
 	if !ok {
-		p.failf(d.File, d.Line, "expected a Kubernetes object, found %s; keep other files out of the Application's path, or hide them with a leading dot", typeName(d.Value))
+		p.failf(d.File, d.Line, "expected a Kubernetes object, found %s; keep other files out with .sourceignore, or hide them with a leading dot", typeName(d.Value))
 		return
 	}
 	o := &Object{
@@ -172,7 +172,7 @@ func (p *parser) complete(o *Object) bool {
 	file, line := o.Origin.File, o.Origin.Line
 	switch {
 	case text(o.Content["apiVersion"]) == "" && text(o.Content["kind"]) == "":
-		p.failf(file, line, "not a Kubernetes object: apiVersion and kind are missing; keep other files out of the Application's path, or hide them with a leading dot")
+		p.failf(file, line, "not a Kubernetes object: apiVersion and kind are missing; keep other files out with .sourceignore, or hide them with a leading dot")
 		return false
 	case text(o.Content["apiVersion"]) == "":
 		p.failf(file, o.Line("kind"), "%s: apiVersion is missing", text(o.Content["kind"]))

@@ -33,7 +33,7 @@ func parseYAML(file string, data []byte, values *int) ([]Document, *ParseError) 
 		case errors.Is(err, io.EOF):
 			return docs, nil
 		case err != nil:
-			return nil, syntaxError(file, data, err)
+			return nil, templated(syntaxError(file, data, err), data)
 		}
 		root := &n
 		if root.Kind == yaml.DocumentNode {
@@ -48,7 +48,7 @@ func parseYAML(file string, data []byte, values *int) ([]Document, *ParseError) 
 		c := converter{file: file, values: values}
 		v, perr := c.convert(root, root.Line, 0)
 		if perr != nil {
-			return nil, perr
+			return nil, templated(perr, data)
 		}
 		docs = append(docs, Document{File: file, Value: v, Line: root.Line, lines: c.lines})
 	}
@@ -80,6 +80,18 @@ func syntaxError(file string, data []byte, err error) *ParseError {
 			e.Message, e.Column = "a tab cannot indent YAML; use spaces", bytes.IndexByte(text, '\t')+1
 			return e
 		}
+	}
+	return e
+}
+
+// templated says of an error on a line with {{ that the file is probably no manifest but what one is made of.
+func templated(e *ParseError, data []byte) *ParseError {
+	for n := 1; n < e.Line; n++ {
+		_, data, _ = bytes.Cut(data, []byte("\n"))
+	}
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	if bytes.Contains(line, []byte("{{")) {
+		e.Message += "; the line looks like a template's: have its tool write the manifest, make it a Helm chart, or keep the file out with .sourceignore"
 	}
 	return e
 }

@@ -181,6 +181,17 @@ func (g *gatherer) folder(at place, dir string, ancestors []string) error {
 		g.unmarshal(f, err)
 		return nil
 	}
+	head := types.Kustomization{TypeMeta: k.TypeMeta}
+	if head.Kind == "" {
+		head.Kind = types.KustomizationKind
+	}
+	if wrong := head.EnforceFields(); len(wrong) > 0 {
+		for _, text := range wrong {
+			field, _, _ := strings.Cut(text, " ")
+			g.failf(f, field, "%s, or be left out", text)
+		}
+		return nil
+	}
 	if len(k.HelmCharts) > 0 || len(k.HelmChartInflationGenerator) > 0 {
 		field := "helmCharts"
 		if len(k.HelmCharts) == 0 {
