@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -208,7 +209,7 @@ func followApplications(ctx context.Context, config *rest.Config) (*follower, er
 		return nil, err
 	}
 	for _, ns := range []string{"bench-apps", "gitopsd-system"} {
-		if err := createNamespace(ctx, k, ns); err != nil {
+		if err := createNamespace(ctx, k, ns); err != nil && !apierrors.IsAlreadyExists(err) { // the control plane makes its own
 			return nil, err
 		}
 	}

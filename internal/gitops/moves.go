@@ -84,7 +84,7 @@ func (p *pass) claimed(k diff.Key) string {
 // follows says whether another Application is moved by the same pushes as this one.
 func (p *pass) follows(other *v1alpha1.Application) bool {
 	a, b := p.app.Spec.Source, other.Spec.Source
-	return source.Canonical(a.RepoURL) == source.Canonical(b.RepoURL) && source.RefName(a.Ref) == source.RefName(b.Ref) && source.RefName(a.Ref) != ""
+	return source.Canonical(a.RepoURL) == source.Canonical(b.RepoURL) && a.Ref.SemVer == b.Ref.SemVer && source.RefName(a.Ref) == source.RefName(b.Ref) && a.Ref.Commit == ""
 }
 
 // behind says whether another Application has still to read a commit that it will read, and has it look once.

@@ -3,6 +3,7 @@ package source_test
 import (
 	"testing"
 
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
@@ -34,4 +35,34 @@ func TestCredentialsAreTakenOutOfAnyText(t *testing.T) {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}
+}
+
+// Whatever a ref or a URL holds, it is refused or means one thing, and nothing of a URL's password is shown.
+func FuzzRefsAndURLs(f *testing.F) {
+	f.Add("main", "", "", "", "https://me:s3cret@git.example.com/shop.git")
+	f.Add("", "v1", "", "", "git@git.example.com:shop.git")
+	f.Add("", "", ">=1.0.0 <2.0.0-0", "", "file:///srv/git/shop.git")
+	f.Add("", "", "", "0123456789abcdef0123456789abcdef01234567", "ssh://git@[::1]:22/a//b/../c.git/")
+	f.Add("a..b", "", "~", "x", "https://%zz@host:port/")
+	f.Fuzz(func(t *testing.T, branch, tag, semver, commit, url string) {
+		ref := v1alpha1.Ref{Branch: branch, Tag: tag, SemVer: semver, Commit: commit}
+		if source.ValidateRef(ref) == nil {
+			name := source.RefName(ref)
+			if (name == "") != (commit != "" || semver != "") {
+				t.Errorf("%+v has the name %q", ref, name)
+			}
+			if name != "" && !source.Follows(ref, name) {
+				t.Errorf("%+v does not follow a push to %s", ref, name)
+			}
+			if commit != "" && source.Follows(ref, "refs/heads/main") {
+				t.Errorf("%+v, which is one commit, follows a push", ref)
+			}
+		}
+		if c := source.Canonical(url); source.Canonical("file://"+c) == "" {
+			t.Errorf("%q has the canonical form %q, which has none", url, c)
+		}
+		if once := source.Redact(url); source.Redact(once) != once {
+			t.Errorf("%q is %q without credentials, and %q the second time", url, once, source.Redact(once))
+		}
+	})
 }

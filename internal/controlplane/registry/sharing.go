@@ -67,10 +67,22 @@ func share(other, obj runtime.Object) {
 		f, t := from.Field(i), to.Field(i)
 		if meta, ok := t.Addr().Interface().(*metav1.ObjectMeta); ok {
 			shareMeta(f.Addr().Interface().(*metav1.ObjectMeta), meta)
-		} else if reflect.DeepEqual(f.Addr().Interface(), t.Addr().Interface()) { // by pointers: the structs are large
-			t.Set(f)
+		} else if !shareField(f, t) && t.Kind() == reflect.Struct {
+			// Most of a status that changed is as it was: one condition is new, and the lists beside it are not.
+			for j := range t.NumField() {
+				shareField(f.Field(j), t.Field(j))
+			}
 		}
 	}
+}
+
+// shareField gives a field the other's value if they are equal, and says whether they are.
+func shareField(from, to reflect.Value) bool {
+	if !to.CanSet() || !reflect.DeepEqual(from.Addr().Interface(), to.Addr().Interface()) { // by pointers: the structs are large
+		return false
+	}
+	to.Set(from)
+	return true
 }
 
 func shareMeta(from, to *metav1.ObjectMeta) {
