@@ -31,6 +31,7 @@ func commands() []command {
 	return []command{
 		{"", runUsage, run},
 		{"clean", cleanUsage, clean},
+		{"shutdown", shutdownUsage, shutDown},
 		{"version", "Usage: node version\n\nPrint the versions of node and of the Kubernetes API it speaks.\n", printVersion},
 		{"logger", "", runLogger},
 		{"hold", "", runHold},
@@ -63,7 +64,7 @@ func dispatch(ctx context.Context, args []string) error {
 	all := commands()
 	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
 	if i < 0 {
-		return fmt.Errorf("unknown command %q; there are `node clean` and `node version`, and node itself with its flags (`node --help`)", name)
+		return fmt.Errorf("unknown command %q; there are `node clean`, `node shutdown` and `node version`, and node itself with its flags (`node --help`)", name)
 	}
 	return all[i].run(ctx, args)
 }

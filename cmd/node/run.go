@@ -16,13 +16,15 @@ import (
 )
 
 const runUsage = `Usage: node --server https://CONTROL-PLANE:6443 [--token TOKEN | --token-file FILE] [flags]
+       node shutdown [flags]
        node clean [flags]
        node version
 
 Join this host to the cluster of a gitopsd control plane and run the Pods bound to it.
 
 The token is needed for the first start only; 'gitopsd token create' prints one. Containers keep running when node
-ends, in whatever way; the next start takes them over. 'node clean' takes everything off the host.
+ends, in whatever way; the next start takes them over. 'node shutdown' ends them in order before the host goes down, as
+the daemon does by itself where systemd-logind tells it. 'node clean' takes everything off the host.
 `
 
 // run is the program itself: the daemon.
@@ -47,6 +49,9 @@ func run(ctx context.Context, args []string) error {
 	f.StringSliceVar(&cfg.ClusterDNS, "cluster-dns", nil, "addresses of the cluster's DNS (default: Pods use the host's resolver)")
 	f.StringVar(&cfg.Domain, "cluster-domain", cfg.Domain, "domain of the cluster's names")
 	f.DurationVar(&cfg.JoinTimeout, "join-timeout", cfg.JoinTimeout, "how long to try to reach the API server when joining")
+	f.DurationVar(&cfg.Shutdown.GracePeriod, "shutdown-grace-period", 0, "how long all Pods together have to end when the host shuts down; 0 ends none")
+	f.DurationVar(&cfg.Shutdown.GracePeriodCritical, "shutdown-grace-period-critical-pods", 0, "part of it that is kept for critical Pods, which end last")
+	f.StringToStringVar(&cfg.Shutdown.ByPodPriority, "shutdown-grace-period-by-pod-priority", nil, "instead of both: PRIORITY=PERIOD,…, for Pods of that priority and above; the lowest end first")
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {
 		return err

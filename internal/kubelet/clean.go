@@ -20,6 +20,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
+	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 	"github.com/gitopsd/gitopsd/internal/proxy"
 )
@@ -85,6 +86,7 @@ func Clean(ctx context.Context, cfg Config) error {
 	}
 	note(removeNetwork(ctx, dir, cfg))
 	note(proxy.Cleanup(ctx))
+	note(shutdown.Clean(shutdown.ConfigDir))
 	for _, p := range pods {
 		note(os.RemoveAll(filepath.Join(cfg.PodLogDir, p.Namespace+"_"+p.Name+"_"+string(p.UID))))
 	}

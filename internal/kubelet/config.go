@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 )
 
 // Config is a node's command line.
@@ -35,6 +36,7 @@ type Config struct {
 	ClusterDNS  []string
 	Domain      string
 	JoinTimeout time.Duration
+	Shutdown    shutdown.Config
 	Release     string // of this program; the log collector of another one is replaced
 	KubeVersion string // that the Node reports, as version of the API it speaks
 	// Self is the command that runs this program; its subcommands "logger" and "hold" are processes of their own.
@@ -42,6 +44,7 @@ type Config struct {
 
 	mirror       *url.URL
 	clusterCIDRs []netip.Prefix
+	stages       []shutdown.Stage
 }
 
 // Defaults of the command line.
@@ -73,6 +76,9 @@ func (c *Config) complete() (err error) {
 	}
 	if c.mirror, err = image.ParseMirror(c.Mirror); err != nil {
 		return fmt.Errorf("--mirror: %w", err)
+	}
+	if c.stages, err = c.Shutdown.Stages(); err != nil {
+		return err
 	}
 	for _, s := range c.ClusterCIDR {
 		p, err := netip.ParsePrefix(s)

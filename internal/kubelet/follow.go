@@ -52,6 +52,7 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	d.followShutdowns(ctx, must)
 	d.images.OnArrival(d.pods.ImagesArrived)
 	archives := image.NewArchives(d.images, filepath.Join(d.cfg.DataDir, "images"), filepath.Join(d.cfg.DataDir, "images.json"))
 	must(func() error { return archives.Run(ctx) })

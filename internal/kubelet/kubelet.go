@@ -55,7 +55,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer listener.Close()
-	d := &daemon{cfg: &cfg, changed: make(chan struct{}, 1)}
+	d := &daemon{cfg: &cfg, changed: make(chan struct{}, 1), going: going{stages: cfg.stages}}
 	return d.run(ctx, listener)
 }
 
@@ -75,6 +75,7 @@ type daemon struct {
 	runtimeDown atomic.Pointer[string]
 	changed     chan struct{} // something that the Node's conditions depend on did
 	facts       env.Facts
+	going       going
 }
 
 // settled is when starting is over, and with it the need for most of the program's text that starting touched.
@@ -200,7 +201,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	reg := &register.Node{
 		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
-		Observe: func() (string, string) { return *d.runtimeDown.Load(), d.network.down() },
+		Observe: func() register.Observed {
+			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load()}
+		},
 		Stored: func() *v1.Node {
 			node, err := nodes.Lister().Get(cfg.Name)
 			if err != nil {
@@ -217,7 +220,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: cfg.ClusterDNS,
-			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, MaxPods: register.MaxPods,
+			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
 		}}
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
 		return srv.Serve(ctx, listener, id)

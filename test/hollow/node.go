@@ -125,11 +125,11 @@ func (n *Node) stored() *v1.Node {
 }
 
 // observe says, as the real node does, that there is no network while no addresses have been assigned.
-func (n *Node) observe() (runtimeDown, networkDown string) {
+func (n *Node) observe() register.Observed {
 	if node := n.stored(); node == nil || len(node.Spec.PodCIDRs) == 0 {
-		return "", "the Node has no podCIDRs yet"
+		return register.Observed{Network: "the Node has no podCIDRs yet"}
 	}
-	return "", ""
+	return register.Observed{}
 }
 
 func (n *Node) followPods(ctx context.Context) error {

@@ -13,8 +13,10 @@ var owned = map[v1.PodConditionType]bool{
 	v1.PodReadyToStartContainers: true, v1.PodInitialized: true, v1.ContainersReady: true, v1.PodReady: true,
 }
 
-// OwnsCondition says whether a node reports conditions of this type.
-func OwnsCondition(t v1.PodConditionType) bool { return owned[t] }
+// OwnsCondition says whether a condition is one that a node reports. That a Pod is disrupted is said by whoever does it.
+func OwnsCondition(c v1.PodCondition) bool {
+	return owned[c.Type] || c.Type == v1.DisruptionTarget && c.Reason == v1.PodReasonTerminationByKubelet
+}
 
 func (p *plan) conditions(st *v1.PodStatus) {
 	ended := st.Phase == v1.PodSucceeded || st.Phase == v1.PodFailed
@@ -37,6 +39,12 @@ func (p *plan) conditions(st *v1.PodStatus) {
 		set(v1.PodInitialized, false, "ContainersNotInitialized", "containers with incomplete status: "+list(p.unfinishedInit()))
 	}
 
+	if p.Stop != nil && p.Stop.Disruption != "" {
+		p.setCondition(st, v1.PodCondition{
+			Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: p.Stop.Disruption, Message: p.Stop.Message, ObservedGeneration: p.Pod.Generation,
+		})
+	}
+
 	reason, message := "", ""
 	if st.Phase == v1.PodSucceeded {
 		reason = "PodCompleted"
@@ -47,6 +55,11 @@ func (p *plan) conditions(st *v1.PodStatus) {
 	}
 	ready := reason == "" && !ended
 	set(v1.ContainersReady, ready, reason, message)
+	if ready && p.Stop != nil {
+		// Its containers still serve; but no new connection should be sent to them.
+		set(v1.PodReady, false, p.Stop.Reason, p.Stop.Message)
+		return
+	}
 	if ready {
 		if missing := missingGates(p.Pod.Spec.ReadinessGates, st); missing != "" {
 			set(v1.PodReady, false, "ReadinessGatesNotReady", missing)

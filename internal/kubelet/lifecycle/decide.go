@@ -282,13 +282,20 @@ func (p *plan) endIfLive(name string, o *Container, why string) bool {
 // end asks a running container to stop, and kills it when its grace period is over. The period is read anew each time, so a
 // second deletion with a shorter one takes effect.
 func (p *plan) end(name string, o *Container, grace time.Duration, why string) {
+	from := o.StopSent
+	if from.IsZero() {
+		from = p.Now
+	}
+	at := from.Add(grace)
+	if p.Stop != nil && !p.Stop.Until.IsZero() && p.Stop.Until.Before(at) {
+		at = p.Stop.Until
+	}
 	if o.StopSent.IsZero() {
 		if o.Busy == None {
-			p.do(Action{Verb: StopIt, Container: name, Grace: grace, Message: why})
+			p.do(Action{Verb: StopIt, Container: name, Grace: max(at.Sub(p.Now), 0), Message: why})
 		}
 		return
 	}
-	at := o.StopSent.Add(grace)
 	switch {
 	case p.Now.Before(at):
 		p.out.again(at)

@@ -27,6 +27,7 @@ import (
 //	stop-sent C, kill-sent C
 //	after DURATION                             time passes
 //	deleted GRACE, evicted
+//	node-shuts-down DURATION                   the Pod is to end for it, in no more time than this
 //	debugged C                                 an ephemeral container is added
 //	condition TYPE STATUS                      somebody else set it
 func TestDecide(t *testing.T) {
@@ -171,6 +172,12 @@ func (s *script) fact(d *datadriven.TestData, f []string) {
 		in.Pod.DeletionTimestamp, in.Pod.DeletionGracePeriodSeconds = &metav1.Time{Time: in.Now}, &grace
 	case "evicted":
 		in.Stop = &Stop{Reason: "Evicted", Message: "the node ran out of it"}
+	case "node-shuts-down":
+		left, err := time.ParseDuration(f[1])
+		if err != nil {
+			d.Fatalf(nil, "%v", err)
+		}
+		in.Stop = &Stop{Reason: "Terminated", Message: "the node goes down", Disruption: v1.PodReasonTerminationByKubelet, Until: in.Now.Add(left)}
 	case "image-changed":
 		spec.Image = "other"
 	case "debugged": // somebody adds an ephemeral container

@@ -91,8 +91,12 @@ type Failure struct {
 
 // Stop asks for the whole Pod to be stopped though nobody deleted it.
 type Stop struct {
-	Reason  string // Evicted, DeadlineExceeded, NodeAffinity…
+	Reason  string // Evicted, DeadlineExceeded, Terminated, NodePorts…
 	Message string
+	// Disruption is the reason of the condition DisruptionTarget that the Pod gets; empty for none.
+	Disruption string `json:",omitempty"`
+	// Until is when what still runs is killed, though its grace period were longer; zero for never.
+	Until time.Time `json:",omitzero"`
 }
 
 // Input is everything that a Decision depends on.

@@ -215,7 +215,7 @@ func (w *worker) stop(ctx context.Context, a lifecycle.Action) {
 	id, spc := c.ID, c.spec
 	served := ""
 	// A Pod on the host's own network shares its address with others, which go on serving there.
-	if w.pod.DeletionTimestamp != nil && !w.pod.Spec.HostNetwork {
+	if (w.pod.DeletionTimestamp != nil || w.record.Stop != nil) && !w.pod.Spec.HostNetwork {
 		served = w.pod.Status.PodIP
 	}
 	go func() {

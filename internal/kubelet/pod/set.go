@@ -26,6 +26,7 @@ type Set struct {
 	ctx     context.Context
 	workers map[types.UID]*worker
 	ports   holders
+	closed  *lifecycle.Stop               // why no new Pods are taken; nil while they are
 	found   map[types.UID][]runtime.State // at start, for workers not yet there
 	wg      sync.WaitGroup
 	up      bool
@@ -109,6 +110,9 @@ func (s *Set) admit(w *worker, pod *v1.Pod) *lifecycle.Stop {
 	if err == nil || len(s.found[pod.UID]) > 0 || pod.DeletionTimestamp != nil {
 		s.ports.hold(pod, hostPorts(pod))
 		return nil
+	}
+	if s.closed != nil {
+		return s.closed
 	}
 	return s.ports.admit(pod)
 }

@@ -47,6 +47,7 @@ type worker struct {
 	retry      bool // what a setup under way may fail for has changed since it began
 	saver      saver
 	waiting    map[chan struct{}]waiter
+	stopped    []chan struct{} // closed when the Pod has ended (Set.Stop)
 }
 
 // container is what a worker knows of one container beyond what decides.
@@ -115,6 +116,7 @@ func (w *worker) run(ctx context.Context, found []runtime.State) {
 			w.cancelUp() // it may be waiting for something that will never come
 		}
 		w.refresh(ctx)
+		w.tellStopped()
 		timer.Stop()
 		if !d.Again.IsZero() {
 			timer.Reset(max(time.Until(d.Again), time.Millisecond))
@@ -129,6 +131,8 @@ func (w *worker) run(ctx context.Context, found []runtime.State) {
 		}
 	}
 	w.done()
+	w.drain() // nobody tells it anything from now on
+	w.tellStopped()
 }
 
 func (w *worker) input() lifecycle.Input {
@@ -156,7 +160,7 @@ func (w *worker) update(ctx context.Context, pod *v1.Pod) {
 	next := pod.DeepCopy()
 	// What this worker reported may not have reached the API yet; only what others own is taken over.
 	for _, c := range w.pod.Status.Conditions {
-		if lifecycle.OwnsCondition(c.Type) {
+		if lifecycle.OwnsCondition(c) {
 			next.Status.Conditions = setCondition(next.Status.Conditions, c)
 		}
 	}
@@ -205,7 +209,7 @@ func (w *worker) vanish(last *v1.Pod) {
 
 func equalConditions(a, b *v1.Pod) bool {
 	for _, c := range b.Status.Conditions {
-		if lifecycle.OwnsCondition(c.Type) {
+		if lifecycle.OwnsCondition(c) {
 			continue
 		}
 		found := false

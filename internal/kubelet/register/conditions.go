@@ -1,6 +1,7 @@
 package register
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type Observed struct {
 	Runtime              string // why containerd cannot be used; empty when it can
 	Network              string // why Pods cannot be given addresses; empty when they can
+	ShuttingDown         bool   // the host is about to go down
 	MemoryAvailable      uint64 // bytes
 	DiskTotal, DiskFree  uint64
 	Processes, PIDsLimit int
@@ -43,11 +45,12 @@ func Conditions(o Observed, before []v1.NodeCondition, now time.Time) []v1.NodeC
 			"KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 	}
 	ready := v1.NodeCondition{Type: v1.NodeReady, Status: v1.ConditionTrue, Reason: "KubeletReady", Message: "node is posting ready status"}
-	if o.Runtime != "" || o.Network != "" {
-		ready.Status, ready.Reason, ready.Message = v1.ConditionFalse, "KubeletNotReady", o.Runtime
-		if o.Runtime == "" {
-			ready.Message = o.Network
-		}
+	why := cmp.Or(o.Runtime, o.Network)
+	if o.ShuttingDown {
+		why = "node is shutting down"
+	}
+	if why != "" {
+		ready.Status, ready.Reason, ready.Message = v1.ConditionFalse, "KubeletNotReady", why
 	}
 	list = append(list, ready)
 	for i := range list {

@@ -22,6 +22,7 @@ func TestConditions(t *testing.T) {
 		"all is well":               {fine, "Ready"},
 		"containerd is away":        {with(func(o *Observed) { o.Runtime = "containerd does not answer" }), "not Ready: containerd does not answer"},
 		"no addresses yet":          {with(func(o *Observed) { o.Network = "no podCIDRs" }), "not Ready: no podCIDRs"},
+		"the host goes down":        {with(func(o *Observed) { o.ShuttingDown = true }), "not Ready: node is shutting down"},
 		"little memory":             {with(func(o *Observed) { o.MemoryAvailable = 99 << 20 }), "MemoryPressure Ready"},
 		"a full disk":               {with(func(o *Observed) { o.DiskFree = 9 }), "DiskPressure Ready"},
 		"too many processes":        {with(func(o *Observed) { o.Processes = 9600 }), "PIDPressure Ready"},

@@ -27,8 +27,8 @@ type Node struct {
 	Port    int32  // of the node's server
 	DataDir string // on the disk that Pods write to
 	Version string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
-	// Observe tells what only the rest of the daemon knows: the first two fields of Observed.
-	Observe func() (runtimeDown, networkDown string)
+	// Observe tells what only the rest of the daemon knows: the first three fields of Observed.
+	Observe func() Observed
 	// Containerd is its version, once known.
 	Containerd func() string
 	Images     func() []*image.Image
@@ -123,8 +123,8 @@ func (n *Node) register(ctx context.Context) (*v1.Node, error) {
 }
 
 func (n *Node) observe() Observed {
-	o := Observed{MemoryAvailable: Meminfo()["MemAvailable"]}
-	o.Runtime, o.Network = n.Observe()
+	o := n.Observe()
+	o.MemoryAvailable = Meminfo()["MemAvailable"]
 	o.DiskTotal, o.DiskFree, _ = disk(n.DataDir)
 	o.Processes, o.PIDsLimit = processes()
 	return o

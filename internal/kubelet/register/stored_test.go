@@ -25,7 +25,7 @@ func TestANodeThatWasHeldForLostReportsReadyAgain(t *testing.T) {
 		}
 		n := &Node{
 			Client: client, Name: "w1", DataDir: t.TempDir(), Stored: get,
-			Observe:    func() (string, string) { return "", "" },
+			Observe:    func() Observed { return Observed{} },
 			Containerd: func() string { return "" },
 			Images:     func() []*image.Image { return nil },
 		}

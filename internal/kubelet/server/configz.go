@@ -5,6 +5,7 @@ import (
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
+	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 )
 
 // Facts are what of this node's configuration others ask for.
@@ -17,6 +18,7 @@ type Facts struct {
 	Containerd    string
 	PodLogDir     string
 	MaxPods       int32
+	Shutdown      shutdown.Config
 }
 
 // configuration tells of this node's settings in the kubelet's own form, as /configz has it. What the node has no setting for is left out.
@@ -40,6 +42,7 @@ func (f Facts) configuration() map[string]*kubeletconfig.KubeletConfiguration {
 		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &no, EnableSystemLogQuery: &no,
 		FailSwapOn: &no, RegisterNode: &yes,
 	}
+	f.Shutdown.Published(c)
 	c.Kind, c.APIVersion = "KubeletConfiguration", kubeletconfig.SchemeGroupVersion.String()
 	return map[string]*kubeletconfig.KubeletConfiguration{"kubeletconfig": c}
 }

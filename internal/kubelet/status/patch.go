@@ -16,7 +16,7 @@ import (
 func patch(uid types.UID, st *v1.PodStatus) ([]byte, error) {
 	var conditions []condition
 	for _, c := range st.Conditions {
-		if lifecycle.OwnsCondition(c.Type) {
+		if lifecycle.OwnsCondition(c) {
 			conditions = append(conditions, condition{c, orNull(c.Reason), orNull(c.Message)})
 		}
 	}
