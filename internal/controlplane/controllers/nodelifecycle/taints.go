@@ -98,8 +98,8 @@ func toldToGo(taints []corev1.Taint) bool {
 	})
 }
 
-// evictAt is when a Pod has to go because of NoExecute taints; not ok for never. A taint is tolerated for as long as the most patient toleration that
-// matches it says, counted from when the taint was added; the taint that is first no longer tolerated decides.
+// evictAt is when a Pod has to go because of NoExecute taints; not ok for never. A taint is tolerated for as long as the first of the Pod's tolerations
+// that matches it says, as in Kubernetes, whatever a later one says; that is counted from when the taint was added. The taint that is first no longer tolerated decides.
 func evictAt(o Observed, all []corev1.Taint, p *corev1.Pod) (at time.Time, ok bool) {
 	for i := range all {
 		t := &all[i]
@@ -132,7 +132,7 @@ func tolerated(p *corev1.Pod, t *corev1.Taint) (patience time.Duration, forever 
 		if tol.TolerationSeconds == nil {
 			return 0, true
 		}
-		patience = max(patience, time.Duration(*tol.TolerationSeconds)*time.Second)
+		return time.Duration(*tol.TolerationSeconds) * time.Second, false
 	}
-	return patience, false
+	return 0, false
 }
