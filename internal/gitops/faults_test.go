@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/source/gittest"
 )
 
 // sourceFails waits until the source is not ready for the reason, with a message that has the text.
@@ -67,6 +68,31 @@ func TestWhileTheHostIsDownTheLastCommitIsHeld(t *testing.T) {
 	b.git.Down.Store(false)
 	b.tell()
 	b.applied(next)
+}
+
+func TestWhileABaseInAnotherRepositoryCannotBeReadTheLastCommitIsHeldAndTheReasonTold(t *testing.T) {
+	other := gittest.New(t)
+	files := shop("web:2")
+	files["deploy/kustomization.yaml"] = "resources: [namespace.yaml, web.yaml, service.yaml]\n"
+	other.Push(files)
+	host := other.Serve(t, false)
+	b := start(t, func(a *v1alpha1.Application) { a.Spec.Source.Remotes = []string{host.Repo()} })
+	commit := b.push(shop("web:1"))
+	b.applied(commit)
+	host.Down.Store(true)
+	next := b.push(map[string]string{"deploy/kustomization.yaml": "resources:\n- " + host.Repo() + "//deploy?ref=main\n"})
+	app := b.sourceFails("RepositoryUnreachable", "deploy/kustomization.yaml:2: ")
+	if app.Status.AppliedRevision != commit || app.Status.WantedRevision != next || app.Status.Sync != "Failed" {
+		t.Errorf("applied %s, wanted %s, sync %s", app.Status.AppliedRevision, app.Status.WantedRevision, app.Status.Sync)
+	}
+	b.editAs("alice", `{"spec":{"replicas":5}}`)
+	b.until("the drift is reverted", func(a *v1alpha1.Application) bool { return len(a.Status.Reverted) > 0 })
+	host.Down.Store(false)
+	b.tell()
+	b.applied(next)
+	if got := b.image(); got != "web:2" {
+		t.Errorf("image %s", got)
+	}
 }
 
 func TestARepositoryWithoutCommitsIsSaidToBeEmptyAndThenFollowed(t *testing.T) {

@@ -188,6 +188,9 @@ func concludeReady(s *v1alpha1.ApplicationStatus, o outlook) {
 }
 
 func refused(r *refusal) string {
+	if r.stage == "source" && r.temporary {
+		return fmt.Sprintf("commit %s cannot be read whole and is tried again, nothing of it was applied:\n%s", short(r.commit), r.err)
+	}
 	return fmt.Sprintf("commit %s was refused, nothing of it was applied:\n%s", short(r.commit), r.err)
 }
 

@@ -134,11 +134,13 @@ func (p *pass) mayEmpty(next *revision) error {
 		p.app.Spec.Source.Path, len(p.app.Status.Inventory), v1alpha1.AnnotationAllowEmpty)}
 }
 
-// refuse says whether an error means that the commit itself cannot be applied; nil means that something else went wrong.
+// refuse says whether an error means that the commit itself cannot be applied, for now where what it names beside itself cannot be read; nil means
+// that something else went wrong.
 func (p *pass) refuse(commit string, err error) *refusal {
 	r := &refusal{commit: commit, generation: p.app.Generation, err: err}
 	var objects apply.Errors
 	var partial *partialError
+	var unread *source.Error
 	switch {
 	case errors.As(err, &partial):
 		return nil
@@ -149,6 +151,10 @@ func (p *pass) refuse(commit string, err error) *refusal {
 	switch reason := source.ReasonOf(err); reason {
 	case source.InvalidManifest, source.PathNotFound, source.InvalidSource:
 		r.stage = "source"
+		return r
+	}
+	if errors.As(err, &unread) {
+		r.stage, r.temporary = "source", true
 		return r
 	}
 	return nil
