@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
@@ -210,7 +212,9 @@ func mustBe(want string, s *source.Object, field string) string {
 	case strings.HasPrefix(want, "map"), strings.Contains(want, "."), want == "struct":
 		words = "a map"
 	}
-	if v, ok := s.Value(field); ok {
+	gvk := s.GroupVersionKind()
+	secret := diff.Show(v1alpha1.ObjectRef{Group: gvk.Group, Kind: gvk.Kind}, field, nil) == diff.Hidden
+	if v, ok := s.Value(field); ok && !secret {
 		if text, ok := shortValue(v); ok {
 			return fmt.Sprintf("must be %s, got %s%s", words, text, hint)
 		}
