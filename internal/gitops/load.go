@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/killpoint"
 	"github.com/gitopsd/gitopsd/internal/source"
 	"github.com/gitopsd/gitopsd/internal/source/render"
@@ -50,6 +51,10 @@ func (p *pass) recallRollout(ctx context.Context) error {
 		return nil
 	}
 	r := upTo(next, p.m.applied, steps, int(ro.Step)-1)
+	r.unsure = map[diff.Key]bool{}
+	for _, o := range steps[ro.Step-1].objects {
+		r.unsure[o.Key] = !p.m.applied.brought(o)
+	}
 	if err := p.watch(ctx, r, true); err != nil {
 		return err
 	}

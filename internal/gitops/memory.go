@@ -95,6 +95,8 @@ type revision struct {
 	carried bool
 	// partial says that the commit is still on its way: objects of steps that are still to come are as the commit before has them.
 	partial bool
+	// unsure are objects of the step under way of which a start cannot tell whether they were written.
+	unsure map[diff.Key]bool
 }
 
 // newRevision sorts a commit's objects.
@@ -137,6 +139,11 @@ func (r *revision) same(other *revision) bool {
 		}
 	}
 	return true
+}
+
+// brought says whether the object was written as part of the revision, just as it is now. The revision may be nil.
+func (r *revision) brought(o *apply.Object) bool {
+	return r != nil && r.byKey[o.Key] != nil && r.byKey[o.Key].Hash == o.Hash && !r.unsure[o.Key]
 }
 
 // has says whether the commit names an object that is to be there between syncs.

@@ -221,11 +221,8 @@ func (p *pass) rolloutFailure() error {
 // unsettled are those of a revision's objects that are not known to be in the cluster as the revision has them.
 func (p *pass) unsettled(next *revision, objects []*apply.Object) []*apply.Object {
 	return slices.DeleteFunc(slices.Clone(objects), func(o *apply.Object) bool {
-		old, rec := (*apply.Object)(nil), p.m.sighting(o.Key)
-		if p.m.applied != nil {
-			old = p.m.applied.byKey[o.Key]
-		}
+		rec := p.m.sighting(o.Key)
 		// As it should be, or drifted and to be reported only.
-		return old != nil && old.Hash == o.Hash && rec != nil && !rec.missing && (rec.clean(o.Hash) || !reverts(&p.app.Spec))
+		return p.m.applied.brought(o) && rec != nil && !rec.missing && (rec.clean(o.Hash) || !reverts(&p.app.Spec))
 	})
 }

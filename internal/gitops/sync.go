@@ -271,11 +271,7 @@ func (p *pass) plan(ctx context.Context, rev *revision, todo []*apply.Object) (w
 		Ignore: p.judge.ignore, Normalize: p.normalize, Exists: p.exists, Claimed: p.claimed,
 	}
 	for _, o := range todo {
-		old := (*apply.Object)(nil)
-		if p.m.applied != nil {
-			old = p.m.applied.byKey[o.Key]
-		}
-		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired, Changed: old == nil || old.Hash != o.Hash})
+		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired, Changed: !p.m.applied.brought(o)})
 	}
 	w.plan = diff.Make(in)
 	if err := p.conflicts(rev, w.plan); err != nil {

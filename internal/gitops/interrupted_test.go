@@ -1,0 +1,79 @@
+package gitops_test
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+)
+
+// cutOff leaves the cluster as an Engine does that dies right after it has written down that a commit's first step begins.
+func (b *bench) cutOff(files map[string]string, steps int32, wave int32) string {
+	b.t.Helper()
+	b.halt()
+	commit := b.repo.Push(files)
+	app, err := b.apps.Get(b.t.Context(), "shop", metav1.GetOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	app.Status.Rollout = &v1alpha1.Rollout{
+		Revision: commit, Generation: app.Generation, Trigger: "webhook", Step: 1, Steps: steps, Phase: "Sync", Wave: wave, StartTime: metav1.NowMicro(), StepTime: metav1.NowMicro(),
+	}
+	if _, err := b.apps.UpdateStatus(b.t.Context(), app, metav1.UpdateOptions{}); err != nil {
+		b.t.Fatal(err)
+	}
+	return commit
+}
+
+func TestAStepThatHadBegunIsTakenAfterARestartWhateverIsDoneAboutDrift(t *testing.T) {
+	for name, drift := range map[string]v1alpha1.DriftPolicy{"revert": v1alpha1.DriftRevert, "report": v1alpha1.DriftReport} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, func(a *v1alpha1.Application) { a.Spec.Drift = drift })
+			files := map[string]string{
+				"deploy/namespace.yaml": namespace,
+				"deploy/changed.yaml":   configMap("changed", "", "1"),
+				"deploy/dropped.yaml":   strings.Replace(configMap("dropped", "", "1"), "{text:", "{more: x, text:", 1),
+				"deploy/last.yaml":      configMap("last", `gitopsd.io/sync-wave: "1"`, "1"),
+			}
+			b.applied(b.push(files))
+			files["deploy/changed.yaml"] = configMap("changed", "", "2")
+			files["deploy/dropped.yaml"] = configMap("dropped", "", "1")
+			commit := b.cutOff(files, 2, 0)
+			b.run()
+			b.applied(commit)
+			for name, want := range map[string]string{"changed": "2", "dropped": "1"} {
+				cm, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), name, metav1.GetOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(cm.Data) != 1 || cm.Data["text"] != want {
+					t.Errorf("ConfigMap %s has %v, want text %s alone", name, cm.Data, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAStepOfAFirstSyncThatHadBegunIsTakenAfterARestart(t *testing.T) {
+	b := start(t, nil)
+	files := map[string]string{
+		"deploy/namespace.yaml": namespace,
+		"deploy/dropped.yaml":   strings.Replace(configMap("dropped", "", "1"), "{text:", "{more: x, text:", 1),
+		"deploy/web.yaml":       strings.Replace(web("web:1"), "namespace: shop", "namespace: shop\n  annotations: {gitopsd.io/sync-wave: \"1\"}", 1),
+		"deploy/last.yaml":      configMap("last", `gitopsd.io/sync-wave: "2"`, "1"),
+	}
+	b.push(files)
+	b.rolling("Deployment shop/web")
+	files["deploy/dropped.yaml"] = configMap("dropped", "", "1")
+	commit := b.cutOff(files, 3, 0)
+	b.run()
+	b.until("the new commit waits for its second step", func(a *v1alpha1.Application) bool {
+		return a.Status.Rollout != nil && a.Status.Rollout.Revision == commit && a.Status.Rollout.Step == 2
+	})
+	cm, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "dropped", metav1.GetOptions{})
+	if err != nil || len(cm.Data) != 1 {
+		t.Errorf("ConfigMap dropped has %v, want one key (%v)", cm.Data, err)
+	}
+}
