@@ -77,3 +77,19 @@ func TestAStepOfAFirstSyncThatHadBegunIsTakenAfterARestart(t *testing.T) {
 		t.Errorf("ConfigMap dropped has %v, want one key (%v)", cm.Data, err)
 	}
 }
+
+// Spec and Git both change while the Engine is down amid a commit. What the commit brought is not undone by way of drift, and nothing is left of its rollout.
+func TestARolloutThatNobodyWantsAnyMoreEndsAfterARestart(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	first := b.push(files)
+	b.applied(first)
+	files["deploy/last.yaml"] = configMap("last", `gitopsd.io/sync-wave: "1"`, "1")
+	b.cutOff(files, 2, 0)
+	b.edit(`{"spec":{"interval":"2h"}}`)
+	b.repo.Git("update-ref", "refs/heads/main", first)
+	b.run()
+	b.until("the rollout is over", func(a *v1alpha1.Application) bool {
+		return a.Status.ObservedGeneration == a.Generation && a.Status.Rollout == nil && a.Status.Sync == "Synced"
+	})
+}

@@ -38,14 +38,19 @@ func (p *pass) recall(ctx context.Context) error {
 // recallRollout goes on, after a start, with what a commit had brought that was on its way: its steps so far are what the cluster is compared with.
 func (p *pass) recallRollout(ctx context.Context) error {
 	ro := p.rollout()
-	if ro == nil || ro.Generation != p.app.Generation || p.m.applied != nil && p.m.applied.partial {
+	if ro == nil || p.m.recalled {
 		return nil
+	}
+	p.m.interrupt()
+	if ro.Generation != p.app.Generation {
+		return nil // it begins anew, or another takes its place
 	}
 	next, err := p.load(ctx, p.commitFromHistory(ro.Revision), shapeOf(p.app.Spec))
 	if err != nil {
 		p.log.Warn("cannot load the commit that was being applied", "application", p.key.String(), "commit", ro.Revision, "err", err)
 		return ctx.Err()
 	}
+	p.m.recalled = true
 	steps := stepsOf(next, p.occasion())
 	if int(ro.Steps) != len(steps) {
 		return nil

@@ -39,6 +39,8 @@ type memory struct {
 	// heldFor is a commit that waits for others to read it because it drops something, since heldSince.
 	heldFor   string
 	heldSince time.Time
+	// recalled says that the rollout in the status is one that this process knows.
+	recalled bool
 	// noteAt is when a commit that changes nothing here is noted as applied; zero when there is none.
 	noteAt time.Time
 	// refusal is why the wanted commit was not applied.
@@ -379,6 +381,15 @@ func (m *memory) finish(r *revision) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.applied, m.hooks = r, nil
+}
+
+// interrupt notes that another commit was on its way when the process started: the applied one is no longer what the cluster is, and nothing may be pruned by it.
+func (m *memory) interrupt() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.applied != nil {
+		m.applied = m.applied.unfinished()
+	}
 }
 
 // wrote measures an object that was just applied, and settles what it differs in.

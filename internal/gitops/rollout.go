@@ -95,6 +95,7 @@ func (p *pass) beginRollout(ctx context.Context, next *revision, steps []step) e
 	}
 	before := p.app.Status.DeepCopy()
 	now := metav1.MicroTime{Time: p.now()}
+	p.m.recalled = true
 	p.app.Status.Rollout = &v1alpha1.Rollout{
 		Revision: next.commit.Hash, Generation: p.app.Generation, Trigger: p.trigger, Step: 1, Steps: int32(len(steps)),
 		Phase: string(steps[0].phase), Wave: int32(steps[0].wave), StartTime: now, StepTime: now,
