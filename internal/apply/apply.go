@@ -59,18 +59,14 @@ func (c *Cluster) applyClass(ctx context.Context, group []Change, done map[diff.
 	g.SetLimit(parallel)
 	for _, ch := range group {
 		g.Go(func() error {
-			var live *unstructured.Unstructured
-			err := c.makeWay(gctx, ch)
-			if err == nil {
-				live, err = c.patch(gctx, ch.Object, ch.desired(), false)
-			}
-			if ch.Object.Asks.Replace && apierrors.IsInvalid(err) {
-				live, err = c.replace(gctx, ch, err)
-			}
+			live, removed, err := c.write(gctx, ch)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				errs = append(errs, explain(ch.Object.Source, err)...)
+				for _, e := range explain(ch.Object.Source, err) {
+					e.Removed = removed
+					errs = append(errs, e)
+				}
 				return nil
 			}
 			killpoint.Reach("object")
@@ -90,6 +86,21 @@ func (c *Cluster) applyClass(ctx context.Context, group []Change, done map[diff.
 		return errs
 	}
 	return nil
+}
+
+// write applies one object. removed says that something had to go first and was deleted, also when the object could not be written then.
+func (c *Cluster) write(ctx context.Context, ch Change) (live *unstructured.Unstructured, removed bool, err error) {
+	removed = len(ch.successorOf) > 0
+	if err := c.makeWay(ctx, ch); err != nil {
+		return nil, removed, err
+	}
+	live, err = c.patch(ctx, ch.Object, ch.desired(), false)
+	if ch.Object.Asks.Replace && apierrors.IsInvalid(err) {
+		var replaced bool
+		live, replaced, err = c.replace(ctx, ch, err)
+		removed = removed || replaced
+	}
+	return live, removed, err
 }
 
 // makeWay removes the Services whose numbers a Service takes over.
@@ -143,8 +154,13 @@ func (c *Cluster) preflightRedefined(ctx context.Context, changes []Change, stan
 	}
 }
 
-// established waits for the watch event that says so; ctx bounds the wait.
+// patience bounds every wait for the cluster in the midst of an apply. What takes longer is tried again later, so that no Application keeps others from their turn.
+const patience = 10 * time.Second
+
+// established waits for the watch event that says so.
 func (c *Cluster) established(ctx context.Context, o *Object) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if o.Resource.GroupResource() != (schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}) {
 		return nil
 	}

@@ -25,6 +25,8 @@ type Error struct {
 	Message string
 	// Temporary says that the same request may succeed later without a change in Git.
 	Temporary bool
+	// Removed says that what was to make room for the object is deleted already, so that the cluster is no longer as it was.
+	Removed bool
 	// Err is what the server answered, if it was asked.
 	Err error
 }
@@ -68,6 +70,11 @@ func (e Errors) Error() string {
 // Temporary says that at least one of the errors may go away by itself.
 func (e Errors) Temporary() bool {
 	return slices.ContainsFunc(e, func(x *Error) bool { return x.Temporary })
+}
+
+// Removed says that something was deleted before an object could not be written.
+func (e Errors) Removed() bool {
+	return slices.ContainsFunc(e, func(x *Error) bool { return x.Removed })
 }
 
 var (

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,14 +17,14 @@ import (
 
 // replace deletes an object that the server refused to change and makes it anew, because its author asked for that. The new object is tried first:
 // an object that could not be made again is not deleted. refusal is what the server said of the change.
-func (c *Cluster) replace(ctx context.Context, ch Change, refusal error) (*unstructured.Unstructured, error) {
+func (c *Cluster) replace(ctx context.Context, ch Change, refusal error) (made *unstructured.Unstructured, removed bool, err error) {
 	o := ch.Object
 	if ch.LiveVersion == "" || c.tryElsewhere(ctx, ch, o.Ref.Namespace) != nil {
-		return nil, refusal // it is the object itself that is wrong
+		return nil, false, refusal // it is the object itself that is wrong
 	}
 	live, err := c.of(o.Resource, o.Ref.Namespace).Get(ctx, o.Ref.Name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, err
+		return nil, false, err
 	}
 	if err == nil {
 		how := metav1.DeletePropagationBackground
@@ -31,13 +32,14 @@ func (c *Cluster) replace(ctx context.Context, ch Change, refusal error) (*unstr
 			how = metav1.DeletePropagationForeground // the new Job's Pods would otherwise run beside the old one's
 		}
 		if err := c.delete(ctx, o, live, how); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if err := c.gone(ctx, o, live); err != nil {
-			return nil, err
+			return nil, true, err
 		}
 	}
-	return c.patch(ctx, o, ch.desired(), false)
+	made, err = c.patch(ctx, o, ch.desired(), false)
+	return made, true, err
 }
 
 // delete deletes the very object that was seen, and takes one that is gone already for deleted.
@@ -50,8 +52,10 @@ func (c *Cluster) delete(ctx context.Context, o *Object, live *unstructured.Unst
 	return err
 }
 
-// gone waits for the watch event that says that the object is gone; ctx bounds the wait.
+// gone waits for the watch event that says that the object is gone.
 func (c *Cluster) gone(ctx context.Context, o *Object, live *unstructured.Unstructured) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	w, err := c.of(o.Resource, o.Ref.Namespace).Watch(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", o.Ref.Name).String(), ResourceVersion: live.GetResourceVersion(),
 	})
@@ -62,7 +66,11 @@ func (c *Cluster) gone(ctx context.Context, o *Object, live *unstructured.Unstru
 	for {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s was deleted to be replaced and is not gone yet: %w", diff.KeyOf(o.Ref), ctx.Err())
+			waits := "what it owns"
+			if f := live.GetFinalizers(); len(f) > 0 {
+				waits = "its finalizers " + strings.Join(f, ", ")
+			}
+			return fmt.Errorf("it was deleted to be replaced and is not gone yet; it waits for %s", waits)
 		case e, open := <-w.ResultChan():
 			if !open || e.Type == watch.Error {
 				return fmt.Errorf("the API server ended the watch before %s, which is to be replaced, was gone", diff.KeyOf(o.Ref))

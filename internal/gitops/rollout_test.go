@@ -328,6 +328,32 @@ func TestAnImmutableObjectIsReplacedOnlyWhenAskedTo(t *testing.T) {
 	}
 }
 
+func TestAnObjectThatIsToBeReplacedAndDoesNotGoHoldsUpNothingElse(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/fixed.yaml"] = configMap("fixed", `gitopsd.io/replace: "true"`, "1") + "immutable: true\n"
+	b.applied(b.push(files))
+	configs := b.kube.CoreV1().ConfigMaps("shop")
+	finalizers := func(list string) {
+		t.Helper()
+		if _, err := configs.Patch(t.Context(), "fixed", types.MergePatchType, []byte(`{"metadata":{"finalizers":`+list+`}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finalizers(`["example.com/stay"]`)
+	files["deploy/fixed.yaml"] = configMap("fixed", `gitopsd.io/replace: "true"`, "2") + "immutable: true\n"
+	commit := b.push(files)
+	b.until("the status says what it waits for", func(a *v1alpha1.Application) bool {
+		c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionSynced)
+		return a.Status.Sync == "Failed" && strings.Contains(c.Message, "ConfigMap shop/fixed") && strings.Contains(c.Message, "example.com/stay")
+	})
+	finalizers(`[]`)
+	b.applied(commit)
+	if now, err := configs.Get(t.Context(), "fixed", metav1.GetOptions{}); err != nil || now.Data["text"] != "2" {
+		t.Errorf("%v; data %v", err, now.Data)
+	}
+}
+
 func TestAnObjectMayBeMadeOnceOrLeftAlone(t *testing.T) {
 	b := start(t, nil)
 	files := shop("web:1")

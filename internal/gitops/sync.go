@@ -191,7 +191,8 @@ func (p *pass) advance(ctx context.Context, next *revision) error {
 	c := w.counts
 	c.unchanged = int32(len(next.objects)) - c.created - c.updated
 	if err != nil {
-		if len(w.measured) > 0 || w.pruned {
+		var objects apply.Errors
+		if len(w.measured) > 0 || w.pruned || errors.As(err, &objects) && objects.Removed() {
 			p.history(next.commit, resultFailed, err, c)
 			return p.inPart(next.commit, err)
 		}
