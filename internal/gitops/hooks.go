@@ -2,8 +2,10 @@ package gitops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -40,13 +42,14 @@ func (p *pass) runHooks(ctx context.Context, s step) (waiting, failed string, er
 		switch v.act {
 		case hookStart:
 			if live[o.Key], err = cluster.Run(ctx, o, run); err != nil {
-				v = hookVerdict{hookEnd, hookFailed, err.Error()}
+				v = notStarted(err)
+				p.repeat(hookAgain)
 			}
 			killpoint.Reach("hook-started")
 		case hookClear:
 			err = cluster.Discard(ctx, o, live[o.Key])
 		}
-		if ctx.Err() != nil || v.act != hookEnd && err != nil {
+		if ctx.Err() != nil || v.act == hookClear && err != nil {
 			return "", "", err
 		}
 		was := noted(status.Hooks, run, o.Key)
@@ -69,6 +72,18 @@ func (p *pass) runHooks(ctx context.Context, s step) (waiting, failed string, er
 		return waiting, "", nil // one that failed is told when the others have ended too
 	}
 	return "", failed, p.discardHooks(ctx, cluster, before, s, run, live)
+}
+
+// hookAgain is the time after which a hook that could not be started is tried again.
+const hookAgain = 5 * time.Second
+
+// notStarted says what it means that a hook's object was not taken. What may pass, such as a full quota, is waited for as the hook itself would be.
+func notStarted(err error) hookVerdict {
+	var refused apply.Errors
+	if errors.As(err, &refused) && !refused.Temporary() {
+		return hookVerdict{hookEnd, hookFailed, err.Error()}
+	}
+	return hookVerdict{hookWait, hookRunning, "it cannot be started: " + err.Error()}
 }
 
 // discardHooks deletes the objects of hooks that are not to stay, after it is written down how they ended.

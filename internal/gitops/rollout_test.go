@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -170,6 +171,36 @@ func TestHooksRunBeforeAndAfterASyncAndGoByTheirPolicy(t *testing.T) {
 	b.applied(b.push(files))
 	_, err = b.kube.BatchV1().Jobs("shop").Get(t.Context(), "smoke", metav1.GetOptions{})
 	b.absent(err, "the hook that Git dropped")
+}
+
+func TestAHookThatCannotBeStartedYetIsWaitedFor(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/last.yaml"] = configMap("last", `gitopsd.io/sync-wave: "1"`, "1")
+	files["deploy/smoke.yaml"] = job("smoke", `gitopsd.io/hook: post-sync`)
+	commit := b.push(files)
+	b.rolling("Deployment shop/web")
+	none := corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}
+	quotas := b.kube.CoreV1().ResourceQuotas("shop")
+	q, err := quotas.Create(t.Context(), &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: none}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
+	if _, err := quotas.UpdateStatus(t.Context(), q, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.settle()
+	b.rolling("exceeded quota: none")
+	if err := quotas.Delete(t.Context(), "none", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the hook is started", func(a *v1alpha1.Application) bool {
+		_, err := b.kube.BatchV1().Jobs("shop").Get(t.Context(), "smoke", metav1.GetOptions{})
+		return err == nil
+	})
+	b.end("smoke", batchv1.JobComplete)
+	b.applied(commit)
 }
 
 func TestAFailedHookStopsTheCommitBeforeAnythingElseAndIsTriedAgainOnRequest(t *testing.T) {
