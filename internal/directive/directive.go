@@ -73,10 +73,10 @@ func Read(annotations map[string]string) (Set, *Error) {
 	return s, r.err
 }
 
-// Keeps says whether annotations protect their object from being pruned.
+// Keeps says whether annotations protect their object from being pruned; those that ask to leave it alone do.
 func Keeps(annotations map[string]string) bool {
 	r := reader{annotations: annotations}
-	return r.says(v1alpha1.AnnotationPrune, "disabled") || r.says(fluxPrune, "disabled") || r.options()["Prune"] == "false" || r.says(helmResource, "keep")
+	return r.says(v1alpha1.AnnotationReconcile, "disabled") || r.says(fluxReconcile, "disabled") || r.says(v1alpha1.AnnotationPrune, "disabled") || r.says(fluxPrune, "disabled") || r.options()["Prune"] == "false" || r.says(helmResource, "keep")
 }
 
 // skipped is what Argo CD calls a hook that never runs.

@@ -38,7 +38,7 @@ func (p *pass) runHooks(ctx context.Context, s step) (waiting, failed string, er
 	}
 	ended := 0
 	for _, o := range s.hooks {
-		v := decideHook(o, mark(p.key), run, noted(status.Hooks, run, o.Key), live[o.Key], p.judge.checks)
+		v := decideHook(o, mark(p.key), run, p.adopted(o.Key), noted(status.Hooks, run, o.Key), live[o.Key], p.judge.checks)
 		switch v.act {
 		case hookStart:
 			if live[o.Key], err = cluster.Run(ctx, o, run); err != nil {
@@ -72,6 +72,11 @@ func (p *pass) runHooks(ctx context.Context, s step) (waiting, failed string, er
 		return waiting, "", nil // one that failed is told when the others have ended too
 	}
 	return "", failed, p.discardHooks(ctx, cluster, before, s, run, live)
+}
+
+// adopted says whether an object was there before the Application took it over.
+func (p *pass) adopted(k diff.Key) bool {
+	return slices.ContainsFunc(p.app.Status.Inventory, func(r v1alpha1.ObjectRef) bool { return r.Adopted && diff.KeyOf(r) == k })
 }
 
 // hookAgain is the time after which a hook that could not be started is tried again.

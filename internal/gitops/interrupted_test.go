@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 )
@@ -92,4 +93,22 @@ func TestARolloutThatNobodyWantsAnyMoreEndsAfterARestart(t *testing.T) {
 	b.until("the rollout is over", func(a *v1alpha1.Application) bool {
 		return a.Status.ObservedGeneration == a.Generation && a.Status.Rollout == nil && a.Status.Sync == "Synced"
 	})
+}
+
+func TestAHookThatBecomesAnOrdinaryObjectAmidItsSyncIsKeptAsGitSays(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/note.yaml"] = configMap("note", `gitopsd.io/hook: pre-sync`, "1")
+	files["deploy/migrate.yaml"] = job("migrate", `gitopsd.io/hook: pre-sync`)
+	files["deploy/namespace.yaml"] = strings.Replace(namespace, "metadata:", "metadata:\n  annotations: {gitopsd.io/hook: pre-sync, gitopsd.io/sync-wave: \"-1\"}", 1)
+	b.push(files)
+	b.rolling("hook Job shop/migrate")
+	delete(files, "deploy/migrate.yaml")
+	files["deploy/namespace.yaml"] = namespace
+	files["deploy/note.yaml"] = configMap("note", "", "1")
+	b.applied(b.push(files))
+	if _, err := b.as("alice").CoreV1().ConfigMaps("shop").Patch(t.Context(), "note", types.MergePatchType, []byte(`{"data":{"text":"2"}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the drift is reverted", func(a *v1alpha1.Application) bool { return len(a.Status.Reverted) > 0 })
 }

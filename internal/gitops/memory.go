@@ -347,6 +347,7 @@ func (m *memory) adopt(r *revision, measured map[diff.Key]*sighting, j judge) {
 	defer m.mu.Unlock()
 	if m.applied = r; !r.partial {
 		m.newest = r
+		m.hooks = nil // of a commit that did not get so far
 	}
 	for k, rec := range measured {
 		if old := m.sightings[k]; old == nil || rec.missing || old.version <= rec.version {

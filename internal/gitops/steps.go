@@ -156,8 +156,9 @@ type hookVerdict struct {
 	message string
 }
 
-// decideHook decides about one hook of a run. noted is what is written down about it, live what the cluster has under its name; each may be nil.
-func decideHook(o *apply.Object, application, run string, noted *v1alpha1.HookStatus, live *unstructured.Unstructured, checks *health.Checks) hookVerdict {
+// decideHook decides about one hook of a run. noted is what is written down about it, live what the cluster has under its name; each may be nil. adopted says
+// that this is an object which was there before Git named it.
+func decideHook(o *apply.Object, application, run string, adopted bool, noted *v1alpha1.HookStatus, live *unstructured.Unstructured, checks *health.Checks) hookVerdict {
 	if noted != nil && noted.Run == run && noted.Result != hookRunning {
 		return hookVerdict{hookEnd, noted.Result, noted.Message}
 	}
@@ -167,8 +168,10 @@ func decideHook(o *apply.Object, application, run string, noted *v1alpha1.HookSt
 	if live.GetLabels()[v1alpha1.LabelApplication] != application {
 		return hookVerdict{hookEnd, hookFailed, "there is an object of this name which this Application did not make; rename the hook, or delete the object"}
 	}
-	if live.GetAnnotations()[v1alpha1.AnnotationHookRun] != run {
+	if ran := live.GetAnnotations()[v1alpha1.AnnotationHookRun]; ran != run {
 		switch {
+		case ran == "" && (adopted || directive.Keeps(live.GetAnnotations())):
+			return hookVerdict{hookEnd, hookFailed, "there is an object of this name which is no hook and is not to be deleted; rename the hook, or delete the object"}
 		case o.Asks.Delete.Kept:
 			return hookVerdict{hookEnd, hookSucceeded, "it has run before and its policy is never to delete it"}
 		case live.GetDeletionTimestamp() != nil:

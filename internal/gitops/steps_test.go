@@ -113,29 +113,35 @@ func TestAHookIsStartedFollowedAndEnded(t *testing.T) {
 		u.Object["status"].(map[string]any)["phase"] = phase
 		return u
 	}
+	guarded := job("", "", mine)
+	guarded.SetAnnotations(map[string]string{v1alpha1.AnnotationPrune: "disabled"})
 	deleting := job(earlier, "Complete", mine)
 	deleting.Object["metadata"].(map[string]any)["deletionTimestamp"] = "2026-03-01T12:00:00Z"
 	for name, c := range map[string]struct {
 		annotations map[string]string
+		adopted     bool
 		noted       *v1alpha1.HookStatus
 		live        *unstructured.Unstructured
 		act         hookAct
 		result      string
 	}{
-		"that is not there is started":             {nil, nil, nil, hookStart, hookRunning},
-		"of which an earlier run left an object":   {nil, nil, job(earlier, "Complete", mine), hookClear, hookRunning},
-		"whose earlier object is being deleted":    {nil, nil, deleting, hookWait, hookRunning},
-		"that is never deleted and has run before": {map[string]string{v1alpha1.AnnotationHookDelete: "never"}, nil, job(earlier, "", mine), hookEnd, hookSucceeded},
-		"that runs":                      {nil, &v1alpha1.HookStatus{Run: run, Result: hookRunning}, job(run, "", mine), hookWait, hookRunning},
-		"that completed":                 {nil, &v1alpha1.HookStatus{Run: run, Result: hookRunning}, job(run, "Complete", mine), hookEnd, hookSucceeded},
-		"that failed":                    {nil, nil, job(run, "Failed", mine), hookEnd, hookFailed},
-		"that succeeded and was deleted": {nil, &v1alpha1.HookStatus{Run: run, Result: hookSucceeded, Deleted: true}, nil, hookEnd, hookSucceeded},
-		"that failed in an earlier run and is gone":          {nil, &v1alpha1.HookStatus{Run: earlier, Result: hookFailed}, nil, hookStart, hookRunning},
-		"whose name somebody else's object has":              {nil, nil, job("", "Complete", ""), hookEnd, hookFailed},
-		"whose Pod is ready and has not ended":               {nil, nil, pod("Running"), hookWait, hookRunning},
-		"whose Pod has ended well":                           {nil, nil, pod("Succeeded"), hookEnd, hookSucceeded},
-		"whose Pod has failed":                               {nil, nil, pod("Failed"), hookEnd, hookFailed},
-		"that vanished before anybody saw it end runs again": {nil, &v1alpha1.HookStatus{Run: run, Result: hookRunning}, nil, hookStart, hookRunning},
+		"that is not there is started":             {nil, false, nil, nil, hookStart, hookRunning},
+		"of which an earlier run left an object":   {nil, false, nil, job(earlier, "Complete", mine), hookClear, hookRunning},
+		"whose earlier object is being deleted":    {nil, false, nil, deleting, hookWait, hookRunning},
+		"that is never deleted and has run before": {map[string]string{v1alpha1.AnnotationHookDelete: "never"}, false, nil, job(earlier, "", mine), hookEnd, hookSucceeded},
+		"that runs":                      {nil, false, &v1alpha1.HookStatus{Run: run, Result: hookRunning}, job(run, "", mine), hookWait, hookRunning},
+		"that completed":                 {nil, false, &v1alpha1.HookStatus{Run: run, Result: hookRunning}, job(run, "Complete", mine), hookEnd, hookSucceeded},
+		"that failed":                    {nil, false, nil, job(run, "Failed", mine), hookEnd, hookFailed},
+		"that succeeded and was deleted": {nil, false, &v1alpha1.HookStatus{Run: run, Result: hookSucceeded, Deleted: true}, nil, hookEnd, hookSucceeded},
+		"that failed in an earlier run and is gone":           {nil, false, &v1alpha1.HookStatus{Run: earlier, Result: hookFailed}, nil, hookStart, hookRunning},
+		"whose name somebody else's object has":               {nil, false, nil, job("", "Complete", ""), hookEnd, hookFailed},
+		"whose Pod is ready and has not ended":                {nil, false, nil, pod("Running"), hookWait, hookRunning},
+		"whose Pod has ended well":                            {nil, false, nil, pod("Succeeded"), hookEnd, hookSucceeded},
+		"whose Pod has failed":                                {nil, false, nil, pod("Failed"), hookEnd, hookFailed},
+		"that vanished before anybody saw it end runs again":  {nil, false, &v1alpha1.HookStatus{Run: run, Result: hookRunning}, nil, hookStart, hookRunning},
+		"whose name an object has that Git made before":       {nil, false, nil, job("", "", mine), hookClear, hookRunning},
+		"whose name an object has that was there before Git":  {nil, true, nil, job("", "", mine), hookEnd, hookFailed},
+		"whose name an object has that is never to be pruned": {nil, false, nil, guarded, hookEnd, hookFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asks, wrong := directive.Read(c.annotations)
@@ -146,7 +152,7 @@ func TestAHookIsStartedFollowedAndEnded(t *testing.T) {
 			if c.annotations != nil {
 				asks.Delete.Kept = true
 			}
-			v := decideHook(&apply.Object{Asks: asks}, mine, run, c.noted, c.live, nil)
+			v := decideHook(&apply.Object{Asks: asks}, mine, run, c.adopted, c.noted, c.live, nil)
 			if v.act != c.act || v.result != c.result {
 				t.Errorf("%s, %s (%s); want %s, %s", v.act, v.result, v.message, c.act, c.result)
 			}

@@ -168,11 +168,8 @@ func (e *partialError) Unwrap() error { return e.err }
 
 // advance applies a revision that is not, or not known to be, the applied one.
 func (p *pass) advance(ctx context.Context, next *revision) error {
-	if steps := stepsOf(next, p.occasion()); !inSteps(steps) {
-		if err := p.dropHooks(ctx, next); err != nil {
-			return err
-		}
-	} else if p.rollout() != nil || !next.same(p.m.applied) {
+	steps := stepsOf(next, p.occasion())
+	if inSteps(steps) && (p.rollout() != nil || !next.same(p.m.applied)) {
 		if err := p.rollOut(ctx, next, steps); err != nil {
 			return err
 		}
@@ -184,6 +181,9 @@ func (p *pass) advance(ctx context.Context, next *revision) error {
 	}
 	if err == nil {
 		err = p.preflight(ctx, w.changes)
+	}
+	if err == nil && !inSteps(steps) {
+		err = p.dropHooks(ctx, next)
 	}
 	if err == nil {
 		err = p.carryOut(ctx, &w, true)
