@@ -117,14 +117,23 @@ func (p *pass) discardHooks(ctx context.Context, cluster *apply.Cluster, before 
 	return nil
 }
 
-// dropHooks forgets the hooks of earlier syncs, and deletes the objects of those that the revision no longer has.
+// dropHooks deletes the objects of hooks that the revision no longer has, and forgets all hooks of earlier syncs whose objects are gone. Of the others one note
+// stays, by which they are found when Git drops them.
 func (p *pass) dropHooks(ctx context.Context, next *revision) error {
-	has := func(k diff.Key) bool {
-		return next.has(k) || slices.ContainsFunc(next.hooks, func(o *apply.Object) bool { return o.Key == k })
-	}
+	var kept []v1alpha1.HookStatus
 	var gone []v1alpha1.ObjectRef
-	for _, h := range p.app.Status.Hooks {
-		if !h.Deleted && !has(diff.KeyOf(h.ObjectRef)) && !slices.Contains(gone, h.ObjectRef) {
+	seen := map[diff.Key]bool{}
+	for _, h := range slices.Backward(p.app.Status.Hooks) { // the last note of an object says whether it is still there
+		k := diff.KeyOf(h.ObjectRef)
+		if seen[k] {
+			continue
+		}
+		seen[k] = true
+		switch {
+		case h.Deleted || next.has(k):
+		case slices.ContainsFunc(next.hooks, func(o *apply.Object) bool { return o.Key == k }):
+			kept = append(kept, h)
+		default:
 			gone = append(gone, h.ObjectRef)
 		}
 	}
@@ -133,6 +142,7 @@ func (p *pass) dropHooks(ctx context.Context, next *revision) error {
 			return err
 		}
 	}
-	p.app.Status.Hooks = nil
+	slices.Reverse(kept)
+	p.app.Status.Hooks = kept
 	return nil
 }

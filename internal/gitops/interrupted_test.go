@@ -112,3 +112,23 @@ func TestAHookThatBecomesAnOrdinaryObjectAmidItsSyncIsKeptAsGitSays(t *testing.T
 	}
 	b.until("the drift is reverted", func(a *v1alpha1.Application) bool { return len(a.Status.Reverted) > 0 })
 }
+
+func TestAHookThatRanOnceIsStillDeletedWhenGitDropsItLater(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/seed.yaml"] = configMap("seed", `helm.sh/hook: post-install`, "1")
+	commit := b.push(files)
+	b.rolling("Deployment shop/web")
+	b.settle()
+	b.applied(commit)
+	files["deploy/web.yaml"] = web("web:2")
+	b.applied(b.push(files))
+	if !b.hasConfig("seed") {
+		t.Fatal("the hook's object is gone while Git has it")
+	}
+	delete(files, "deploy/seed.yaml")
+	b.applied(b.push(files))
+	if b.hasConfig("seed") {
+		t.Error("the hook's object is still there")
+	}
+}
