@@ -1,9 +1,19 @@
 package gitops_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -86,5 +96,68 @@ func TestChartSettingsWithoutAChartAreRefused(t *testing.T) {
 		if c.Type == v1alpha1.ConditionReady && !strings.Contains(c.Message, "spec.source.helm") {
 			t.Errorf("message %q", c.Message)
 		}
+	}
+}
+
+// chartHost serves version 1.0.0 of the chart web, with a ConfigMap, to whoever has the password, and says what a Secret for it holds. down lets it fail.
+func chartHost(t *testing.T) (url string, secret map[string]string, down *atomic.Bool) {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for name, text := range map[string]string{
+		"web/Chart.yaml":        "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+		"web/templates/ns.yaml": namespace,
+		"web/templates/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {colour: {{ .Values.colour }}}\n",
+	} {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text)), Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	down = &atomic.Bool{}
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := r.BasicAuth()
+		switch {
+		case down.Load():
+			http.Error(w, "down", http.StatusServiceUnavailable)
+		case password != "s3cret":
+			http.Error(w, "no", http.StatusUnauthorized)
+		case r.URL.Path == "/index.yaml":
+			_, _ = w.Write([]byte("apiVersion: v1\nentries:\n  web: [{version: 1.0.0, urls: [web.tgz]}]\n"))
+		default:
+			_, _ = w.Write(b.Bytes())
+		}
+	}))
+	t.Cleanup(s.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	return s.URL, map[string]string{"username": "me", "password": "s3cret", "caFile": string(ca)}, down
+}
+
+func TestAChartOfAHelmRepositoryIsFetchedWithItsCredentialsAndWhyItCannotBeIsTold(t *testing.T) {
+	url, secret, down := chartHost(t)
+	down.Store(true)
+	b := start(t, func(a *v1alpha1.Application) {
+		a.Spec.TargetNamespace = "shop"
+		a.Spec.Source.Helm = &v1alpha1.Helm{ValuesFiles: []string{"values.yaml"}, Chart: &v1alpha1.HelmChart{
+			HelmRepository: v1alpha1.HelmRepository{URL: url, SecretRef: &corev1.LocalObjectReference{Name: "charts"}}, Name: "web", Version: "1.0.0",
+		}}
+	})
+	if _, err := b.kube.CoreV1().Secrets("gitopsd-system").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "charts"}, StringData: secret}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	commit := b.push(map[string]string{"deploy/values.yaml": "colour: red\n"})
+	b.sourceFails("RepositoryUnreachable", "chart web 1.0.0 of "+url)
+	down.Store(false)
+	b.tell()
+	b.applied(commit)
+	cm, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "shop", metav1.GetOptions{})
+	if err != nil || cm.Data["colour"] != "red" {
+		t.Errorf("the chart's ConfigMap: %v %v", cm.Data, err)
 	}
 }

@@ -33,7 +33,7 @@ func renderInput(git *source.Git, req source.Request, application string, from s
 		Path: from.path, Spec: spec, Application: application,
 		From:    source.From{Repo: from.url, Commit: commit, DefaultNamespace: namespace},
 		Cluster: chart.Cluster{KubeVersion: kubeVersion(), APIVersions: served},
-		Keys:    x.keys, Variables: x.variables,
+		Keys:    x.keys, Variables: x.variables, Charts: charts, ChartCredentials: x.charts,
 		Remote: &render.Remotes{Git: git, From: req, Allowed: spec.Remotes},
 	}
 }
