@@ -32,7 +32,13 @@ const (
 
 // benchAPI takes what the API does per second, and what it holds in memory, with 10,000 Pods that no node and no scheduler touches: each is meant for a
 // scheduler that does not exist.
-func benchAPI(ctx context.Context, bin, dir string, out io.Writer) (err error) {
+func benchAPI(ctx context.Context, bin, dir, peers string, out io.Writer) (err error) {
+	var seen map[string]float64
+	if peers != "" {
+		if seen, err = benchPeer(ctx, peers, dir, out); err != nil {
+			return fmt.Errorf("the peer: %w", err)
+		}
+	}
 	data := filepath.Join(dir, "api")
 	p, err := startControlPlane(ctx, bin, data)
 	if err != nil {
@@ -81,7 +87,11 @@ func benchAPI(ctx context.Context, bin, dir string, out io.Writer) (err error) {
 		return err
 	}
 	fmt.Fprint(out, speed)
-	if err := rateTable(out, append(rates, single...)); err != nil {
+	rates = append(rates, single...)
+	for i := range rates {
+		rates[i].sameRun(seen)
+	}
+	if err := rateTable(out, rates); err != nil {
 		return err
 	}
 	if err := benchLists(ctx, p, out); err != nil {
@@ -110,6 +120,14 @@ type load struct {
 const loadNamespace = "bench-api"
 
 func newLoad(ctx context.Context, p *controlPlane) (*load, error) {
+	l, err := newClients(p)
+	if err != nil {
+		return nil, err
+	}
+	return l, createNamespace(ctx, l.clients[0], loadNamespace)
+}
+
+func newClients(p *controlPlane) (*load, error) {
 	l := &load{}
 	for range clients {
 		k, err := p.client(runtime.ContentTypeProtobuf)
@@ -118,7 +136,7 @@ func newLoad(ctx context.Context, p *controlPlane) (*load, error) {
 		}
 		l.clients = append(l.clients, k)
 	}
-	return l, createNamespace(ctx, l.clients[0], loadNamespace)
+	return l, nil
 }
 
 // createNamespace makes a namespace and waits until Pods can be made in it.

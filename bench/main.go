@@ -21,6 +21,7 @@ func main() {
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	apps := flag.Int("apps", 1000, "how many Applications the figures of the GitOps engine are taken with")
+	peers := flag.String("peers", "", "folder with kube-apiserver and etcd, to take the API's figures of them too")
 	bin := flag.String("bin", "bin", "folder of the programs")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -28,13 +29,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *apps, os.Stdout); err != nil {
+	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *apps, *peers, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, apps int, out io.Writer) (err error) {
+func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, apps int, peers string, out io.Writer) (err error) {
 	wants := func(name string) bool {
 		for _, o := range only {
 			if o == name {
@@ -55,7 +56,7 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 		}
 	}
 	if wants("api") {
-		if err := benchAPI(ctx, bin, dir, out); err != nil {
+		if err := benchAPI(ctx, bin, dir, peers, out); err != nil {
 			return fmt.Errorf("api: %w", err)
 		}
 	}
