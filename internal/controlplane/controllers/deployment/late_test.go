@@ -32,6 +32,7 @@ type world struct {
 	version     int
 	deployments *latetest.Kind[*appsv1.Deployment]
 	sets        *latetest.Kind[*appsv1.ReplicaSet]
+	controls    *Controller
 	writes      int
 	lives       int // calls after which the controller dies; below 0 for never
 }
@@ -66,10 +67,10 @@ func (w *world) next() int {
 
 func (w *world) deployment() *appsv1.Deployment { return w.deployments.Real["web"] }
 
-// shown is the Deployment as the controller sees it.
+// shown is the Deployment as the controller sees it: in its cache, or as its own last write was answered.
 func (w *world) shown() *appsv1.Deployment {
 	obj, _, _ := w.deployments.Cache.GetByKey("default/web")
-	return obj.(*appsv1.Deployment)
+	return w.controls.written.Later(obj.(*appsv1.Deployment))
 }
 
 // controller starts one. What an earlier one remembered is lost, and the caches are read anew.
@@ -90,6 +91,7 @@ func (w *world) controller() *Controller {
 		setLister: appslisters.NewReplicaSetLister(w.sets.Cache), sets: w.sets.Cache,
 	}
 	c.loop = reconcile.New("deployment", c.reconcile)
+	w.controls = c
 	return c
 }
 

@@ -161,8 +161,26 @@ func (s *step) scaleInProportion(inUse []*appsv1.ReplicaSet) {
 	if len(next) > 0 && left != 0 {
 		next[0] = max(0, next[0]+left) // what rounding left over
 	}
+	s.spare(inUse, next)
 	for i, rs := range inUse {
 		s.resize(rs, next[i])
+	}
+}
+
+// spare shifts what shrinking takes from Pods that are available to Pods that are not, as far as there are too few of the former: a share is a share of all
+// Pods, and the limit of unavailable ones holds all the same.
+func (s *step) spare(inUse []*appsv1.ReplicaSet, next []int32) {
+	short := s.desired() - maxUnavailable(s.d)
+	for i, rs := range inUse {
+		short -= min(available(rs), next[i])
+	}
+	for i, rs := range inUse {
+		for j, other := range inUse {
+			n := min(short, available(rs)-next[i], next[j]-available(other))
+			if i != j && n > 0 {
+				next[i], next[j], short = next[i]+n, next[j]-n, short-n
+			}
+		}
 	}
 }
 
