@@ -87,17 +87,24 @@ func TestNoNodeIsEverOverfullWhateverComesAndGoes(t *testing.T) {
 			}
 		}
 	}
+	var open []string
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("last seen without a node and a word, or being deleted: %v", open)
+		}
+	})
 	controllerstest.Eventually(t, "every Pod has a node or says why not, and nobody is being deleted any more", func() bool {
 		pods, err := e.Client.CoreV1().Pods("default").List(e.Ctx, metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
+		open = nil
 		for i := range pods.Items {
 			if p := &pods.Items[i]; p.DeletionTimestamp != nil || p.Spec.NodeName == "" && says(p) == "" {
-				return false
+				open = append(open, fmt.Sprintf("%s on %q, deleted %v", p.Name, p.Spec.NodeName, p.DeletionTimestamp))
 			}
 		}
-		return true
+		return len(open) == 0
 	})
 	// A Pod of high priority without a node would mean that one of lower priority keeps it out.
 	controllerstest.Eventually(t, "no Pod waits where a less important one alone is in its way", func() bool {
