@@ -121,11 +121,11 @@ func (r *reporter) tell(ctx context.Context, app *v1alpha1.Application, report c
 	secret, err := r.engine.core.Secrets(app.Namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return &wrongReport{fmt.Errorf("Secret %s/%s, which spec.commitStatus.secretRef names, does not exist; create it with the key token", app.Namespace, name)}
+		return &wrongReport{fmt.Errorf("there is no Secret %s/%s, which spec.commitStatus.secretRef names; create it with the key token", app.Namespace, name)}
 	case err != nil:
 		return err
 	case len(secret.Data["token"]) == 0:
-		return &wrongReport{fmt.Errorf("Secret %s/%s, which spec.commitStatus.secretRef names, has no key token", app.Namespace, name)}
+		return &wrongReport{fmt.Errorf("there is no key token in Secret %s/%s, which spec.commitStatus.secretRef names", app.Namespace, name)}
 	}
 	host, err := commitstatus.New(app, string(secret.Data["token"]), secret.Data["caFile"])
 	if err != nil {
