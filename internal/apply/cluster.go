@@ -87,7 +87,7 @@ func (c *Cluster) Live(ctx context.Context, refs []v1alpha1.ObjectRef) (map[diff
 			case apierrors.IsNotFound(err):
 				return nil
 			case err != nil:
-				return fmt.Errorf("reading %s: %w", diff.KeyOf(r), err)
+				return &Unread{Ref: r, Err: err}
 			}
 			mu.Lock()
 			out[diff.KeyOf(r)] = u
@@ -99,6 +99,23 @@ func (c *Cluster) Live(ctx context.Context, refs []v1alpha1.ObjectRef) (map[diff
 		return nil, err
 	}
 	return out, nil
+}
+
+// Unread is an object that could not be read.
+type Unread struct {
+	Ref v1alpha1.ObjectRef
+	Err error
+}
+
+func (e *Unread) Error() string { return fmt.Sprintf("reading %s: %v", diff.KeyOf(e.Ref), e.Err) }
+func (e *Unread) Unwrap() error { return e.Err }
+
+// In puts the error as one of the object among others that it is about, if it is one of them and the server's answer is what this user may not do.
+func (e *Unread) In(objects map[diff.Key]*Object) error {
+	if o := objects[diff.KeyOf(e.Ref)]; o != nil && apierrors.IsForbidden(e.Err) {
+		return explain(o.Source, e.Err)
+	}
+	return e
 }
 
 // patch applies an object, for real or as a dry run.

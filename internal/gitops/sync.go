@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -93,6 +94,9 @@ func (p *pass) sync(ctx context.Context) error {
 		p.m.refusal, p.out.refusal = r, r
 		p.history(goal, resultRefused, err, counts{})
 		return p.keep(ctx)
+	}
+	if p.out.failed == nil && !apierrors.IsConflict(err) {
+		p.out.failed = fmt.Errorf("commit %s cannot be applied now and is tried again: %w", short(goal.Hash), err)
 	}
 	return err
 }
@@ -265,6 +269,9 @@ func (p *pass) plan(ctx context.Context, rev *revision, todo []*apply.Object) (w
 		refs = append(refs, o.Ref)
 	}
 	if w.live, err = cluster.Live(ctx, refs); err != nil {
+		if unread := (*apply.Unread)(nil); errors.As(err, &unread) {
+			err = unread.In(rev.byKey)
+		}
 		return w, err
 	}
 	in := diff.Input{
