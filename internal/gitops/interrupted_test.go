@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -131,4 +132,31 @@ func TestAHookThatRanOnceIsStillDeletedWhenGitDropsItLater(t *testing.T) {
 	if b.hasConfig("seed") {
 		t.Error("the hook's object is still there")
 	}
+}
+
+func TestAHookGoesOnWhenTheSpecChangesAndWhileItsApplicationIsSuspended(t *testing.T) {
+	b := start(t, nil)
+	b.applied(b.push(shop("web:1")))
+	files := shop("web:2")
+	files["deploy/migrate.yaml"] = job("migrate", `gitopsd.io/hook: pre-sync`)
+	commit := b.push(files)
+	b.rolling("hook Job shop/migrate")
+	was := b.job("migrate").UID
+	seen := func(suspended bool) {
+		t.Helper()
+		b.until("the new spec is seen", func(a *v1alpha1.Application) bool {
+			return a.Status.ObservedGeneration == a.Generation && a.Spec.Suspend == suspended
+		})
+	}
+	b.edit(`{"spec":{"interval":"2h"}}`)
+	seen(false)
+	b.edit(`{"spec":{"suspend":true}}`)
+	seen(true)
+	b.edit(`{"spec":{"suspend":false}}`)
+	seen(false)
+	if b.job("migrate").UID != was {
+		t.Fatal("the hook was started again")
+	}
+	b.end("migrate", batchv1.JobComplete)
+	b.applied(commit)
 }

@@ -2,6 +2,8 @@ package gitops
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -41,6 +43,8 @@ type memory struct {
 	heldSince time.Time
 	// recalled says that the rollout in the status is one that this process knows.
 	recalled bool
+	// rolling is the fingerprint of the revision under way; empty before it is known.
+	rolling string
 	// noteAt is when a commit that changes nothing here is noted as applied; zero when there is none.
 	noteAt time.Time
 	// refusal is why the wanted commit was not applied.
@@ -141,6 +145,15 @@ func (r *revision) same(other *revision) bool {
 		}
 	}
 	return true
+}
+
+// fingerprint tells what the revision asks of the cluster from what others ask.
+func (r *revision) fingerprint() string {
+	sum := sha256.New()
+	for _, o := range slices.Concat(r.objects, r.hooks) {
+		fmt.Fprintf(sum, "%q %x\n", o.Key, o.Hash)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // brought says whether the object was written as part of the revision, just as it is now. The revision may be nil.

@@ -81,9 +81,13 @@ func (p *pass) rollOut(ctx context.Context, next *revision, steps []step) error 
 // beginRollout returns the rollout of the revision that is under way, or begins it: with a trial of everything, so that a commit that the cluster would
 // not take is refused before its first hook runs.
 func (p *pass) beginRollout(ctx context.Context, next *revision, steps []step) error {
-	ro := p.rollout()
-	if ro != nil && ro.Revision == next.commit.Hash && ro.Generation == p.app.Generation && int(ro.Steps) == len(steps) && (ro.Failure == "" || p.trigger != triggerRequest) {
-		p.trigger = ro.Trigger
+	ro, content := p.rollout(), next.fingerprint()
+	if ro != nil && ro.Revision == next.commit.Hash && int(ro.Steps) == len(steps) && goesOn(ro, p.app.Generation, p.trigger, p.m.rolling, content) {
+		if ro.Generation != p.app.Generation {
+			// The spec speaks of something else now, or the Application was suspended: the step has its time again.
+			ro.Generation, ro.StepTime = p.app.Generation, metav1.MicroTime{Time: p.now()}
+		}
+		p.trigger, p.m.rolling = ro.Trigger, content
 		return nil
 	}
 	if err := p.try(ctx, next); err != nil {
@@ -95,7 +99,7 @@ func (p *pass) beginRollout(ctx context.Context, next *revision, steps []step) e
 	}
 	before := p.app.Status.DeepCopy()
 	now := metav1.MicroTime{Time: p.now()}
-	p.m.recalled = true
+	p.m.recalled, p.m.rolling = true, content
 	p.app.Status.Rollout = &v1alpha1.Rollout{
 		Revision: next.commit.Hash, Generation: p.app.Generation, Trigger: p.trigger, Step: 1, Steps: int32(len(steps)),
 		Phase: string(steps[0].phase), Wave: int32(steps[0].wave), StartTime: now, StepTime: now,
@@ -105,6 +109,18 @@ func (p *pass) beginRollout(ctx context.Context, next *revision, steps []step) e
 	}
 	killpoint.Reach("begun")
 	return nil
+}
+
+// goesOn says whether a rollout of the same commit goes on. What the commit is rendered to must be what it was, which known tells, and after a start, when that is
+// empty, the spec's generation. One that failed is tried again when the spec changes or somebody asks.
+func goesOn(ro *v1alpha1.Rollout, generation int64, trigger, known, content string) bool {
+	switch {
+	case ro.Failure != "":
+		return ro.Generation == generation && trigger != triggerRequest
+	case known != "":
+		return known == content
+	}
+	return ro.Generation == generation
 }
 
 // rollout is the one in the status, which every write of the status makes anew.
