@@ -38,9 +38,24 @@ func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 		}
 	}
 	_, err := d.informers.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: take, UpdateFunc: func(_, obj any) { take(obj) },
+		AddFunc: take,
+		UpdateFunc: func(old, obj any) {
+			take(obj)
+			if was, is := old.(*v1.Node), obj.(*v1.Node); is.Name == d.cfg.Name && was.Spec.Unschedulable != is.Spec.Unschedulable {
+				state := "NodeSchedulable"
+				if is.Spec.Unschedulable {
+					state = "NodeNotSchedulable"
+				}
+				d.event(state, fmt.Sprintf("Node %s status is now: %s", d.cfg.Name, state))
+			}
+		},
 	})
 	return err
+}
+
+// event records an event about the Node. It carries the Node's name for its UID, as the kubelet's do: that is what `kubectl describe node` looks for.
+func (d *daemon) event(reason, message string) {
+	d.node.Recorder.Event(&v1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: d.cfg.Name, UID: types.UID(d.cfg.Name)}, v1.EventTypeNormal, reason, message)
 }
 
 // follow takes up the Pods there are, then follows containerd and the API.

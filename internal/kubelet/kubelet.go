@@ -143,7 +143,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}
 	wg.Go(func() { id.Run(ctx, d.client) })
 
-	d.informers = informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTransform(lean))
+	d.informers = informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTransform(lean(cfg.Name)))
 	if d.network, err = newPodNetwork(cfg); err != nil {
 		return err
 	}
@@ -201,6 +201,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	reg := &register.Node{
 		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
+		Event: d.event,
 		Observe: func() register.Observed {
 			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load()}
 		},
@@ -240,15 +241,21 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// lean drops what nothing on a node reads and what is most of many objects' size.
-func lean(obj any) (any, error) {
-	if m, err := meta.Accessor(obj); err == nil {
-		m.SetManagedFields(nil)
+// lean drops what nothing on a node reads and what is most of many objects' size. Of the node's own Node the conditions stay: what is reported of them is compared
+// with what is stored, and would otherwise be reported each time.
+func lean(own string) func(any) (any, error) {
+	return func(obj any) (any, error) {
+		if m, err := meta.Accessor(obj); err == nil {
+			m.SetManagedFields(nil)
+		}
+		if n, ok := obj.(*v1.Node); ok {
+			n.Status.Images, n.Annotations = nil, nil
+			if n.Name != own {
+				n.Status.Conditions = nil
+			}
+		}
+		return obj, nil
 	}
-	if n, ok := obj.(*v1.Node); ok {
-		n.Status.Images, n.Status.Conditions, n.Annotations = nil, nil, nil
-	}
-	return obj, nil
 }
 
 // poke has the Node's conditions looked at again.

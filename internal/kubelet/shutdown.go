@@ -64,7 +64,7 @@ func (d *daemon) shutDown(ctx context.Context) (string, error) {
 		all += len(turn.Pods)
 	}
 	slog.Info("the host shuts down", "pods", all, "turns", len(turns))
-	d.node.Recorder.Eventf(&v1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: d.cfg.Name}, v1.EventTypeNormal, "Shutdown", "The host shuts down; Pods to end: %d", all)
+	d.event("Shutdown", fmt.Sprintf("The host shuts down; Pods to end: %d", all))
 	for _, turn := range turns {
 		if ctx.Err() == nil {
 			ended += d.endTurn(ctx, turn)

@@ -1,6 +1,7 @@
 package kubelet_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/test/logind"
 )
@@ -91,6 +94,16 @@ func (h *host) waitShuttingDown() {
 	})
 }
 
+// nodeEvent waits for an event that `kubectl describe node` shows.
+func (h *host) nodeEvent(reason string) {
+	h.t.Helper()
+	h.eventually("an event "+reason+" of the node", func() (bool, string) {
+		of := fields.Set{"involvedObject.kind": "Node", "involvedObject.name": "n1", "involvedObject.uid": "n1", "reason": reason}
+		list, err := h.client.CoreV1().Events("").List(h.ctx(), metav1.ListOptions{FieldSelector: of.AsSelector().String()})
+		return err == nil && len(list.Items) > 0, fmt.Sprint(err)
+	})
+}
+
 func TestAShutdownEndsPodsInOrder(t *testing.T) {
 	h := start(t, "--shutdown-grace-period", "12s", "--shutdown-grace-period-critical-pods", "6s")
 	h.populate()
@@ -104,6 +117,8 @@ func TestAShutdownEndsPodsInOrder(t *testing.T) {
 		done <- answer{text, err}
 	}()
 	h.waitShuttingDown()
+	h.nodeEvent("Shutdown")
+	h.nodeEvent("NodeNotReady")
 	h.create("late", `{nodeName: n1, containers: [{name: c, command: [sleep, "1000"]}]}`)
 	late := h.wait("late", "to be turned away", phase(v1.PodFailed))
 	if late.Status.Reason != "NodeShutdown" || late.Status.Message != "Pod was rejected as the node is shutting down." {
@@ -149,11 +164,24 @@ func TestANodeWithoutPeriodsEndsNoPodForAShutdown(t *testing.T) {
 	h := start(t)
 	h.create("p", `{containers: [{name: c, command: [sleep, "1000"]}]}`)
 	before := identity(h.wait("p", "to be ready", ready))
+	h.nodeEvent("NodeReady")
+	h.cordon(true)
+	h.nodeEvent("NodeNotSchedulable")
+	h.cordon(false)
+	h.nodeEvent("NodeSchedulable")
 	text, err := h.shutdownCommand()
 	if err == nil || !strings.Contains(text, "start it with --shutdown-grace-period") {
 		t.Errorf("node shutdown said %q, %v", text, err)
 	}
 	if after := identity(h.get("p")); strings.Join(after, "\n") != strings.Join(before, "\n") {
 		t.Errorf("the Pod is now %v, was %v", after, before)
+	}
+}
+
+func (h *host) cordon(on bool) {
+	h.t.Helper()
+	patch := fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, on)
+	if _, err := h.client.CoreV1().Nodes().Patch(h.ctx(), "n1", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		h.t.Fatal(err)
 	}
 }

@@ -34,10 +34,13 @@ type Node struct {
 	Images     func() []*image.Image
 	// Stored is the Node as the API has it, as far as is known here; nil when it is not.
 	Stored func() *v1.Node
+	// Event records an event about the Node; nil for nobody to be told.
+	Event func(reason, message string)
 	// Changed is sent to when Observe or Stored may say something new.
 	Changed <-chan struct{}
 
 	reported []v1.NodeCondition
+	told     string // the last event about readiness
 	sent     time.Time
 	images   int
 }
@@ -198,5 +201,19 @@ func (n *Node) report(ctx context.Context) error {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
 	n.reported, n.sent, n.images = st.Conditions, time.Now(), len(st.Images)
+	if now := readiness(n.reported); n.Event != nil && now != n.told {
+		n.told = now
+		n.Event(now, fmt.Sprintf("Node %s status is now: %s", n.Name, now))
+	}
 	return nil
+}
+
+// readiness is the reason of the event that tells of it.
+func readiness(conditions []v1.NodeCondition) string {
+	for _, c := range conditions {
+		if c.Type == v1.NodeReady && c.Status == v1.ConditionTrue {
+			return "NodeReady"
+		}
+	}
+	return "NodeNotReady"
 }
