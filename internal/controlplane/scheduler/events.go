@@ -140,10 +140,14 @@ func (s *Scheduler) namespaceDeleted(obj any) {
 func (s *Scheduler) podWaits(old, pod *corev1.Pod) {
 	if len(pod.Spec.SchedulingGates) > 0 {
 		s.podGone(pod) // the API server has said so in its condition when it was created
+		s.mu.Lock()
+		s.gated[pod.UID] = true
+		s.mu.Unlock()
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.gated, pod.UID)
 	if _, _, ok := s.snap.Placed(pod.UID); ok {
 		return // a node is chosen and the binding under way
 	}
@@ -169,6 +173,7 @@ func (s *Scheduler) podGone(pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	delete(s.gated, pod.UID)
 	if e := s.queue.Remove(pod.UID); e != nil {
 		s.withdraw(e.Pod, now)
 		s.signal()

@@ -29,7 +29,7 @@ func (s *Scheduler) gang(ctx context.Context, e *queue.Entry, now time.Time) []c
 	entries := append([]*queue.Entry{e}, s.queue.TakeGang(g.Key)...)
 	pods := make([]*snapshot.Pod, len(entries))
 	for i, m := range entries {
-		pods[i] = m.Pod
+		pods[i], m.Popped = m.Pod, now
 	}
 	d := s.core(e).DecideGang(pods, have, g.Minimum, s.snap)
 	var calls []call

@@ -42,6 +42,7 @@ type Scheduler struct {
 	snap       *snapshot.Snapshot
 	queue      *queue.Queue
 	volumePods map[types.UID]*volumePod
+	gated      map[types.UID]bool // Pods that somebody holds back
 }
 
 // New makes the scheduler and registers what it wants to hear from f.
@@ -60,7 +61,9 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 		queue:  queue.New(config.Backoff),
 
 		volumePods: map[types.UID]*volumePod{},
+		gated:      map[types.UID]bool{},
 	}
+	s.queue.Entered = entered
 	for name, p := range config.Profiles {
 		s.cores[name] = core.New(p)
 	}
@@ -97,6 +100,7 @@ func (s *Scheduler) Run(ctx context.Context) {
 	if !cache.WaitForCacheSync(ctx.Done(), s.synced...) {
 		return
 	}
+	defer s.measured()()
 	defer s.calls.wait()
 	defer s.stopWaiting()
 	timer := time.NewTimer(0)
@@ -135,6 +139,7 @@ func (s *Scheduler) one(ctx context.Context) (next time.Time, ok bool) {
 		calls = s.act(ctx, e, s.core(e).Decide(e.Pod, s.snap), now)
 	}
 	s.mu.Unlock()
+	decisionTime.Observe(time.Since(now).Seconds())
 	for _, c := range calls {
 		s.calls.start(ctx, c)
 	}
@@ -164,6 +169,7 @@ func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, no
 		w := s.awaitVolumes(e, d.Node, plan)
 		return []call{{uid, func() { s.writeVolumes(ctx, w) }}}
 	}
+	turnedAway(e, d)
 	s.queue.Park(e, d.Filters, now)
 	was := s.snap.NominatedNode(uid)
 	var calls []call
@@ -243,7 +249,7 @@ func (s *Scheduler) signal() {
 
 // helped wakes the parked Pods that an event may help. s.mu is held.
 func (s *Scheduler) helped(e plugins.Event, now time.Time) {
-	s.queue.Wake(
+	s.queue.Wake(e.Change.String(),
 		func(w queue.Why) bool { return s.cores[w.Scheduler].Concerned(w.Filters, e.Change) },
 		func(w *queue.Entry) bool { return s.core(w).Helped(w.Pod, w.Filters, e) }, now)
 }

@@ -31,6 +31,7 @@ func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, pod *corev1.Pod, n
 		return s.client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{FieldManager: fieldManager})
 	})
 	if err == nil {
+		bound(e)
 		s.events.Eventf(pod, corev1.EventTypeNormal, "Scheduled", "Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, node)
 		return
 	}
@@ -50,6 +51,7 @@ func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, pod *corev1.Pod, n
 		if getErr != nil {
 			live = pod
 		}
+		attempted(e, failed)
 		log.Warn("binding failed, the Pod will be looked at again", "err", err)
 		s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Binding to %s failed: %v", node, err)
 		s.undo(e, pod.UID, live)

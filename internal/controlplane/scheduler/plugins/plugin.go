@@ -92,6 +92,18 @@ const (
 	Storage                        // no node, but a PersistentVolume, a StorageClass or a node's storage drivers
 )
 
+// String is the change's name in metrics; of several at once the first that there is.
+func (c Change) String() string {
+	for i, name := range []string{
+		"NodeAdd", "UpdateNodeLabel", "UpdateNodeTaint", "UpdateNodeAllocatable", "AssignedPodDelete", "AssignedPodAdd", "NamespaceUpdate", "NodeDelete", "PersistentVolumeClaimUpdate", "StorageUpdate",
+	} {
+		if c&(1<<i) != 0 {
+			return name
+		}
+	}
+	return ""
+}
+
 // Event is a change in the cluster that might let a waiting Pod run.
 type Event struct {
 	Change Change

@@ -29,6 +29,7 @@ type Entry struct {
 	Attempts int            // how often it was turned away
 	Filters  core.FilterSet // by which filters, the last time
 	Since    time.Time      // when it was first seen
+	Popped   time.Time      // when it was last taken out to be looked at
 
 	place  place
 	seq    uint64    // tells two with the same age apart
@@ -53,6 +54,8 @@ const (
 	parked
 )
 
+func (p place) String() string { return [...]string{"active", "backoff", "unschedulable"}[p] }
+
 // Queue holds the waiting Pods. It is not safe for concurrent use.
 type Queue struct {
 	times   Backoff
@@ -63,7 +66,20 @@ type Queue struct {
 	gangs   map[string]map[types.UID]*Entry // the waiting members of each, in whatever place
 	flushAt time.Time                       // when the longest parked Pod is to be looked at; zero for none
 	seq     uint64
+
+	// Entered is told of each Pod that comes into a place of kube-scheduler's names (active, backoff, unschedulable), and of what put it there; nil for nobody.
+	Entered func(place, event string)
 }
+
+// What puts Pods into a place, beside the changes that Wake is told of: kube-scheduler's words.
+const (
+	podAdd            = "PodAdd"
+	attemptFailure    = "ScheduleAttemptFailure"
+	backoffComplete   = "BackoffComplete"
+	podUpdate         = "PodUpdate"
+	forceActivate     = "ForceActivate"
+	unschedulableTime = "UnschedulableTimeout"
+)
 
 // New makes an empty Queue.
 func New(b Backoff) *Queue {
@@ -90,7 +106,7 @@ func (q *Queue) Add(pod *snapshot.Pod, now time.Time) {
 	if e == nil {
 		q.seq++
 		e = &Entry{Pod: pod, Since: now, seq: q.seq}
-		q.enter(e, active)
+		q.enter(e, active, podAdd)
 		return
 	}
 	changed := e.Pod.Object.Generation != pod.Object.Generation || !sameScheduling(e.Pod, pod)
@@ -98,13 +114,13 @@ func (q *Queue) Add(pod *snapshot.Pod, now time.Time) {
 		place := e.place
 		q.exit(e)
 		e.Pod, changed = pod, true
-		q.enter(e, place)
+		q.enter(e, place, podUpdate)
 	}
 	e.Pod = pod
 	switch {
 	case e.place == parked && changed:
 		q.leave(e)
-		q.awaken(e, now)
+		q.awaken(e, podUpdate, now)
 	case e.place == active:
 		heap.Fix(&q.active, e.index)
 	}
@@ -119,6 +135,15 @@ func (q *Queue) Remove(uid types.UID) *Entry {
 	return e
 }
 
+// Counts is how many Pods wait in each place.
+type Counts struct{ Active, Backoff, Parked int }
+
+// Count counts the Pods in each place.
+func (q *Queue) Count() Counts {
+	a, b := q.active.Len(), q.backoff.Len()
+	return Counts{a, b, len(q.entries) - a - b}
+}
+
 // Len is how many Pods wait, in whatever place.
 func (q *Queue) Len() int { return len(q.entries) }
 
@@ -129,11 +154,12 @@ func (q *Queue) Pop(now time.Time) (*Entry, time.Time) {
 	for q.backoff.Len() > 0 && !q.backoff.items[0].due.After(now) {
 		e := q.backoff.items[0]
 		q.leave(e)
-		q.put(e, active)
+		q.put(e, active, backoffComplete)
 	}
 	if q.active.Len() > 0 {
 		e := q.active.items[0]
 		q.exit(e)
+		e.Popped = now
 		return e, time.Time{}
 	}
 	next := q.flushAt
@@ -149,7 +175,7 @@ func (q *Queue) Park(e *Entry, by core.FilterSet, now time.Time) {
 	e.due = now.Add(q.times.after(e.Attempts))
 	e.wakeAt = wakeAt(e, now)
 	e.Filters = by
-	q.enter(e, parked)
+	q.enter(e, parked, attemptFailure)
 }
 
 // wakeAt is when a Pod that is parked now is looked at although nothing has helped it. The end of a gang's patience is nothing that an event tells.
@@ -174,14 +200,14 @@ func (q *Queue) Hold(e *Entry, now time.Time) {
 	e.due = now
 	e.wakeAt = wakeAt(e, now)
 	e.Filters = core.Incomplete
-	q.enter(e, parked)
+	q.enter(e, parked, attemptFailure)
 }
 
 // Retry puts back a Pod, taken out by Pop, whose binding failed.
 func (q *Queue) Retry(e *Entry, now time.Time) {
 	e.Attempts++
 	e.due = now.Add(q.times.after(e.Attempts))
-	q.enter(e, backingOff)
+	q.enter(e, backingOff, attemptFailure)
 }
 
 // Gang is how many members of a gang wait.
@@ -198,7 +224,7 @@ func (q *Queue) TakeGang(key string) []*Entry {
 
 // Wake lets those parked Pods be looked at again for which helped says yes. It asks only about those that are concerned, so that thousands of Pods that
 // wait for something else cost nothing.
-func (q *Queue) Wake(concerned func(Why) bool, helped func(*Entry) bool, now time.Time) {
+func (q *Queue) Wake(event string, concerned func(Why) bool, helped func(*Entry) bool, now time.Time) {
 	for why, entries := range q.parked {
 		if !concerned(why) {
 			continue
@@ -206,7 +232,7 @@ func (q *Queue) Wake(concerned func(Why) bool, helped func(*Entry) bool, now tim
 		for _, e := range entries {
 			if helped(e) {
 				q.leave(e)
-				q.awaken(e, now)
+				q.awaken(e, event, now)
 			}
 		}
 	}
@@ -216,7 +242,7 @@ func (q *Queue) Wake(concerned func(Why) bool, helped func(*Entry) bool, now tim
 func (q *Queue) Activate(uid types.UID, now time.Time) {
 	if e := q.entries[uid]; e != nil && e.place == parked {
 		q.leave(e)
-		q.awaken(e, now)
+		q.awaken(e, forceActivate, now)
 	}
 }
 
@@ -226,7 +252,7 @@ func (q *Queue) flush(now time.Time) {
 		return
 	}
 	q.flushAt = time.Time{}
-	q.Wake(func(Why) bool { return true }, func(e *Entry) bool {
+	q.Wake(unschedulableTime, func(Why) bool { return true }, func(e *Entry) bool {
 		if e.wakeAt.After(now) {
 			q.flushBy(e.wakeAt)
 		}
@@ -241,7 +267,7 @@ func (q *Queue) flushBy(at time.Time) {
 }
 
 // enter takes an entry in that is in no place.
-func (q *Queue) enter(e *Entry, p place) {
+func (q *Queue) enter(e *Entry, p place, event string) {
 	uid := e.Pod.Object.UID
 	q.entries[uid] = e
 	if key := gang(e); key != "" {
@@ -250,7 +276,7 @@ func (q *Queue) enter(e *Entry, p place) {
 		}
 		q.gangs[key][uid] = e
 	}
-	q.put(e, p)
+	q.put(e, p, event)
 }
 
 // exit takes an entry out altogether.
@@ -274,16 +300,19 @@ func gang(e *Entry) string {
 }
 
 // awaken puts an entry that is in no place where it may be looked at, as soon as its back-off is over.
-func (q *Queue) awaken(e *Entry, now time.Time) {
+func (q *Queue) awaken(e *Entry, event string, now time.Time) {
 	if e.due.After(now) {
-		q.put(e, backingOff)
+		q.put(e, backingOff, event)
 	} else {
-		q.put(e, active)
+		q.put(e, active, event)
 	}
 }
 
-func (q *Queue) put(e *Entry, p place) {
+func (q *Queue) put(e *Entry, p place, event string) {
 	e.place = p
+	if q.Entered != nil {
+		q.Entered(p.String(), event)
+	}
 	switch p {
 	case active:
 		heap.Push(&q.active, e)

@@ -82,7 +82,7 @@ func TestQueue(t *testing.T) {
 			case "event":
 				d.ScanArgs(t, "helps", &n)
 				concerned := 0
-				q.Wake(func(w Why) bool { return w.Filters&core.FilterSet(n) != 0 }, func(*Entry) bool { concerned++; return true }, now)
+				q.Wake("event", func(w Why) bool { return w.Filters&core.FilterSet(n) != 0 }, func(*Entry) bool { concerned++; return true }, now)
 				return fmt.Sprintf("helped %d\n", concerned)
 			case "activate":
 				for _, name := range strings.Fields(d.Input) {
