@@ -90,16 +90,15 @@ func (s *Scheduler) measured() (end func()) {
 // entered counts a Pod that came into a queue.
 func entered(queue, event string) { incoming.WithLabelValues(queue, event).Inc() }
 
-// attempted counts an attempt that is over.
-func attempted(e *queue.Entry, result string) {
-	profile := e.Pod.Object.Spec.SchedulerName
+// attempted counts an attempt that is over. Calls are under way while what the entry holds is replaced: they bring the profile's name themselves.
+func attempted(e *queue.Entry, profile, result string) {
 	scheduleAttempts.WithLabelValues(result, profile).Inc()
 	attemptTime.WithLabelValues(result, profile).Observe(time.Since(e.Popped).Seconds())
 }
 
 // bound counts a Pod that has its node.
-func bound(e *queue.Entry) {
-	attempted(e, scheduled)
+func bound(e *queue.Entry, profile string) {
+	attempted(e, profile, scheduled)
 	n := e.Attempts + 1
 	podAttempts.Observe(float64(n))
 	label := "15+" // as kube-scheduler's: each number would be a series of its own
@@ -111,7 +110,7 @@ func bound(e *queue.Entry) {
 
 // turnedAway counts a Pod for which there is no node, and the room that is made for it.
 func turnedAway(e *queue.Entry, d core.Decision) {
-	attempted(e, unschedulable)
+	attempted(e, e.Pod.Object.Spec.SchedulerName, unschedulable)
 	if d.Preempts != nil {
 		preemptions.Inc()
 		victims.Observe(float64(len(d.Preempts.Victims)))

@@ -31,7 +31,7 @@ func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, pod *corev1.Pod, n
 		return s.client.CoreV1().Pods(pod.Namespace).Bind(ctx, binding, metav1.CreateOptions{FieldManager: fieldManager})
 	})
 	if err == nil {
-		bound(e)
+		bound(e, pod.Spec.SchedulerName)
 		s.events.Eventf(pod, corev1.EventTypeNormal, "Scheduled", "Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, node)
 		return
 	}
@@ -51,7 +51,7 @@ func (s *Scheduler) bind(ctx context.Context, e *queue.Entry, pod *corev1.Pod, n
 		if getErr != nil {
 			live = pod
 		}
-		attempted(e, failed)
+		attempted(e, pod.Spec.SchedulerName, failed)
 		log.Warn("binding failed, the Pod will be looked at again", "err", err)
 		s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Binding to %s failed: %v", node, err)
 		s.undo(e, pod.UID, live)
