@@ -158,10 +158,10 @@ func TestEachHostGetsTheRequestThatItDocuments(t *testing.T) {
 				t.Errorf("request (-want +got):\n%s", d)
 			}
 			for _, c := range []int{http.StatusUnauthorized, http.StatusBadGateway, http.StatusTemporaryRedirect} {
-				code, answer = c, "because of this"
+				code, answer = c, `{"message":"because of this","secret":"of somebody else"}`
 				err := h.Post(t.Context(), report)
 				var refused *commitstatus.Refused
-				if !errors.As(err, &refused) || refused.Code != c || !strings.Contains(err.Error(), "because of this") || strings.Contains(err.Error(), token) {
+				if !errors.As(err, &refused) || refused.Code != c || !strings.Contains(err.Error(), "because of this") || strings.Contains(err.Error(), token) || strings.Contains(err.Error(), "somebody else") {
 					t.Errorf("answer %d: %v", c, err)
 				}
 				if got.Path == "/elsewhere" {

@@ -102,7 +102,19 @@ func (h *Host) Post(ctx context.Context, r Report) error {
 		return nil // GitLab's words for a status that says this already
 	}
 	return &Refused{Code: resp.StatusCode, message: fmt.Sprintf("reporting commit %s: %s %s answered %s: %s; check the token's rights and spec.commitStatus",
-		r.Commit, req.Method, req.URL.Redacted(), resp.Status, firstLines(string(answer)))}
+		r.Commit, req.Method, req.URL.Redacted(), resp.Status, said(answer))}
+}
+
+// said is what a host says of an error, in the one form that all three have. Nothing else of an answer is shown: the URL is the Application's to choose, and
+// what stands behind it may not be its to read.
+func said(answer []byte) string {
+	var body struct {
+		Message json.RawMessage `json:"message"`
+	}
+	if json.Unmarshal(answer, &body) != nil || len(body.Message) == 0 {
+		return "no message"
+	}
+	return cut(firstLines(string(body.Message)), 200)
 }
 
 // Refused is an answer other than success.

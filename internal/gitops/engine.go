@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	typedauthorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -57,6 +58,7 @@ type Engine struct {
 	cluster   *apply.Cluster
 	mapper    *apply.Mapper
 	core      *typedcorev1.CoreV1Client
+	access    *typedauthorizationv1.AuthorizationV1Client
 	informer  cache.SharedIndexInformer
 	loop      *reconcile.Loop
 	reports   *reporter
@@ -112,6 +114,10 @@ func New(c Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client for Secrets and Events: %w", err)
 	}
+	access, err := typedauthorizationv1.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("client for access reviews: %w", err)
+	}
 	secret := c.WebhookSecret
 	if len(secret) == 0 {
 		if secret, err = webhook.OpenSecret(filepath.Join(c.DataDir, "webhook-secret")); err != nil {
@@ -120,7 +126,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		git: source.New(filepath.Join(c.DataDir, "git")), charts: &chart.Fetcher{},
-		clients: clients, cluster: cluster, mapper: mapper, core: core,
+		clients: clients, cluster: cluster, mapper: mapper, core: core, access: access,
 		informer: clients.Informer(cache.Indexers{indexRepo: byRepo, indexDependsOn: byDependsOn}),
 		secret:   secret, normalize: diff.Typed(apply.Scheme), events: c.Events, deletedBy: c.DeletedBy,
 		log: slog.With("controller", "gitops"), now: time.Now,

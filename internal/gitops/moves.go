@@ -1,14 +1,19 @@
 package gitops
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
@@ -43,10 +48,17 @@ func (m *memory) rendered(r *revision) {
 func (m *memory) wants(k diff.Key) (wants, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.newest != nil && m.newest.byKey[k] != nil, m.newest != nil
+}
+
+// wanted is the object as the newest commit has it; nil when it does not.
+func (m *memory) wanted(k diff.Key) *apply.Object {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.newest == nil {
-		return false, false
+		return nil
 	}
-	return m.newest.byKey[k] != nil, true
+	return m.newest.byKey[k]
 }
 
 // others lists the Applications besides this one that can take something over.
@@ -71,14 +83,37 @@ func (p *pass) active(k reconcile.Key) *v1alpha1.Application {
 	return app
 }
 
-// claimed is the mark of another Application that wants an object; empty for none.
-func (p *pass) claimed(k diff.Key) string {
+// claimed is the mark of another Application that wants an object and may have it; empty for none.
+func (p *pass) claimed(ctx context.Context, k diff.Key) string {
 	for other, m := range p.others() {
-		if wants, _ := m.wants(k); wants && p.active(other) != nil {
-			return mark(other)
+		if o := m.wanted(k); o != nil {
+			if app := p.active(other); app != nil && p.mayWrite(ctx, app, o) {
+				return mark(other)
+			}
 		}
 	}
 	return ""
+}
+
+// mayWrite says whether an Application's account may write an object: to name another's object in one's own repository must not be enough to get it.
+func (p *pass) mayWrite(ctx context.Context, app *v1alpha1.Application, o *apply.Object) bool {
+	account := app.Spec.ServiceAccountName
+	if account == "" {
+		return true
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:   serviceaccount.MakeUsername(app.Namespace, account),
+		Groups: append(serviceaccount.MakeGroupNames(app.Namespace), user.AllAuthenticated),
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Verb: "patch", Group: o.Resource.Group, Version: o.Resource.Version, Resource: o.Resource.Resource, Namespace: o.Ref.Namespace, Name: o.Ref.Name,
+		},
+	}}
+	answer, err := p.access.SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		p.log.Warn("cannot ask what an account may do", "application", keyOf(app).String(), "account", account, "err", err)
+		return false
+	}
+	return answer.Status.Allowed
 }
 
 // follows says whether another Application is moved by the same pushes as this one.

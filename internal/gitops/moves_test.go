@@ -103,3 +103,29 @@ func TestAnObjectThatTwoApplicationsWantStaysWithTheFirst(t *testing.T) {
 		t.Errorf("%v; the Service was made anew", err)
 	}
 }
+
+// A tenant that names another's object in its own repository does not get it when the other drops it.
+func TestAnObjectDoesNotMoveToAnApplicationWhoseAccountMayNotWriteIt(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/data.yaml"] = configMap("data", "", "1")
+	files["tenant/own.yaml"] = strings.Replace(configMap("own", "", "1"), "namespace: shop", "namespace: tenant", 1)
+	files["deploy/tenant.yaml"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: tenant}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: deployer, namespace: gitopsd-system}\n" +
+		"---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: deployer, namespace: tenant}\n" +
+		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\nsubjects: [{kind: ServiceAccount, name: deployer, namespace: gitopsd-system}]\n"
+	commit := b.push(files)
+	b.applied(commit)
+	app := &v1alpha1.Application{
+		ObjectMeta: metav1.ObjectMeta{Name: "tenant", Namespace: "gitopsd-system"},
+		Spec:       v1alpha1.ApplicationSpec{Source: v1alpha1.Source{RepoURL: b.git.Repo(), Path: "tenant"}, ServiceAccountName: "deployer"},
+	}
+	if err := gitops.EnsureRoot(t.Context(), b.cluster.System, app); err != nil {
+		t.Fatal(err)
+	}
+	b.find("tenant", "it is applied", func(a *v1alpha1.Application) bool { return a.Status.AppliedRevision == commit })
+	files["tenant/data.yaml"] = files["deploy/data.yaml"]
+	delete(files, "deploy/data.yaml")
+	b.applied(b.push(files))
+	_, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "data", metav1.GetOptions{})
+	b.absent(err, "the object that only a tenant without the right still wants")
+}

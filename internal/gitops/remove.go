@@ -57,7 +57,7 @@ func (p *pass) removeAll(ctx context.Context, refs []v1alpha1.ObjectRef) ([]v1al
 	if err != nil {
 		return nil, err
 	}
-	plan := diff.Make(diff.Input{Application: mark(p.key), Live: live, Inventory: refs, Prune: true, Claimed: p.claimed})
+	plan := diff.Make(diff.Input{Application: mark(p.key), Live: live, Inventory: refs, Prune: true, Claimed: func(k diff.Key) string { return p.claimed(ctx, k) }})
 	var removals []apply.Removal
 	for _, s := range plan {
 		if r, ok := removalOf(s, live[diff.KeyOf(s.Ref)]); ok {

@@ -276,7 +276,7 @@ func (p *pass) plan(ctx context.Context, rev *revision, todo []*apply.Object) (w
 	}
 	in := diff.Input{
 		Application: mark(p.key), Live: w.live, Inventory: p.leftover(rev, todo), Prune: prunes(&p.app.Spec),
-		Ignore: p.judge.ignore, Normalize: p.normalize, Exists: p.exists, Claimed: p.claimed,
+		Ignore: p.judge.ignore, Normalize: p.normalize, Exists: p.exists, Claimed: func(k diff.Key) string { return p.claimed(ctx, k) },
 	}
 	for _, o := range todo {
 		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired, Changed: !p.m.applied.brought(o)})
