@@ -205,10 +205,10 @@ func discards(o *apply.Object, result string) bool {
 	return result == hookSucceeded && o.Asks.Delete.Succeeded || result == hookFailed && o.Asks.Delete.Failed
 }
 
-// note writes down what is known of a hook in its run.
+// note writes down what is known of a hook in its run, in the place of what was known of its last run in the phase.
 func note(list []v1alpha1.HookStatus, s v1alpha1.HookStatus) []v1alpha1.HookStatus {
 	for i := range list {
-		if list[i].Run == s.Run && diff.KeyOf(list[i].ObjectRef) == diff.KeyOf(s.ObjectRef) {
+		if list[i].Phase == s.Phase && diff.KeyOf(list[i].ObjectRef) == diff.KeyOf(s.ObjectRef) {
 			list[i] = s
 			return list
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -157,5 +158,22 @@ func TestAHookIsStartedFollowedAndEnded(t *testing.T) {
 				t.Errorf("%s, %s (%s); want %s, %s", v.act, v.result, v.message, c.act, c.result)
 			}
 		})
+	}
+}
+
+func TestAHookIsNotedOnceInEachPhase(t *testing.T) {
+	at := func(name, phase, run, result string) v1alpha1.HookStatus {
+		return v1alpha1.HookStatus{ObjectRef: v1alpha1.ObjectRef{Kind: "Job", Name: name}, Phase: phase, Run: run, Result: result}
+	}
+	var list []v1alpha1.HookStatus
+	for _, s := range []v1alpha1.HookStatus{
+		at("a", "PreSync", "1", hookRunning), at("b", "PreSync", "1", hookRunning), at("a", "PreSync", "1", hookSucceeded), at("a", "PostSync", "1", hookSucceeded),
+		at("a", "PreSync", "2", hookRunning), at("a", "PreSync", "2", hookFailed),
+	} {
+		list = note(list, s)
+	}
+	want := []v1alpha1.HookStatus{at("a", "PreSync", "2", hookFailed), at("b", "PreSync", "1", hookRunning), at("a", "PostSync", "1", hookSucceeded)}
+	if d := cmp.Diff(want, list); d != "" {
+		t.Errorf("notes (-want +got):\n%s", d)
 	}
 }
