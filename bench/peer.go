@@ -36,14 +36,9 @@ func startPeer(ctx context.Context, folder, data string) (_ *peer, err error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
-	var ports [3]int
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
 	}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -65,7 +60,7 @@ func startPeer(ctx context.Context, folder, data string) (_ *peer, err error) {
 	p.cmd = exec.CommandContext(ctx, filepath.Join(folder, "kube-apiserver"), "--etcd-servers", store, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
 		"--secure-port", fmt.Sprint(ports[2]), "--cert-dir", data, "--token-auth-file", filepath.Join(data, "tokens.csv"), "--authorization-mode", "Node,RBAC",
 		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", filepath.Join(data, "sa.key"),
-		"--service-account-signing-key-file", filepath.Join(data, "sa.key"), "--service-cluster-ip-range", "10.43.0.0/16", "--disable-admission-plugins", "ServiceAccount")
+		"--service-account-signing-key-file", filepath.Join(data, "sa.key"), "--service-cluster-ip-range", "10.43.0.0/16", "--disable-admission-plugins", "ServiceAccount", "--endpoint-reconciler-type", "none")
 	p.cmd.Stderr = p.log
 	for _, c := range []*exec.Cmd{p.etcd, p.cmd} {
 		c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
@@ -81,6 +76,19 @@ func startPeer(ctx context.Context, folder, data string) (_ *peer, err error) {
 	host := fmt.Sprintf("https://127.0.0.1:%d", ports[2])
 	p.config = &rest.Config{Host: host, BearerToken: peerToken, TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1}
 	return p, awaitReady(ctx, host+"/readyz", time.Now().Add(roundTime))
+}
+
+// freePorts names ports that nobody listens on. They are held together, so that they differ, and let go before it returns.
+func freePorts(n int) (ports []int, err error) {
+	for range n {
+		l, lerr := net.Listen("tcp", "127.0.0.1:0")
+		if lerr != nil {
+			return nil, lerr
+		}
+		defer func() { err = errors.Join(err, l.Close()) }()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
 }
 
 func (p *peer) stop() error {
