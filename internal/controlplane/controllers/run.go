@@ -44,6 +44,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/csr"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/daemonset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/deployment"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpoints"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/horizontalpodautoscaler"
@@ -167,6 +168,7 @@ func table(cfg Config) ([]runner, error) {
 		daemonset.New(c, f, events),
 		respread.New(c, f, events, cfg.Scheduling, respread.DefaultPace),
 		endpointslice.New(c, f, events),
+		endpoints.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
 		job.New(c, f, events),
@@ -201,6 +203,7 @@ var watched = []schema.GroupVersionResource{
 	corev1.SchemeGroupVersion.WithResource("pods"),
 	corev1.SchemeGroupVersion.WithResource("nodes"),
 	corev1.SchemeGroupVersion.WithResource("services"),
+	corev1.SchemeGroupVersion.WithResource("endpoints"),
 	corev1.SchemeGroupVersion.WithResource("secrets"),
 	corev1.SchemeGroupVersion.WithResource("configmaps"),
 	corev1.SchemeGroupVersion.WithResource("namespaces"),
