@@ -1,9 +1,13 @@
 package registry
 
 import (
+	"context"
+
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/columns"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
@@ -42,5 +46,22 @@ func resourceGroup() group {
 				return fields.Set{"spec.nodeName": node, "spec.driver": s.Spec.Driver}
 			},
 		},
+		Kind[*resourcev1.DeviceTaintRule]{
+			Resource: "devicetaintrules", Singular: "devicetaintrule", ClusterScoped: true,
+			New: func() *resourcev1.DeviceTaintRule { return &resourcev1.DeviceTaintRule{} }, NewList: func() runtime.Object { return &resourcev1.DeviceTaintRuleList{} },
+			Columns: columns.DeviceTaintRule, HasGeneration: true, HasStatus: true,
+			PrepareCreate: func(_ context.Context, r *resourcev1.DeviceTaintRule) { stampTaint(&r.Spec.Taint, nil) },
+			PrepareUpdate: func(_ context.Context, r, old *resourcev1.DeviceTaintRule) {
+				stampTaint(&r.Spec.Taint, &old.Spec.Taint)
+			},
+			Validate: validation.DeviceTaintRule, ValidateUpdate: validation.DeviceTaintRuleUpdate, ValidateStatus: validation.DeviceTaintRuleStatusUpdate,
+		},
 	}}
+}
+
+// stampTaint notes since when the taint has its effect, where that is not said: now, if it is new or another one than before.
+func stampTaint(t, old *resourcev1.DeviceTaint) {
+	if t.TimeAdded == nil || old != nil && old.TimeAdded != nil && t.TimeAdded.Equal(old.TimeAdded) && t.Effect != old.Effect {
+		t.TimeAdded = ptr.To(metav1.Now())
+	}
 }

@@ -117,6 +117,20 @@ var DeviceClass = Table[*resourcev1.DeviceClass]{
 	Row:     func(c *resourcev1.DeviceClass) []any { return []any{c.Name, ageOf(c.CreationTimestamp)} },
 }
 
+// DeviceTaintRule shows what is said of the devices it selects.
+var DeviceTaintRule = Table[*resourcev1.DeviceTaintRule]{
+	Columns: []metav1.TableColumnDefinition{
+		name(), text("Key", "What is said"), text("Value", "More of it"), text("Effect", "What follows from it"), text("TimeAdded", "Since when"), age(),
+	},
+	Row: func(r *resourcev1.DeviceTaintRule) []any {
+		t, added := r.Spec.Taint, ""
+		if t.TimeAdded != nil {
+			added = ageOf(*t.TimeAdded)
+		}
+		return []any{r.Name, t.Key, t.Value, string(t.Effect), added, ageOf(r.CreationTimestamp)}
+	},
+}
+
 // ResourceClaim shows whether a claim has its devices.
 var ResourceClaim = Table[*resourcev1.ResourceClaim]{
 	Columns: []metav1.TableColumnDefinition{name(), text("State", "Whether there are devices, and somebody uses them"), age()},

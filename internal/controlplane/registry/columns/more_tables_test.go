@@ -63,5 +63,6 @@ var moreTables = []func(runtime.Object) ([]metav1.TableColumnDefinition, []any, 
 	shown(ResourceClaim),
 	shown(ResourceClaimTemplate),
 	shown(ResourceSlice),
+	shown(DeviceTaintRule),
 	shown(ComponentStatus),
 }

@@ -2,6 +2,7 @@ package validation
 
 import (
 	"fmt"
+	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -242,8 +243,8 @@ func ResourceSlice(obj *resourcev1.ResourceSlice) field.ErrorList {
 			errs = append(errs, field.Duplicate(at.Child("name"), d.Name))
 		}
 		names[d.Name] = true
-		for _, t := range d.Taints {
-			errs = append(errs, metav1validation.ValidateLabelName(t.Key, at.Child("taints", "key"))...)
+		for j := range d.Taints {
+			errs = append(errs, deviceTaint(at.Child("taints").Index(j), &d.Taints[j])...)
 		}
 		for _, key := range sortedKeys(d.Attributes) {
 			errs = append(errs, deviceAttribute(at.Child("attributes").Key(string(key)), d.Attributes[key])...)
@@ -298,4 +299,65 @@ func ResourceSliceUpdate(obj, old *resourcev1.ResourceSlice) field.ErrorList {
 	errs = append(errs, validateImmutable(obj.Spec.Driver, old.Spec.Driver, specPath.Child("driver"))...)
 	errs = append(errs, validateImmutable(obj.Spec.Pool.Name, old.Spec.Pool.Name, specPath.Child("pool", "name"))...)
 	return append(errs, validateImmutable(obj.Spec.NodeName, old.Spec.NodeName, specPath.Child("nodeName"))...)
+}
+
+// DeviceTaintRule says what may be created.
+func DeviceTaintRule(obj *resourcev1.DeviceTaintRule) field.ErrorList {
+	errs := append(clusterMeta(&obj.ObjectMeta, dnsSubdomainName), deviceTaint(specPath.Child("taint"), &obj.Spec.Taint)...)
+	s := obj.Spec.DeviceSelector
+	if s == nil {
+		return errs
+	}
+	at := specPath.Child("deviceSelector")
+	if s.Driver != nil {
+		errs = append(errs, deviceDriver(at.Child("driver"), *s.Driver)...)
+	}
+	if s.Pool != nil {
+		errs = append(errs, devicePool(at.Child("pool"), *s.Pool)...)
+	}
+	if s.Device != nil {
+		errs = append(errs, requiredLabel(at.Child("device"), *s.Device)...)
+	}
+	return errs
+}
+
+// DeviceTaintRuleUpdate says what a DeviceTaintRule may be replaced with.
+func DeviceTaintRuleUpdate(obj, old *resourcev1.DeviceTaintRule) field.ErrorList {
+	return append(metaUpdate(&obj.ObjectMeta, &old.ObjectMeta), DeviceTaintRule(obj)...)
+}
+
+// DeviceTaintRuleStatusUpdate says what may be told of the evictions that a rule leads to.
+func DeviceTaintRuleStatusUpdate(obj, old *resourcev1.DeviceTaintRule) field.ErrorList {
+	at := statusPath.Child("conditions")
+	errs := append(metaUpdate(&obj.ObjectMeta, &old.ObjectMeta), metav1validation.ValidateConditions(obj.Status.Conditions, at)...)
+	if n := len(obj.Status.Conditions); n > resourcev1.DeviceTaintRuleStatusMaxConditions {
+		errs = append(errs, field.TooMany(at, n, resourcev1.DeviceTaintRuleStatusMaxConditions))
+	}
+	return errs
+}
+
+// devicePool wants one or several DNS subdomains with slashes between them.
+func devicePool(at *field.Path, name string) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	if len(name) > resourcev1.PoolNameMaxLength {
+		return field.ErrorList{field.TooLong(at, "", resourcev1.PoolNameMaxLength)}
+	}
+	var errs field.ErrorList
+	for part := range strings.SplitSeq(name, "/") {
+		errs = append(errs, invalid(at, name, validation.IsDNS1123Subdomain(part))...)
+	}
+	return errs
+}
+
+func deviceTaint(at *field.Path, t *resourcev1.DeviceTaint) field.ErrorList {
+	errs := metav1validation.ValidateLabelName(t.Key, at.Child("key"))
+	if t.Value != "" {
+		errs = append(errs, invalid(at.Child("value"), t.Value, validation.IsValidLabelValue(t.Value))...)
+	}
+	if t.Effect == "" {
+		return append(errs, field.Required(at.Child("effect"), ""))
+	}
+	return append(errs, oneOf(at.Child("effect"), t.Effect, resourcev1.DeviceTaintEffectNoExecute, resourcev1.DeviceTaintEffectNoSchedule, resourcev1.DeviceTaintEffectNone)...)
 }

@@ -85,4 +85,5 @@ var moreKinds = []kindRules{
 	kind(validation.ResourceClaim, map[string]func(obj, old *resourcev1.ResourceClaim) field.ErrorList{"update": validation.ResourceClaimUpdate, "status": validation.ResourceClaimStatusUpdate}),
 	kind(validation.ResourceClaimTemplate, map[string]func(obj, old *resourcev1.ResourceClaimTemplate) field.ErrorList{"update": validation.ResourceClaimTemplateUpdate}),
 	kind(validation.ResourceSlice, map[string]func(obj, old *resourcev1.ResourceSlice) field.ErrorList{"update": validation.ResourceSliceUpdate}),
+	kind(validation.DeviceTaintRule, map[string]func(obj, old *resourcev1.DeviceTaintRule) field.ErrorList{"update": validation.DeviceTaintRuleUpdate, "status": validation.DeviceTaintRuleStatusUpdate}),
 }
