@@ -112,7 +112,7 @@ func Chain(c Config) (admission.Interface, error) {
 // library makes the plugins that k8s.io/apiserver brings.
 func (c Config) library() ([]named, error) {
 	mutatingPolicies, err1 := mutatingpolicy.NewPlugin(nil)
-	mutatingWebhooks, err2 := mutatingwebhook.NewMutatingWebhook(nil)
+	mutatingWebhooks, err2 := newMutatingWebhooks(c.Informers)
 	validatingPolicies, err3 := validatingpolicy.NewPlugin(nil)
 	validatingWebhooks, err4 := validatingwebhook.NewValidatingAdmissionWebhook(nil)
 	quotas, err5 := resourcequota.NewResourceQuota(&quotaconfig.Configuration{}, quotaWorkers)

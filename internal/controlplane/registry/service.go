@@ -67,7 +67,7 @@ var (
 
 func (r *serviceREST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
 	w := &serviceWrite{allocator: r.allocator, dryRun: dryrun.IsDryRun(options.DryRun)}
-	out, err := r.Store.Create(context.WithValue(ctx, serviceWriteKey{}, w), obj, validate, options)
+	out, err := r.resource.Create(context.WithValue(ctx, serviceWriteKey{}, w), obj, validate, options)
 	w.end(context.WithoutCancel(ctx), err)
 	return out, err
 }
@@ -76,7 +76,7 @@ func (r *serviceREST) Update(ctx context.Context, name string, info rest.Updated
 	validateUpdate rest.ValidateObjectUpdateFunc, allowCreate bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
 	w := &serviceWrite{allocator: r.allocator, dryRun: dryrun.IsDryRun(options.DryRun)}
-	out, created, err := r.Store.Update(context.WithValue(ctx, serviceWriteKey{}, w), name, info, validateCreate, validateUpdate, allowCreate, options)
+	out, created, err := r.resource.Update(context.WithValue(ctx, serviceWriteKey{}, w), name, info, validateCreate, validateUpdate, allowCreate, options)
 	w.end(context.WithoutCancel(ctx), err)
 	return out, created, err
 }

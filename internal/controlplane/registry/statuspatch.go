@@ -27,19 +27,27 @@ import (
 
 type patchKey struct{}
 
-// NotePatches has the storage know what a request patches a status with.
-func NotePatches(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		info, ok := genericapirequest.RequestInfoFrom(r.Context())
-		if !ok || info.Verb != "patch" || info.Subresource != "status" || !merges(r.Header.Get("Content-Type")) {
-			next.ServeHTTP(w, r)
-			return
+// Note has admission and storage know of a write what the library's handlers do not tell them.
+func (r *Registry) Note(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		info, ok := genericapirequest.RequestInfoFrom(req.Context())
+		switch {
+		case !ok:
+		case info.Verb == "create" && info.Subresource == "":
+			req = req.WithContext(r.noteCreate(req.Context(), info))
+		case info.Verb == "patch" && info.Subresource == "status" && merges(req.Header.Get("Content-Type")):
+			req = notePatch(req)
 		}
-		body := &noted{ReadCloser: r.Body}
-		r = r.WithContext(context.WithValue(r.Context(), patchKey{}, body))
-		r.Body = body
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, req)
 	})
+}
+
+// notePatch has the storage know what the request patches a status with.
+func notePatch(req *http.Request) *http.Request {
+	body := &noted{ReadCloser: req.Body}
+	req = req.WithContext(context.WithValue(req.Context(), patchKey{}, body))
+	req.Body = body
+	return req
 }
 
 // merges tells whether patches of a media type say only what changes, each field in its place.
@@ -232,7 +240,16 @@ func (w wholeObjects) Admit(ctx context.Context, a admission.Attributes, o admis
 	if aside, ok := ctx.Value(asideKey{}).(*aside); ok {
 		aside.putBack(a.GetObject())
 	}
-	return m.Admit(ctx, a, o)
+	obj, ok := a.GetObject().(metav1.Object)
+	if !ok {
+		return m.Admit(ctx, a, o)
+	}
+	before := obj.GetManagedFields()
+	if err := m.Admit(ctx, a, o); err != nil {
+		return err
+	}
+	keepFields(ctx, obj, before)
+	return nil
 }
 
 // Validate is asked about what will be stored, which is whole in any case.

@@ -8,6 +8,8 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/gitopsd/gitopsd/internal/resident"
 )
 
 // subresource lets a part of an object be read and updated, under the update strategy of its store.
@@ -34,10 +36,11 @@ func (s *subresource) Get(ctx context.Context, name string, options *metav1.GetO
 func (s *subresource) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, validateCreate rest.ValidateObjectFunc,
 	validateUpdate rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
+	resident.GrowStack()
 	if s.alone {
 		info = narrow(ctx, info)
 	}
-	return s.store.Update(ctx, name, info, validateCreate, validateUpdate, false, options)
+	return s.store.Update(ctx, name, keepingFields{info}, validateCreate, validateUpdate, false, options)
 }
 
 func (s *subresource) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {

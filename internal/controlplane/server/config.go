@@ -44,7 +44,7 @@ func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
 		build = c.BuildHandlerChainFunc
 	}
 	c.BuildHandlerChainFunc = func(h http.Handler, gc *genericapiserver.Config) http.Handler {
-		return unauthenticated(cfg.Handlers, build(s.deletions.Record(registry.NotePatches(h)), gc))
+		return unauthenticated(cfg.Handlers, build(s.deletions.Record(s.registry.Note(h)), gc))
 	}
 
 	namer := openapinamer.NewDefinitionNamer(registry.ExternalScheme, apiextensionsscheme.Scheme, apiregistrationscheme.Scheme)

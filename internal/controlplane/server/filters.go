@@ -8,6 +8,8 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
+
+	"github.com/gitopsd/gitopsd/internal/resident"
 )
 
 // filters is what every request passes before it reaches h, from the last to the first. It is the library's own chain (DefaultBuildHandlerChain) in the same order,
@@ -39,22 +41,10 @@ func filters(h http.Handler, c *genericapiserver.Config, known <-chan struct{}) 
 	return genericapifilters.WithAuditInit(h)
 }
 
-// withRoom grows the goroutine's stack once, to what a request takes, before anything is on it. The runtime would double it again and again in the depth of the
-// calls, and go through all frames each time.
+// withRoom grows the stack of the request's goroutine before anything is on it.
 func withRoom(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		makeRoom(len(r.Method))
+		resident.GrowStack()
 		next.ServeHTTP(w, r)
 	})
-}
-
-// stackRoom is what most requests take.
-const stackRoom = 24 << 10
-
-// makeRoom needs so much of the stack itself; its result only keeps the compiler from leaving that out.
-//
-//go:noinline
-func makeRoom(i int) byte {
-	var room [stackRoom]byte
-	return room[i%stackRoom]
 }
