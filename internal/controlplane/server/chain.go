@@ -13,6 +13,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/extensions"
 	"github.com/gitopsd/gitopsd/internal/controlplane/openapi"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
+	"github.com/gitopsd/gitopsd/internal/controlplane/routing"
 )
 
 // chain builds the servers that a request passes until one knows its path: the aggregator, the built-in resources, custom resources, and one that
@@ -31,6 +32,7 @@ func (s *Server) chain(cfg Config, generic *genericapiserver.Config, reg *regist
 	if err != nil {
 		return nil, fmt.Errorf("assemble the API server: %w", err)
 	}
+	core.Handler.GoRestfulContainer.Router(&routing.Memo{})
 	if err := reg.Install(core); err != nil {
 		return nil, fmt.Errorf("install the API: %w", err)
 	}
