@@ -40,20 +40,26 @@ func (s *sharing) Decode(data []byte, defaults *schema.GroupVersionKind, into ru
 	if m, ok := obj.(metav1.Object); ok {
 		s.parts.managedFields(m.GetManagedFields())
 	}
-	if p, ok := obj.(*corev1.Pod); ok {
-		s.parts.resources(p.Spec.Containers)
-		s.parts.resources(p.Spec.InitContainers)
-	}
-	// While the cache is being filled there is nothing to share, and the answer would come from etcd.
-	if c := s.cache.Load(); c != nil && c.Ready() {
-		if key, err := s.key(obj); err == nil {
-			previous := s.newFunc()
-			if c.Get(context.Background(), key, storage.GetOptions{ResourceVersion: "0"}, previous) == nil {
-				share(previous, obj)
-			}
-		}
+	if previous, ok := s.previous(obj); ok {
+		share(previous, obj)
+	} else if p, ok := obj.(*corev1.Pod); ok {
+		s.parts.pod(&p.Spec)
 	}
 	return obj, gvk, nil
+}
+
+// previous is the version of an object that the cache has. While the cache is being filled there is none, and the answer would come from etcd.
+func (s *sharing) previous(obj runtime.Object) (runtime.Object, bool) {
+	c := s.cache.Load()
+	if c == nil || !c.Ready() {
+		return nil, false
+	}
+	key, err := s.key(obj)
+	if err != nil {
+		return nil, false
+	}
+	previous := s.newFunc()
+	return previous, c.Get(context.Background(), key, storage.GetOptions{ResourceVersion: "0"}, previous) == nil
 }
 
 // share gives obj the parts of other that are equal to its own.
@@ -113,31 +119,54 @@ func shareMeta(from, to *metav1.ObjectMeta) {
 // maxInterned bounds how many parts of a kind are known; past it, all are forgotten.
 const maxInterned = 1024
 
-// interned has one copy of what many objects have alike: lists of managed fields, for what one program writes to objects of one kind is mostly the same, and what
-// containers ask for, which all replicas share, and which takes more memory than the rest of a small Pod.
+// interned has one copy of what many objects have alike: lists of managed fields, for what one program writes to objects of one kind is mostly the same, and
+// the containers and projected volumes of Pods, which all replicas share. They are the larger part of what a small Pod takes, and of the objects that the collector has to look at.
 type interned struct {
-	fields    copies[*metav1.FieldsV1]
-	requested copies[corev1.ResourceRequirements]
+	names      copies[string]
+	fields     copies[*metav1.FieldsV1]
+	containers copies[corev1.Container]
+	projected  copies[*corev1.ProjectedVolumeSource]
 }
 
 func (n *interned) managedFields(entries []metav1.ManagedFieldsEntry) {
 	for i := range entries {
-		if f := entries[i].FieldsV1; f != nil {
-			entries[i].FieldsV1 = n.fields.one(f.GetRawBytes(), f)
+		e := &entries[i]
+		if e.FieldsV1 != nil {
+			e.FieldsV1 = n.fields.one(e.FieldsV1.GetRawBytes(), e.FieldsV1)
+		}
+		for _, s := range []*string{&e.Manager, (*string)(&e.Operation), &e.APIVersion, &e.FieldsType, &e.Subresource} {
+			if *s != "" {
+				*s = n.names.one([]byte(*s), *s)
+			}
 		}
 	}
 }
 
-func (n *interned) resources(of []corev1.Container) {
-	for i := range of {
-		r := &of[i].Resources
-		if len(r.Requests)+len(r.Limits) == 0 {
+func (n *interned) pod(spec *corev1.PodSpec) {
+	n.podContainers(spec.InitContainers)
+	n.podContainers(spec.Containers)
+	for i := range spec.Volumes {
+		p := &spec.Volumes[i].Projected
+		if *p == nil {
 			continue
 		}
-		// The keys of its maps are encoded in order.
-		if encoded, err := r.Marshal(); err == nil {
-			*r = n.requested.one(encoded, *r)
+		if encoded, err := (*p).Marshal(); err == nil {
+			*p = n.projected.one(encoded, *p)
 		}
+	}
+}
+
+func (n *interned) podContainers(of []corev1.Container) {
+	for i := range of {
+		c := &of[i]
+		// The volume of a Pod's token has a name of its own in each Pod.
+		mounts := c.VolumeMounts
+		c.VolumeMounts = nil
+		// The keys of its maps are encoded in order.
+		if encoded, err := c.Marshal(); err == nil {
+			*c = n.containers.one(encoded, *c)
+		}
+		c.VolumeMounts = mounts
 	}
 }
 

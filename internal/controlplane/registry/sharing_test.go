@@ -1,8 +1,11 @@
 package registry
 
 import (
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -16,11 +19,16 @@ func sharedPod() *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "web", Namespace: "shop", UID: "1", ResourceVersion: "7", Labels: map[string]string{"app": "web"},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: strings.Clone("kubectl"), FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}},
 		},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{
-			Name: "web", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: apiresource.MustParse("100m")}},
-		}}},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{
+				Name: "web", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: apiresource.MustParse("100m")}},
+			}},
+			Volumes: []corev1.Volume{{Name: "token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+				Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}}},
+			}}}},
+		},
 	}
 }
 
@@ -88,10 +96,14 @@ func TestWhatObjectsHaveAlikeIsThereOnceAndTheMemoryOfItIsBounded(t *testing.T) 
 	var n interned
 	a, b, other := sharedPod(), sharedPod(), sharedPod()
 	other.Spec.Containers[0].Resources.Requests[corev1.ResourceMemory] = apiresource.MustParse("1Gi")
+	other.Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken.Path = "elsewhere"
+	for i, p := range []*corev1.Pod{a, b, other} {
+		p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: fmt.Sprint("token-", i), MountPath: "/token"}}
+	}
 	want := []*corev1.Pod{a.DeepCopy(), b.DeepCopy(), other.DeepCopy()}
 	for _, p := range []*corev1.Pod{a, b, other} {
 		n.managedFields(p.ManagedFields)
-		n.resources(p.Spec.Containers)
+		n.pod(&p.Spec)
 	}
 	if d := cmp.Diff(want, []*corev1.Pod{a, b, other}); d != "" {
 		t.Errorf("sharing changed the objects (-want +got):\n%s", d)
@@ -105,6 +117,15 @@ func TestWhatObjectsHaveAlikeIsThereOnceAndTheMemoryOfItIsBounded(t *testing.T) 
 	}
 	if requests(a) == requests(other) {
 		t.Error("two Pods that ask for different things share what they ask for")
+	}
+	if a.Spec.Volumes[0].Projected != b.Spec.Volumes[0].Projected {
+		t.Error("two Pods with the same projected volume hold it twice")
+	}
+	if a.Spec.Volumes[0].Projected == other.Spec.Volumes[0].Projected {
+		t.Error("two Pods with different projected volumes share one")
+	}
+	if unsafe.StringData(a.ManagedFields[0].Manager) != unsafe.StringData(b.ManagedFields[0].Manager) {
+		t.Error("two objects with the same manager hold its name twice")
 	}
 	for i := range 3 * maxInterned {
 		n.managedFields([]metav1.ManagedFieldsEntry{{FieldsV1: metav1.NewFieldsV1(string(rune('a' + i)))}})
