@@ -15,15 +15,19 @@ const (
 	busyPercent = 300
 	// rare is the time between two collections from which they cost nothing to speak of.
 	rare = 3 * time.Second
+	// filesEvery is the time between two releases of files under load.
+	filesEvery = 5 * time.Second
 )
 
 // Pace has the garbage collector use budget bytes of heap, as far as what is live leaves room for it, while much is allocated, and little more than what is live
 // while not: the same percentage at all times (GOGC) would either cost a quarter of the processor under load or twice the memory at rest. A heap that is live
-// beyond the budget is collected as at rest; there is no limit at which the collector would not come to an end. When load ends, free memory is given back.
+// beyond the budget is collected as at rest; there is no limit at which the collector would not come to an end. When load ends, free memory is given back. While it
+// lasts, pages of files are, every few seconds: load needs few of them, and the heap has better use for the room.
 //
 // It works from the end of one collection to the next, and never stops.
 func Pace(budget uint64) {
-	p := &pace{budget: budget, last: time.Now(), percent: calmPercent}
+	now := time.Now()
+	p := &pace{budget: budget, last: now, files: now, percent: calmPercent}
 	debug.SetGCPercent(calmPercent)
 	p.arm()
 }
@@ -33,6 +37,8 @@ type pace struct {
 	mu      sync.Mutex
 	last    time.Time
 	percent int
+	// files is when pages of files were given back last.
+	files time.Time
 	// busy is whether there was load since memory was given back.
 	busy bool
 	// releasing is whether the collection that ends next is that of giving back.
@@ -62,6 +68,10 @@ func (p *pace) collected(now time.Time) {
 	percent := next(live[0].Value.Uint64(), p.budget, since)
 	calm := percent == calmPercent && p.percent == calmPercent
 	p.busy = p.busy || percent > calmPercent
+	if percent > calmPercent && now.Sub(p.files) > filesEvery {
+		p.files = now
+		go releaseFiles() // not on the goroutine that all cleanups share
+	}
 	// Setting it stops the world for a moment: not for a few percent.
 	if d := percent - p.percent; d > 5 || d < -5 || d != 0 && percent == calmPercent {
 		debug.SetGCPercent(percent)

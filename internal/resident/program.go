@@ -10,10 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReleaseProgram gives back free heap and the resident pages of files that are mapped to be read: the program's own, most of which was touched only once, while
-// its libraries were initialized, and etcd's database. What is needed again is there again from the page cache. A kernel that refuses costs only memory.
+// ReleaseProgram gives back free heap and the resident pages of files.
 func ReleaseProgram() {
 	debug.FreeOSMemory()
+	releaseFiles()
+}
+
+// releaseFiles gives back the resident pages of files that are mapped to be read: the program's own, most of which was touched only once, while its libraries were
+// initialized, and etcd's database. What is needed again is there again from the page cache, a thousand faults or so. A kernel that refuses costs only memory.
+func releaseFiles() {
 	f, err := os.Open("/proc/self/maps")
 	if err != nil {
 		return

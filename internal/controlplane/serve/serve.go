@@ -149,7 +149,7 @@ func Run(ctx context.Context, o Options, started func()) error {
 }
 
 // heapBudget is what the heap may grow to under load as long as less of it is live.
-const heapBudget = 220 << 20
+const heapBudget = 256 << 20
 
 // settled is when starting is over, and with it the need for most of the program's text that starting touched.
 const settled = 20 * time.Second
