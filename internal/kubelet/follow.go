@@ -30,18 +30,18 @@ func (d *daemon) podInformer() cache.SharedIndexInformer {
 // watchOwnNode starts the Pod network when the node has been given its addresses, and has the status looked at whenever somebody wrote it.
 func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 	take := func(obj any) {
-		if n, ok := obj.(*v1.Node); ok && n.Name == d.cfg.Name {
+		if n, ok := obj.(*v1.Node); ok {
 			if err := d.network.assigned(n); err != nil {
 				fail(err)
 			}
 			d.poke()
 		}
 	}
-	_, err := d.informers.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+	_, err := d.own.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: take,
 		UpdateFunc: func(old, obj any) {
 			take(obj)
-			if was, is := old.(*v1.Node), obj.(*v1.Node); is.Name == d.cfg.Name && was.Spec.Unschedulable != is.Spec.Unschedulable {
+			if was, is := old.(*v1.Node), obj.(*v1.Node); was.Spec.Unschedulable != is.Spec.Unschedulable {
 				state := "NodeSchedulable"
 				if is.Spec.Unschedulable {
 					state = "NodeNotSchedulable"

@@ -14,6 +14,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -71,6 +73,7 @@ type daemon struct {
 
 	client    kubernetes.Interface
 	informers informers.SharedInformerFactory
+	own       informers.SharedInformerFactory // for the node's own Node, whole: of all Nodes the API server shows a node only what routes are made from
 
 	runtimeDown atomic.Pointer[string]
 	changed     chan struct{} // something that the Node's conditions depend on did
@@ -143,7 +146,10 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}
 	wg.Go(func() { id.Run(ctx, d.client) })
 
-	d.informers = informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTransform(lean(cfg.Name)))
+	d.informers = informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTransform(lean))
+	d.own = informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTransform(lean), informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, cfg.Name).String()
+	}))
 	if d.network, err = newPodNetwork(cfg); err != nil {
 		return err
 	}
@@ -188,6 +194,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	nodes := d.informers.Core().V1().Nodes()
 	nodes.Informer()
 	d.informers.Start(ctx.Done())
+	d.own.Start(ctx.Done())
 	must(func() error { return services.Run(ctx) })
 	must(func() error {
 		a, err := d.network.attacher(ctx)
@@ -205,13 +212,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Observe: func() register.Observed {
 			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load()}
 		},
-		Stored: func() *v1.Node {
-			node, err := nodes.Lister().Get(cfg.Name)
-			if err != nil {
-				return nil
-			}
-			return node
-		},
+		Stored: d.stored,
 	}
 	wg.Go(func() {
 		reg.Run(ctx, func(n *v1.Node) { wg.Go(func() { register.RenewLease(ctx, d.client, n) }) })
@@ -241,21 +242,24 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// lean drops what nothing on a node reads and what is most of many objects' size. Of the node's own Node the conditions stay: what is reported of them is compared
-// with what is stored, and would otherwise be reported each time.
-func lean(own string) func(any) (any, error) {
-	return func(obj any) (any, error) {
-		if m, err := meta.Accessor(obj); err == nil {
-			m.SetManagedFields(nil)
-		}
-		if n, ok := obj.(*v1.Node); ok {
-			n.Status.Images, n.Annotations = nil, nil
-			if n.Name != own {
-				n.Status.Conditions = nil
-			}
-		}
-		return obj, nil
+// stored is the node's Node as the API has it; nil while it has not been listed.
+func (d *daemon) stored() *v1.Node {
+	node, err := d.own.Core().V1().Nodes().Lister().Get(d.cfg.Name)
+	if err != nil {
+		return nil
 	}
+	return node
+}
+
+// lean drops what nothing on a node reads and what is most of many objects' size.
+func lean(obj any) (any, error) {
+	if m, err := meta.Accessor(obj); err == nil {
+		m.SetManagedFields(nil)
+	}
+	if n, ok := obj.(*v1.Node); ok {
+		n.Status.Images, n.Annotations = nil, nil
+	}
+	return obj, nil
 }
 
 // poke has the Node's conditions looked at again.

@@ -25,13 +25,7 @@ func (d *daemon) volumes(ctx context.Context, objects *reference.Objects, record
 		},
 		Certificates: &podcert.Store{
 			Client: d.client, Recorder: recorder, NodeName: d.cfg.Name, Informers: d.informers, Until: ctx,
-			Node: func() *v1.Node {
-				node, err := d.informers.Core().V1().Nodes().Lister().Get(d.cfg.Name)
-				if err != nil {
-					return nil // not listed yet
-				}
-				return node
-			},
+			Node:     d.stored,
 			Answered: func(uid types.UID) { d.pods.SourcesChanged(func(p *v1.Pod) bool { return p.UID == uid }) },
 		},
 	}

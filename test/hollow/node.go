@@ -36,7 +36,7 @@ type Options struct {
 	Token  string // join token
 	Dir    string // keeps the node's certificates
 	Name   string
-	// Nodes is read for the Node as it is stored. A real node has it from its watch of all Nodes; here one copy serves all hollow nodes of a process.
+	// Nodes is read for the Node as it is stored. A real node has it from its watch of that; here one copy serves all hollow nodes of a process.
 	Nodes corelisters.NodeLister
 }
 
@@ -97,13 +97,15 @@ func (n *Node) Run(ctx context.Context) error {
 	wg.Go(func() {
 		reg.Run(ctx, func(node *v1.Node) { wg.Go(func() { register.RenewLease(ctx, n.client, node) }) })
 	})
+	own := fields.OneTermEqualSelector(metav1.ObjectNameField, n.name).String()
 	for _, s := range []struct {
-		client   rest.Interface
-		resource string
+		client             rest.Interface
+		resource, selected string
 	}{
-		{n.client.CoreV1().RESTClient(), "nodes"}, {n.client.CoreV1().RESTClient(), "services"}, {n.client.DiscoveryV1().RESTClient(), "endpointslices"},
+		{n.client.CoreV1().RESTClient(), "nodes", own}, {n.client.CoreV1().RESTClient(), "nodes", ""},
+		{n.client.CoreV1().RESTClient(), "services", ""}, {n.client.DiscoveryV1().RESTClient(), "endpointslices", ""},
 	} {
-		wg.Go(func() { receive(ctx, s.client, s.resource) })
+		wg.Go(func() { receive(ctx, s.client, s.resource, s.selected) })
 	}
 	return n.followPods(ctx)
 }
@@ -173,11 +175,11 @@ func lean(obj any) (any, error) {
 }
 
 // receive lists a resource and follows it as an informer does, and drops what comes.
-func receive(ctx context.Context, c rest.Interface, resource string) {
+func receive(ctx context.Context, c rest.Interface, resource, selected string) {
 	for ctx.Err() == nil {
 		err := func() error {
 			body, err := c.Get().Resource(resource).VersionedParams(&metav1.ListOptions{
-				Watch: true, AllowWatchBookmarks: true, SendInitialEvents: new(true), ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
+				Watch: true, FieldSelector: selected, AllowWatchBookmarks: true, SendInitialEvents: new(true), ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan,
 			}, scheme.ParameterCodec).Stream(ctx)
 			if err != nil {
 				return err

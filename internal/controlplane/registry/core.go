@@ -19,7 +19,7 @@ func coreGroup(d Deps, r *Registry) group {
 		gv: corev1.SchemeGroupVersion,
 		entries: []entry{
 			namespaces,
-			nodes,
+			nodes(d),
 			pods(d, r),
 			services(d),
 			configMaps,
@@ -38,15 +38,18 @@ func coreGroup(d Deps, r *Registry) group {
 	}
 }
 
-var nodes = Kind[*corev1.Node]{
-	Resource: "nodes", Singular: "node", ShortNames: []string{"no"}, ClusterScoped: true,
-	New: func() *corev1.Node { return &corev1.Node{} }, NewList: func() runtime.Object { return &corev1.NodeList{} },
-	Columns:   columns.Node,
-	HasStatus: true, StatusAlone: true, KeepStatusOnCreate: true, MetadataWithStatus: true,
-	Validate: validation.Node, ValidateUpdate: validation.NodeUpdate, ValidateStatus: validation.NodeStatusUpdate,
-	Fields: func(n *corev1.Node) fields.Set {
-		return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
-	},
+func nodes(d Deps) Kind[*corev1.Node] {
+	return Kind[*corev1.Node]{
+		Resource: "nodes", Singular: "node", ShortNames: []string{"no"}, ClusterScoped: true,
+		New: func() *corev1.Node { return &corev1.Node{} }, NewList: func() runtime.Object { return &corev1.NodeList{} },
+		Columns:   columns.Node,
+		HasStatus: true, StatusAlone: true, KeepStatusOnCreate: true, MetadataWithStatus: true,
+		Validate: validation.Node, ValidateUpdate: validation.NodeUpdate, ValidateStatus: validation.NodeStatusUpdate,
+		Fields: func(n *corev1.Node) fields.Set {
+			return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
+		},
+		Wrap: func(r *resource) (rest.Storage, error) { return newNodesREST(r, d.Storage) },
+	}
 }
 
 var configMaps = Kind[*corev1.ConfigMap]{

@@ -77,7 +77,7 @@ type Kind[T Object] struct {
 	// Customize adapts the finished store, for what only this kind does.
 	Customize func(s *genericregistry.Store)
 	// Wrap replaces the main resource by one that does something differently, such as deleting.
-	Wrap func(*resource) rest.Storage
+	Wrap func(*resource) (rest.Storage, error)
 	// More adds the kind's other subresources, named by their path below the resource, such as "binding".
 	More func(s *genericregistry.Store) map[string]rest.Storage
 }
@@ -167,7 +167,11 @@ func (k Kind[T]) install(gv schema.GroupVersion, opts *Storage, out map[string]r
 	main := &resource{Store: store, revision: opts.revision, shortNames: k.ShortNames, categories: k.Categories}
 	out[k.Resource] = main
 	if k.Wrap != nil {
-		out[k.Resource] = k.Wrap(main)
+		wrapped, err := k.Wrap(main)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", gr, err)
+		}
+		out[k.Resource] = wrapped
 	}
 	if k.HasStatus {
 		status := *store

@@ -45,7 +45,7 @@ var namespaces = Kind[*corev1.Namespace]{
 			return len(ns.Spec.Finalizers) == 0 && genericregistry.ShouldDeleteDuringUpdate(ctx, key, obj, existing)
 		}
 	},
-	Wrap: func(r *resource) rest.Storage { return &namespaceREST{r} },
+	Wrap: func(r *resource) (rest.Storage, error) { return &namespaceREST{r}, nil },
 	More: func(s *genericregistry.Store) map[string]rest.Storage {
 		finalize := *s
 		finalize.UpdateStrategy = finalizeStrategy{s.UpdateStrategy}

@@ -88,8 +88,8 @@ type guardedREST[T Object] struct {
 
 var _ rest.StandardStorage = guardedREST[*rbacv1.Role]{}
 
-func guarded[T Object](judge func(ctx context.Context, obj, old T) error) func(*resource) rest.Storage {
-	return func(r *resource) rest.Storage { return guardedREST[T]{r, judge} }
+func guarded[T Object](judge func(ctx context.Context, obj, old T) error) func(*resource) (rest.Storage, error) {
+	return func(r *resource) (rest.Storage, error) { return guardedREST[T]{r, judge}, nil }
 }
 
 func (g guardedREST[T]) refuse(obj T, err error) error {

@@ -47,7 +47,7 @@ func services(d Deps) entry {
 				}
 			}
 		},
-		Wrap: func(r *resource) rest.Storage { return &serviceREST{resource: r, allocator: d.Services} },
+		Wrap: func(r *resource) (rest.Storage, error) { return &serviceREST{resource: r, allocator: d.Services}, nil },
 	}
 }
 

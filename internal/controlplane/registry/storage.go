@@ -148,24 +148,19 @@ func mediaType(group string) string {
 func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix string, key func(runtime.Object) (string, error),
 	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
 ) (storage.Interface, factory.DestroyFunc, error) {
-	versioner := storage.APIObjectVersioner{}
 	// The cache reads with a codec of its own: what is read to be changed must share nothing.
 	codec := &sharing{Codec: c.Codec, parts: &s.parts, key: key, newFunc: newFunc}
-	watched, err := etcd3.New(s.client, s.compactor, codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
-		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(codec, versioner), versioner)
+	watched, err := s.etcd(c, resourcePrefix, codec, newFunc, newListFunc)
 	if err != nil {
 		return nil, nil, err
 	}
-	raw, err := etcd3.New(s.client, s.compactor, c.Codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
-		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(c.Codec, versioner), versioner)
+	raw, err := s.etcd(c, resourcePrefix, c.Codec, newFunc, newListFunc)
 	if err != nil {
 		watched.Close()
 		return nil, nil, err
 	}
-	cached, err := cacher.NewCacherFromConfig(cacher.Config{
-		Storage: watched, Versioner: versioner, GroupResource: c.GroupResource, EventsHistoryWindow: c.EventsHistoryWindow,
-		ResourcePrefix: resourcePrefix, KeyFunc: key, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs,
-		IndexerFuncs: triggers, Indexers: indexers, Codec: c.Codec,
+	cached, err := cacheOf(watched, c, resourcePrefix, cacher.Config{
+		KeyFunc: key, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs, IndexerFuncs: triggers, Indexers: indexers,
 	})
 	if err != nil {
 		watched.Close()
@@ -181,4 +176,24 @@ func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix strin
 		watched.Close()
 		raw.Close()
 	}), nil
+}
+
+// closable is a storage that holds something until it is closed.
+type closable interface {
+	storage.Interface
+	Close()
+}
+
+// etcd is the storage of one resource without a cache, read and written with codec.
+func (s *Storage) etcd(c *storagebackend.ConfigForResource, resourcePrefix string, codec runtime.Codec, newFunc, newListFunc func() runtime.Object) (closable, error) {
+	versioner := storage.APIObjectVersioner{}
+	return etcd3.New(s.client, s.compactor, codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
+		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(codec, versioner), versioner)
+}
+
+// cacheOf fills a watch cache from a storage. The rest of its configuration is in config.
+func cacheOf(of storage.Interface, c *storagebackend.ConfigForResource, resourcePrefix string, config cacher.Config) (*cacher.Cacher, error) {
+	config.Storage, config.Versioner, config.GroupResource = of, storage.APIObjectVersioner{}, c.GroupResource
+	config.EventsHistoryWindow, config.ResourcePrefix, config.Codec = c.EventsHistoryWindow, resourcePrefix, c.Codec
+	return cacher.NewCacherFromConfig(config)
 }
