@@ -53,6 +53,10 @@ func (s *Scheduler) listenStorage(f informers.SharedInformerFactory) []cache.Inf
 			func(c *storagev1.StorageClass) { s.snap.SetClass(c) }, func(c *storagev1.StorageClass) { s.snap.RemoveClass(c.Name) }),
 		listen(s, f.Storage().V1().CSINodes().Informer(),
 			func(d *storagev1.CSINode) { s.snap.SetDrivers(d) }, func(d *storagev1.CSINode) { s.snap.RemoveDrivers(d.Name) }),
+		listen(s, f.Storage().V1().CSIDrivers().Informer(),
+			func(d *storagev1.CSIDriver) { s.snap.SetDriver(d) }, func(d *storagev1.CSIDriver) { s.snap.RemoveDriver(d.Name) }),
+		listen(s, f.Storage().V1().CSIStorageCapacities().Informer(),
+			func(c *storagev1.CSIStorageCapacity) { s.snap.SetCapacity(c) }, func(c *storagev1.CSIStorageCapacity) { s.snap.RemoveCapacity(c) }),
 	}
 }
 

@@ -89,7 +89,7 @@ const (
 	Namespaces                     // no node, but the labels of a namespace
 	Removed                        // it is gone
 	Claims                         // no node, but a PersistentVolumeClaim
-	Storage                        // no node, but a PersistentVolume, a StorageClass or a node's storage drivers
+	Storage                        // no node, but a PersistentVolume, a StorageClass, storage drivers or what they have left
 )
 
 // String is the change's name in metrics; of several at once the first that there is.

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/storage/volume"
 
@@ -135,6 +136,7 @@ const (
 	volumeGone        = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 	volumeElsewhere   = "node(s) didn't match PersistentVolume's node affinity"
 	volumeUnavailable = "node(s) didn't find available persistent volumes to bind"
+	volumeTooLarge    = "node(s) did not have enough free storage"
 )
 
 // problem is what keeps the Pod's volumes from a node.
@@ -152,6 +154,11 @@ func (c *volumeCheck) problems(n *snapshot.Node) (out []problem) {
 	}
 	_, missing := c.plan(n)
 	for _, claim := range missing {
+		class := c.s.Class(volume.GetPersistentVolumeClaimClass(claim))
+		if claim.Annotations[volume.AnnSelectedNode] == "" && makes(class) && provisions(class, n) {
+			out = append(out, c.tooLarge(claim, class, n))
+			continue
+		}
 		out = append(out, problem{volumeUnavailable, fmt.Sprintf("no PersistentVolume that can be reached from here is free for claim %s/%s (class %q), and none is made here",
 			claim.Namespace, claim.Name, volume.GetPersistentVolumeClaimClass(claim))})
 	}
@@ -177,13 +184,37 @@ func (c *volumeCheck) plan(n *snapshot.Node) (p VolumePlan, missing []*corev1.Pe
 		case err == nil && match != nil:
 			chosen[match.Name] = match
 			p.Static = append(p.Static, VolumeMatch{match, claim})
-		case class.Provisioner != "" && class.Provisioner != NoProvisioner && provisions(class, n):
+		case makes(class) && provisions(class, n) && c.roomFor(claim, class, n):
 			p.Provision = append(p.Provision, claim)
 		default:
 			missing = append(missing, claim)
 		}
 	}
 	return p, missing
+}
+
+// makes says whether a class makes volumes at all.
+func makes(class *storagev1.StorageClass) bool {
+	return class.Provisioner != "" && class.Provisioner != NoProvisioner
+}
+
+// roomFor says whether a volume of the claim's size can be made for a node, as far as its driver publishes that (KEP-1472). Each claim is looked at by itself: what a
+// driver has left changes all the time, and whether several volumes come from one pool is not said. A volume that cannot be made after all gives the Pod another node.
+func (c *volumeCheck) roomFor(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, n *snapshot.Node) bool {
+	if !c.s.TellsCapacity(class.Provisioner) {
+		return true
+	}
+	largest, ok := c.s.LargestVolume(class.Name, n)
+	return ok && largest >= claim.Spec.Resources.Requests.Storage().Value()
+}
+
+func (c *volumeCheck) tooLarge(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, n *snapshot.Node) problem {
+	there := "publishes no storage"
+	if largest, ok := c.s.LargestVolume(class.Name, n); ok {
+		there = "makes no volume larger than " + resource.NewQuantity(largest, resource.BinarySI).String()
+	}
+	return problem{volumeTooLarge, fmt.Sprintf("claim %s/%s asks for %s, driver %s %s here for class %q (CSIStorageCapacity)",
+		claim.Namespace, claim.Name, claim.Spec.Resources.Requests.Storage(), class.Provisioner, there, class.Name)}
 }
 
 // provisions says whether a class makes volumes for a node, by its allowedTopologies.

@@ -21,6 +21,8 @@ import (
 //	volume NAME [class=C] [size=Q] [zone=Z] [label=Z] [claim=N] [csi=DRIVER]
 //	claim NAME [class=C] [size=Q] [volume=V] [alone] [node=N] [going]
 //	drivers NODE DRIVER=LIMIT
+//	driver NAME [silent]                                 of which it is published how much is left; not if silent
+//	room NAME class=C [size=Q] [largest=Q] [zone=Z] [nowhere]
 func SetStorage(t testing.TB, s *snapshot.Snapshot, line string) {
 	t.Helper()
 	words := strings.Fields(line)
@@ -89,6 +91,24 @@ func SetStorage(t testing.TB, s *snapshot.Snapshot, line string) {
 			c.DeletionTimestamp = &metav1.Time{}
 		}
 		s.SetClaim(c)
+	case "driver":
+		_, silent := said["silent"]
+		s.SetDriver(&storagev1.CSIDriver{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: storagev1.CSIDriverSpec{StorageCapacity: ptr.To(!silent)}})
+	case "room":
+		c := &storagev1.CSIStorageCapacity{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, StorageClassName: said["class"], NodeTopology: &metav1.LabelSelector{}}
+		if said["size"] != "" {
+			c.Capacity = ptr.To(resource.MustParse(said["size"]))
+		}
+		if said["largest"] != "" {
+			c.MaximumVolumeSize = ptr.To(resource.MustParse(said["largest"]))
+		}
+		if zone := said["zone"]; zone != "" {
+			c.NodeTopology.MatchLabels = map[string]string{corev1.LabelTopologyZone: zone}
+		}
+		if _, nowhere := said["nowhere"]; nowhere {
+			c.NodeTopology = nil
+		}
+		s.SetCapacity(c)
 	case "drivers":
 		d := &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		for driver, limit := range said {

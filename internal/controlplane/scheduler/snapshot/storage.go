@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/storage/volume"
 )
 
@@ -15,14 +17,22 @@ type storage struct {
 	volumes map[string]*corev1.PersistentVolume
 	classes map[string]*storagev1.StorageClass
 	drivers map[string]*storagev1.CSINode // by node
-	taken   map[string]string             // volumes that were chosen for a claim, by the scheduler, and the claim
-	users   map[string]int                // how many placed Pods use a claim
+	makers  map[string]*storagev1.CSIDriver
+	room    map[string]map[string]room // by class, and namespace/name of who says so
+	taken   map[string]string          // volumes that were chosen for a claim, by the scheduler, and the claim
+	users   map[string]int             // how many placed Pods use a claim
+}
+
+// room is what a CSIStorageCapacity says: how large a volume can be made, for which nodes.
+type room struct {
+	at      labels.Selector
+	largest int64 // bytes
 }
 
 func newStorage() storage {
 	return storage{
 		claims: map[string]*corev1.PersistentVolumeClaim{}, volumes: map[string]*corev1.PersistentVolume{}, classes: map[string]*storagev1.StorageClass{},
-		drivers: map[string]*storagev1.CSINode{}, taken: map[string]string{}, users: map[string]int{},
+		drivers: map[string]*storagev1.CSINode{}, makers: map[string]*storagev1.CSIDriver{}, room: map[string]map[string]room{}, taken: map[string]string{}, users: map[string]int{},
 	}
 }
 
@@ -122,6 +132,52 @@ func (s *Snapshot) AttachLimit(node, driver string) (int, bool) {
 		}
 	}
 	return 0, false
+}
+
+// SetDriver takes in a CSIDriver, new or changed.
+func (s *Snapshot) SetDriver(d *storagev1.CSIDriver) { s.storage.makers[d.Name] = d }
+
+// RemoveDriver takes a CSIDriver out.
+func (s *Snapshot) RemoveDriver(name string) { delete(s.storage.makers, name) }
+
+// TellsCapacity says whether a driver publishes how much storage it has left (spec.storageCapacity of its CSIDriver).
+func (s *Snapshot) TellsCapacity(driver string) bool {
+	d := s.storage.makers[driver]
+	return d != nil && d.Spec.StorageCapacity != nil && *d.Spec.StorageCapacity
+}
+
+// SetCapacity takes in a CSIStorageCapacity, new or changed.
+func (s *Snapshot) SetCapacity(c *storagev1.CSIStorageCapacity) {
+	s.RemoveCapacity(c)
+	size := c.Capacity
+	if c.MaximumVolumeSize != nil {
+		size = c.MaximumVolumeSize
+	}
+	at, err := metav1.LabelSelectorAsSelector(c.NodeTopology) // of none: no node reaches it
+	if size == nil || err != nil {
+		return // it says nothing
+	}
+	of := s.storage.room[c.StorageClassName]
+	if of == nil {
+		of = map[string]room{}
+		s.storage.room[c.StorageClassName] = of
+	}
+	of[c.Namespace+"/"+c.Name] = room{at, size.Value()}
+}
+
+// RemoveCapacity takes a CSIStorageCapacity out.
+func (s *Snapshot) RemoveCapacity(c *storagev1.CSIStorageCapacity) {
+	delete(s.storage.room[c.StorageClassName], c.Namespace+"/"+c.Name)
+}
+
+// LargestVolume is the size in bytes of the largest volume of a class that can be made for a node, as far as it is published, and false if nothing is.
+func (s *Snapshot) LargestVolume(class string, n *Node) (largest int64, ok bool) {
+	for _, r := range s.storage.room[class] {
+		if r.at.Matches(labels.Set(n.Labels)) {
+			largest, ok = max(largest, r.largest), true
+		}
+	}
+	return largest, ok
 }
 
 // use counts the claims of a placed Pod, times 1 or -1.

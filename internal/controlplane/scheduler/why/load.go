@@ -57,6 +57,10 @@ func Load(ctx context.Context, c kubernetes.Interface) (*World, error) {
 		func() error { return each(ctx, "persistentvolumes", c.CoreV1().PersistentVolumes().List, s.SetVolume) },
 		func() error { return each(ctx, "storageclasses", c.StorageV1().StorageClasses().List, s.SetClass) },
 		func() error { return each(ctx, "csinodes", c.StorageV1().CSINodes().List, s.SetDrivers) },
+		func() error { return each(ctx, "csidrivers", c.StorageV1().CSIDrivers().List, s.SetDriver) },
+		func() error {
+			return each(ctx, "csistoragecapacities", c.StorageV1().CSIStorageCapacities("").List, s.SetCapacity)
+		},
 		func() error {
 			return each(ctx, "poddisruptionbudgets", c.PolicyV1().PodDisruptionBudgets("").List, s.SetBudget)
 		},
