@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
@@ -31,12 +32,34 @@ func (s *Scheduler) gang(ctx context.Context, e *queue.Entry, now time.Time) []c
 	for i, m := range entries {
 		pods[i], m.Popped = m.Pod, now
 	}
-	d := s.core(e).DecideGang(pods, have, g.Minimum, s.snap)
+	d := s.decideGang(entries, pods, have, now)
 	var calls []call
 	for i, m := range entries {
 		calls = append(calls, s.act(ctx, m, d[i], now)...)
 	}
 	return calls
+}
+
+// decideGang decides about the waiting Pods of one gang, and whose turn it is to have room kept. s.mu is held.
+func (s *Scheduler) decideGang(entries []*queue.Entry, pods []*snapshot.Pod, have int, now time.Time) []core.Decision {
+	c, g := s.core(entries[0]), pods[0].Gang
+	d := c.DecideGang(pods, have, g.Minimum, nil, s.snap)
+	if d[0].Gang == "" {
+		s.turns.End(g.Key)
+		return d
+	}
+	// Nobody waits any more in the queue but the others: these Pods have been taken out.
+	since := slices.MinFunc(entries, func(a, b *queue.Entry) int { return a.Since.Compare(b.Since) }).Since
+	waits := func(gang string) bool { return s.queue.Gang(gang) > 0 }
+	if !s.turns.Has(g.Key, now) && !s.turns.Take(g.Key, since, now, waits) {
+		return d
+	}
+	keep := c.PlanGang(pods, have, g.Minimum, s.snap)
+	if keep == nil {
+		s.turns.End(g.Key)
+		return d
+	}
+	return c.DecideGang(pods, have, g.Minimum, keep, s.snap)
 }
 
 // refused is the decision about a Pod that no node is asked about.

@@ -41,6 +41,7 @@ type Scheduler struct {
 	cores      map[string]*core.Scheduler // by schedulerName
 	snap       *snapshot.Snapshot
 	queue      *queue.Queue
+	turns      core.Turns
 	volumePods map[types.UID]*volumePod
 	gated      map[types.UID]bool // Pods that somebody holds back
 }

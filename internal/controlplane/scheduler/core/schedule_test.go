@@ -27,7 +27,7 @@ import (
 //	running            the lines below are Pods that run there, as in scheduletest
 //	schedule           each line below is a Pod; it is placed where the scheduler says, or room is made for it
 //	explain            the same, with each node's reasons and remedies
-//	gang               the lines below are the waiting Pods of one gang, decided together
+//	gang [turn]        the lines below are the waiting Pods of one gang, decided together; if it is its turn, room is kept for them
 //	remove             Pods that end
 func TestSchedule(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -81,7 +81,14 @@ func TestSchedule(t *testing.T) {
 					pods = append(pods, snapshot.NewPod(p))
 				}
 				g := pods[0].Gang
-				for i, r := range c.DecideGang(pods, s.GangPlaced(g.Key), g.Minimum, s) {
+				have := s.GangPlaced(g.Key)
+				var keep []string
+				if d.HasArg("turn") {
+					if keep = c.PlanGang(pods, have, g.Minimum, s); keep == nil {
+						b.WriteString("waiting is of no use\n")
+					}
+				}
+				for i, r := range c.DecideGang(pods, have, g.Minimum, keep, s) {
 					act(&b, c, s, pods[i], r, false)
 				}
 				return b.String()

@@ -44,6 +44,7 @@ func Pods(t testing.TB, text string) []*corev1.Pod {
 //	nominated=N             status.nominatedNodeName
 //	started=D               its start time, D ago
 //	gang=N:MIN              one of a gang of which MIN have to be placed together
+//	ends                    restartPolicy Never
 //	victim                  being deleted because of a preemption
 func Pod(t testing.TB, line string) *corev1.Pod {
 	t.Helper()
@@ -122,6 +123,7 @@ var schedulingWords = map[string]func(t testing.TB, p *corev1.Pod, value string)
 		p.Spec.Overhead = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(v)}
 	},
 	"never": func(_ testing.TB, p *corev1.Pod, _ string) { p.Spec.PreemptionPolicy = ptr.To(corev1.PreemptNever) },
+	"ends":  func(_ testing.TB, p *corev1.Pod, _ string) { p.Spec.RestartPolicy = corev1.RestartPolicyNever },
 	"claim": func(_ testing.TB, p *corev1.Pod, v string) {
 		p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: v, VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: v},

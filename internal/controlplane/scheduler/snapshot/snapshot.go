@@ -219,6 +219,16 @@ func (s *Snapshot) Remove(uid types.UID) (*Pod, *Node) {
 	return s.Lift(uid)
 }
 
+// Ending are the placed Pods that end by themselves: those that are not started again whatever their containers' end.
+func (s *Snapshot) Ending() (out []*Pod) {
+	for _, at := range s.placed {
+		if r := at.pod.Object.Spec.RestartPolicy; r == corev1.RestartPolicyNever || r == corev1.RestartPolicyOnFailure {
+			out = append(out, at.pod)
+		}
+	}
+	return out
+}
+
 // Lift is Remove for a Pod that will be placed anew.
 func (s *Snapshot) Lift(uid types.UID) (*Pod, *Node) {
 	was := s.placed[uid]

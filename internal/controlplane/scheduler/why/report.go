@@ -222,7 +222,11 @@ func (r *Report) gang(p *snapshot.Pod, w *World, c *core.Scheduler) {
 			g.Minimum, have, len(waiting), g.Minimum-have-len(waiting))
 		return
 	}
-	for i, d := range c.DecideGang(waiting, have, g.Minimum, w.Snapshot) {
+	var keep []string // what the scheduler keeps for it, if it is its turn
+	if slices.ContainsFunc(waiting, func(q *snapshot.Pod) bool { return w.Snapshot.NominatedNode(q.Object.UID) != "" }) {
+		keep = c.PlanGang(waiting, have, g.Minimum, w.Snapshot)
+	}
+	for i, d := range c.DecideGang(waiting, have, g.Minimum, keep, w.Snapshot) {
 		if waiting[i].Object.UID != p.Object.UID || d.Node != "" {
 			continue
 		}
