@@ -11,6 +11,9 @@ import (
 const (
 	// calmPercent is how much the heap may grow between two collections while they are rare: memory matters then, and their cost does not.
 	calmPercent = 50
+	// largePercent is how much it may grow while they are not and much more is live than the budget, as in a cluster of a thousand nodes: marking all that every 50% would
+	// be what the processor does.
+	largePercent = 100
 	// busyPercent is the most while they are not: past it, collecting is too small a part of the work to matter.
 	busyPercent = 300
 	// rare is the time between two collections from which they cost nothing to speak of.
@@ -20,9 +23,9 @@ const (
 )
 
 // Pace has the garbage collector use budget bytes of heap, as far as what is live leaves room for it, while much is allocated, and little more than what is live
-// while not: the same percentage at all times (GOGC) would either cost a quarter of the processor under load or twice the memory at rest. A heap that is live
-// beyond the budget is collected as at rest; there is no limit at which the collector would not come to an end. When load ends, free memory is given back. While it
-// lasts, pages of files are, every few seconds: load needs few of them, and the heap has better use for the room.
+// while not: the same percentage at all times (GOGC) would either cost a quarter of the processor under load or twice the memory at rest. There is no limit at which the
+// collector would not come to an end: a heap that is live beyond the budget may grow by half, and from twice the budget on by as much again. When load ends, free memory is given
+// back. While it lasts, pages of files are, every few seconds: load needs few of them, and the heap has better use for the room.
 //
 // It works from the end of one collection to the next, and never stops.
 func Pace(budget uint64) {
@@ -85,8 +88,11 @@ func (p *pace) collected(now time.Time) {
 
 // next is how much the heap may grow until the next collection, in percent of what is live, when the last one was since ago.
 func next(live, budget uint64, since time.Duration) int {
-	if since >= rare || live >= budget {
+	switch {
+	case since >= rare:
 		return calmPercent
+	case live >= budget:
+		return int(min(calmPercent+(live-budget)*(largePercent-calmPercent)/budget, largePercent))
 	}
 	return int(min(max((budget-live)*100/max(live, 1), calmPercent), busyPercent))
 }
