@@ -20,6 +20,7 @@ func main() {
 	only := flag.String("only", "start,api,drift,repo,memory,push,pods,scale,apps", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
+	perNode := flag.Int("pods-per-node", 30, "how many Pods the scale figures make for each node")
 	apps := flag.Int("apps", 1000, "how many Applications the figures of the GitOps engine are taken with")
 	peers := flag.String("peers", "", "folder with kube-apiserver and etcd, to take the API's figures of them too")
 	bin := flag.String("bin", "bin", "folder of the programs")
@@ -29,13 +30,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *apps, *peers, os.Stdout); err != nil {
+	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *perNode, *apps, *peers, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, apps int, peers string, out io.Writer) (err error) {
+func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, perNode, apps int, peers string, out io.Writer) (err error) {
 	wants := func(name string) bool {
 		for _, o := range only {
 			if o == name {
@@ -71,7 +72,7 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 		}
 	}
 	if wants("scale") {
-		if err := benchScale(ctx, bin, dir, nodes, out); err != nil {
+		if err := benchScale(ctx, bin, dir, nodes, perNode, out); err != nil {
 			return fmt.Errorf("scale: %w", err)
 		}
 	}

@@ -29,8 +29,6 @@ import (
 )
 
 const (
-	// podsPerNode is what the issue of scale is measured with: 30,000 Pods on 1,000 nodes.
-	podsPerNode = 30
 	// podsPerDeployment makes a hundred Deployments of 30,000 Pods.
 	podsPerDeployment = 300
 	// joiners is how many hollow nodes join at the same time.
@@ -45,7 +43,7 @@ const (
 )
 
 // benchScale takes what a control plane does with many nodes: hollow ones, which say everything to the API that real ones say.
-func benchScale(ctx context.Context, bin, dir string, nodes int, out io.Writer) (err error) {
+func benchScale(ctx context.Context, bin, dir string, nodes, perNode int, out io.Writer) (err error) {
 	data := filepath.Join(dir, "scale")
 	p, err := startControlPlane(ctx, bin, data, "--cluster-cidr", "10.64.0.0/10")
 	if err != nil {
@@ -77,7 +75,7 @@ func benchScale(ctx context.Context, bin, dir string, nodes int, out io.Writer) 
 	if err := p.rest(ctx, out, fmt.Sprintf("%d nodes at rest", nodes)); err != nil {
 		return err
 	}
-	if err := s.grow(ctx, nodes); err != nil {
+	if err := s.grow(ctx, nodes*perNode); err != nil {
 		return err
 	}
 	if err := s.roll(ctx); err != nil {
@@ -198,17 +196,16 @@ func nodeReady(n *corev1.Node) bool {
 	return false
 }
 
-// grow makes Deployments in steps up to podsPerNode Pods on each node, and shows what a Pod costs in each.
-func (s *scale) grow(ctx context.Context, nodes int) error {
-	all := nodes * podsPerNode
+// grow makes Deployments in steps up to so many Pods in all, and shows what a Pod costs in each.
+func (s *scale) grow(ctx context.Context, all int) error {
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "Pods\tall running after\tPods/s\tprocessor time per Pod\twrites per Pod\tGET p50\tp99\tPATCH p50\tp99\tresident, largest\t")
+	fmt.Fprintln(w, "Pods\tall running after\tPods/s\tprocessor time per Pod\twrites per Pod\tGET p50\tp99\tPATCH p50\tp99\tfailed\tresident, largest\t")
 	for have := 0; have < all; {
 		to := nextStep(have, all)
 		l, err := s.measure(ctx, func() error {
 			for ; have < to; have += min(podsPerDeployment, to-have) {
 				d := deployment(fmt.Sprintf("scale-%05d", have), int32(min(podsPerDeployment, to-have)))
-				if _, err := s.admin.AppsV1().Deployments(corev1.NamespaceDefault).Create(ctx, d, metav1.CreateOptions{}); err != nil {
+				if err := s.create(ctx, d); err != nil {
 					return err
 				}
 			}
@@ -218,8 +215,8 @@ func (s *scale) grow(ctx context.Context, nodes int) error {
 			return err
 		}
 		n := to - l.before.ready
-		fmt.Fprintf(w, "%d\t%.1f s\t%.0f\t%.2f ms\t%.1f\t%s\t%s\t%s\t%s\t%d MB\t\n", to, l.took.Seconds(), float64(n)/l.took.Seconds(), perItem(l.used, n), float64(l.writes)/float64(n),
-			ms(l.gets.percentile(50)), ms(l.gets.percentile(99)), ms(l.patches.percentile(50)), ms(l.patches.percentile(99)), l.largest>>10)
+		fmt.Fprintf(w, "%d\t%.1f s\t%.0f\t%.2f ms\t%.1f\t%s\t%s\t%s\t%s\t%d\t%d MB\t\n", to, l.took.Seconds(), float64(n)/l.took.Seconds(), perItem(l.used, n), float64(l.writes)/float64(n),
+			ms(l.gets.percentile(50)), ms(l.gets.percentile(99)), ms(l.patches.percentile(50)), ms(l.patches.percentile(99)), l.failed, l.largest>>10)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -242,7 +239,7 @@ func nextStep(have, all int) int {
 func (s *scale) roll(ctx context.Context) error {
 	before := s.pods.now()
 	d := deployment("roll", rollReplicas)
-	if _, err := s.admin.AppsV1().Deployments(corev1.NamespaceDefault).Create(ctx, d, metav1.CreateOptions{}); err != nil {
+	if err := s.create(ctx, d); err != nil {
 		return err
 	}
 	if err := s.pods.await(ctx, func(c counts) bool { return c.ready == before.ready+rollReplicas }); err != nil {
@@ -273,6 +270,23 @@ func (s *scale) roll(ctx context.Context) error {
 	fmt.Fprintf(s.out, "rolling update of %d replicas (25%% surge, 25%% unavailable): %.1f s, %.2f ms of processor time and %.1f writes per Pod:\n", rollReplicas, l.took.Seconds(),
 		perItem(l.used, rollReplicas), float64(l.writes)/rollReplicas)
 	return s.printWrites(ctx, was, rollReplicas)
+}
+
+// create creates a Deployment, and tries again where the API is too busy to say what became of it.
+func (s *scale) create(ctx context.Context, d *appsv1.Deployment) error {
+	err := retry.OnError(retry.DefaultBackoff, overloaded, func() error {
+		_, err := s.admin.AppsV1().Deployments(corev1.NamespaceDefault).Create(ctx, d, metav1.CreateOptions{})
+		return err
+	})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+// overloaded tells whether an answer says that there is too much to do, as etcd's deadlines do when they pass.
+func overloaded(err error) bool {
+	return apierrors.IsInternalError(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) || strings.Contains(fmt.Sprint(err), "etcdserver: request timed out")
 }
 
 // printWrites shows how often what was written since, for each of n items.
@@ -337,6 +351,7 @@ type stepLoad struct {
 	took, used    time.Duration
 	writes        int64
 	gets, patches figure
+	failed        int // of these, because there was too much to do
 	largest       int // KiB
 }
 
@@ -390,12 +405,16 @@ func (s *scale) probe(ctx context.Context, c kubernetes.Interface, l *stepLoad, 
 	defer tick.Stop()
 	for i := 0; !stop.Load(); i++ {
 		begin := time.Now()
-		if _, err := maps.Get(ctx, name, metav1.GetOptions{}); err != nil {
+		if _, err := maps.Get(ctx, name, metav1.GetOptions{}); overloaded(err) {
+			l.failed++
+		} else if err != nil {
 			return err
 		}
 		l.gets.times = append(l.gets.times, time.Since(begin))
 		begin = time.Now()
-		if _, err := maps.Patch(ctx, name, types.MergePatchType, fmt.Appendf(nil, `{"data":{"i":"%d"}}`, i), metav1.PatchOptions{}); err != nil {
+		if _, err := maps.Patch(ctx, name, types.MergePatchType, fmt.Appendf(nil, `{"data":{"i":"%d"}}`, i), metav1.PatchOptions{}); overloaded(err) {
+			l.failed++
+		} else if err != nil {
 			return err
 		}
 		l.patches.times = append(l.patches.times, time.Since(begin))
