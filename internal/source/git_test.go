@@ -1,10 +1,13 @@
 package source_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +68,7 @@ func TestEveryTransportBringsTheSameFiles(t *testing.T) {
 	plain, secure, ssh := repo.Serve(t, false), repo.Serve(t, true), repo.ServeSSH(t)
 	requests := map[string]source.Request{
 		"file":  {URL: repo.URL()},
+		"HEAD":  {URL: plain.Repo(), Ref: v1alpha1.Ref{Branch: source.HeadBranch}},
 		"http":  {URL: plain.Repo()},
 		"https": {URL: secure.Repo(), Credentials: source.Credentials{CAFile: secure.CA()}},
 		"ssh":   {URL: ssh.URL, Credentials: source.Credentials{Identity: ssh.Identity, KnownHosts: ssh.KnownHosts}},
@@ -383,5 +387,49 @@ func TestStoresThatNobodyUsesAreRemoved(t *testing.T) {
 	}
 	for _, r := range requests {
 		read(t, g, r)
+	}
+}
+
+func TestAFetchOfAFewCommitsMoreBringsWhatTheyChangedAndNotTheWholeTree(t *testing.T) {
+	repo, dir := gittest.New(t), t.TempDir()
+	random := rand.New(rand.NewPCG(1, 2))
+	files := map[string]string{}
+	for i := range 100 {
+		var text strings.Builder // that does not compress
+		for range 500 {
+			fmt.Fprintf(&text, "%x", random.Uint64())
+		}
+		files[fmt.Sprintf("deploy/%d.yaml", i)] = text.String()
+	}
+	repo.Push(files)
+	g, r := source.New(dir), source.Request{URL: repo.Serve(t, false).Repo()}
+	read(t, g, r)
+	packs := func() (sizes []int64) {
+		t.Helper()
+		names, err := filepath.Glob(filepath.Join(dir, "*", "objects", "pack", "*.pack"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			info, err := os.Stat(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes = append(sizes, info.Size())
+		}
+		slices.Sort(sizes)
+		return sizes
+	}
+	whole := packs()[0]
+	for i := range 3 {
+		files["deploy/1.yaml"] = fmt.Sprintf("a: %d\n", i)
+		repo.Push(files)
+	}
+	r.NotBefore = time.Now()
+	if _, got := read(t, g, r); got["deploy/1.yaml"] != "a: 2\n" || len(got) != 100 {
+		t.Errorf("%d files, the changed one %q", len(got), got["deploy/1.yaml"])
+	}
+	if p := packs(); len(p) != 2 || p[0] > whole/10 {
+		t.Errorf("packs of %v bytes after three commits that change one file of 100", p)
 	}
 }

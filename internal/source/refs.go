@@ -13,6 +13,9 @@ import (
 // DefaultBranch is the branch when the Application chooses no ref.
 const DefaultBranch = "main"
 
+// HeadBranch stands for the branch that the repository calls its default.
+const HeadBranch = "HEAD"
+
 // listing is what a remote says about its refs.
 type listing struct {
 	// refs maps full names, such as refs/heads/main, to hashes; annotated tags to the tag object's.
@@ -85,6 +88,9 @@ func (l listing) want(repo string, ref v1alpha1.Ref) (wanted, error) {
 	branch := ref.Branch
 	if branch == "" {
 		branch = DefaultBranch
+	}
+	if branch == HeadBranch && !l.head.IsZero() {
+		return wanted{object: l.head, commit: l.head}, nil
 	}
 	h, ok := l.refs["refs/heads/"+branch]
 	if !ok {
@@ -172,6 +178,8 @@ func Follows(r v1alpha1.Ref, pushed string) bool {
 		return false
 	case r.SemVer != "":
 		return pushed == "" || strings.HasPrefix(pushed, "refs/tags/")
+	case r.Branch == HeadBranch:
+		return pushed == "" || strings.HasPrefix(pushed, "refs/heads/") // which of them it is only the repository says
 	}
 	return pushed == "" || pushed == RefName(r)
 }

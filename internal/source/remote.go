@@ -38,6 +38,10 @@ type conversation struct {
 	adv     *packp.AdvRefs
 }
 
+// reach is how far back from the wanted commit a fetch looks for one that is here already. A server leaves out what that one has only if it comes upon it on the way: with a
+// depth of 1 it would send the whole tree each time, since it makes packs that are readable by themselves. The commits in between cost little.
+const reach = 16
+
 func (c *conversation) list(ctx context.Context) (listing, error) {
 	ep := *c.ep // a redirect changes the session's endpoint; the next conversation asks the URL that the Application names
 	s, err := c.transport.NewUploadPackSession(&ep, c.auth)
@@ -85,6 +89,9 @@ func (c *conversation) fetch(ctx context.Context, s *store, w wanted) error {
 	req.Wants = wants
 	if !whole {
 		req.Depth = packp.DepthCommits(1)
+		if len(s.index.Commits) > 0 {
+			req.Depth = packp.DepthCommits(reach)
+		}
 		if err := req.Capabilities.Set(capability.Shallow); err != nil {
 			return err
 		}
