@@ -61,6 +61,7 @@ spec:
 // kubectlAs runs kubectl in this process as a user over TLS, and returns what it says when it fails.
 func (b *bench) kubectlAs(user *rest.Config, args ...string) (string, error) {
 	b.t.Helper()
+	b.t.Setenv("TMPDIR", b.t.TempDir()) // where kubectl edit leaves what was refused
 	file := filepath.Join(b.t.TempDir(), "kubeconfig")
 	err := clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: user.Host, CertificateAuthorityData: user.CAData}},

@@ -60,7 +60,10 @@ func TestARollbackHoldsUntilGitMovesOnOrSomebodyAsksForGit(t *testing.T) {
 	annotate(map[string]any{v1alpha1.AnnotationRequestedAt: "1", v1alpha1.AnnotationRollback: nil}) // as gitopsd sync does
 	b.applied(second)
 	back()
-	b.applied(b.push(shop("web:3")))
+	app := b.applied(b.push(shop("web:3")))
+	if note, there := app.Annotations[v1alpha1.AnnotationRollback]; there {
+		t.Errorf("after a push the annotation is still there, and would hold again if Git came back: %s", note)
+	}
 	if image := b.deployment().Spec.Template.Spec.Containers[0].Image; image != "web:3" {
 		t.Errorf("the image is %s after a push, want web:3", image)
 	}

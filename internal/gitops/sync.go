@@ -33,6 +33,9 @@ func (p *pass) sync(ctx context.Context) error {
 	if p.m.head.Hash == "" {
 		return p.keep(ctx)
 	}
+	if err := p.unpin(ctx); err != nil {
+		return err
+	}
 	goal := p.m.head
 	if p.trigger != triggerRequest {
 		goal.Hash = target(&p.app.Status, p.m.head.Hash, p.app.Generation)

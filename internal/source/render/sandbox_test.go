@@ -35,9 +35,12 @@ func TestATemplateWithoutEndIsEndedAndTheNextOneIsRendered(t *testing.T) {
 		"a template in itself":    {`{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}`, "chart/templates/cm.yaml:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The bound of a rendering is too long for a test, so the caller's is shorter.
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
+			ctx := t.Context()
+			if name == "a loop" { // the bound of a rendering is too long for a test, so the caller's is shorter
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
+				defer cancel()
+			}
 			_, err := renderTemplate(ctx, c.text)
 			if source.ReasonOf(err) != source.InvalidManifest || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "chart/") {
 				t.Errorf("%v; want %q", err, c.want)
