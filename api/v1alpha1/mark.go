@@ -18,9 +18,17 @@ func Mark(namespace, name string) string {
 	return s[:maxLabel-9] + "-" + hex.EncodeToString(sum[:4])
 }
 
+// URL is that of the repository; of the repository of charts where there is no other.
+func (s *Source) URL() string {
+	if s.RepoURL == "" && s.Helm != nil && s.Helm.Chart != nil {
+		return s.Helm.Chart.URL
+	}
+	return s.RepoURL
+}
+
 // Rollback has an Application apply another commit than the one at its ref, for as long as the ref stays where it was.
 type Rollback struct {
-	// To is the commit to apply instead, From the one at the ref; both are full hashes.
+	// To is the commit to apply instead, From the one at the ref; both are full hashes, or versions of a chart that has no repository.
 	To   string `json:"to"`
 	From string `json:"from"`
 }

@@ -56,6 +56,8 @@ const (
 	AnnotationRequestedAt = "gitopsd.io/requested-at"
 	// AnnotationRollback, on an Application, holds as JSON a Rollback. "gitopsd rollback" sets it, "gitopsd sync" takes it away.
 	AnnotationRollback = "gitopsd.io/rollback"
+	// AnnotationTranslatedFrom, on an object that stands for one of Flux's or Argo CD's, names that, and the fields of it that were left out.
+	AnnotationTranslatedFrom = "gitopsd.io/translated-from"
 	// AnnotationAllowEmpty, with the value "true" on an Application, lets a commit without any object prune everything.
 	AnnotationAllowEmpty = "gitopsd.io/allow-empty"
 	// AnnotationGangMinimum, on Pods (as a rule in a Job's Pod template), asks the scheduler to place so many of the Pods of one controller together, or none.

@@ -7,8 +7,10 @@ import (
 
 // Source is a path of a Git repository at some revision.
 type Source struct {
-	// repoURL is an https, http, ssh, git or file URL, or ssh in its scp-like form.
-	RepoURL string `json:"repoURL"`
+	// repoURL is an https, http, ssh, git or file URL, or ssh in its scp-like form. It may be left out where helm.chart names a chart: then the chart's versions are the
+	// revisions, and there is no ref, path, secretRef, verify or values file.
+	// +optional
+	RepoURL string `json:"repoURL,omitempty"`
 	// ref chooses the revision; default: the branch main.
 	// +optional
 	Ref Ref `json:"ref,omitempty"`
@@ -29,7 +31,7 @@ type Source struct {
 
 // Ref chooses a revision; at most one field is set.
 type Ref struct {
-	// branch follows the head of a branch.
+	// branch follows the head of a branch; HEAD is the one that the repository calls its default.
 	// +optional
 	Branch string `json:"branch,omitempty"`
 	// tag follows a tag.
@@ -231,7 +233,11 @@ type Helm struct {
 	// ignoreMissingValuesFiles leaves out those of valuesFiles that the commit does not have.
 	// +optional
 	IgnoreMissingValuesFiles bool `json:"ignoreMissingValuesFiles,omitempty"`
-	// values are merged over those of all files.
+	// valuesFrom are ConfigMaps and Secrets, in the Application's namespace, that hold values; they are merged over those of all files, in order.
+	// +optional
+	// +listType=atomic
+	ValuesFrom []HelmValuesFrom `json:"valuesFrom,omitempty"`
+	// values are merged over those of all files and of valuesFrom.
 	// +optional
 	Values *runtime.RawExtension `json:"values,omitempty"`
 	// skipCRDs leaves out the chart's folder crds.
@@ -241,6 +247,19 @@ type Helm struct {
 	// +optional
 	// +listType=atomic
 	Repositories []HelmRepository `json:"repositories,omitempty"`
+}
+
+// HelmValuesFrom names a ConfigMap or Secret with values for a chart.
+type HelmValuesFrom struct {
+	// kind is ConfigMap or Secret.
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	// key is that of the data which holds the values, as a values file does; default: values.yaml.
+	// +optional
+	Key string `json:"key,omitempty"`
+	// optional goes on without it when it, or its key, does not exist.
+	// +optional
+	Optional bool `json:"optional,omitempty"`
 }
 
 // HelmRepository is where charts come from.

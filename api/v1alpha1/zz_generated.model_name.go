@@ -71,6 +71,11 @@ func (in HelmRepository) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HelmValuesFrom) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.HelmValuesFrom"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in HistoryEntry) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.HistoryEntry"
 }

@@ -102,7 +102,7 @@ func againstLive(ctx context.Context, config *rest.Config, app *v1alpha1.Applica
 	if err != nil {
 		return cli.DiffReport{}, err
 	}
-	r := cli.DiffReport{From: "live", To: "git " + commit.Hash[:12]}
+	r := cli.DiffReport{From: "live", To: "git " + cli.Short(commit.Hash)}
 	for _, s := range p.Plan() {
 		if s.Action == diff.Forget || s.Action == diff.Release {
 			continue
@@ -127,7 +127,7 @@ func between(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 				return err
 			}
 			defer c.Close()
-			names[i] = "git " + c.Commit.Hash[:12]
+			names[i] = "git " + cli.Short(c.Commit.Hash)
 			states[i], err = c.Objects(ctx)
 			return err
 		})
@@ -188,8 +188,11 @@ func eachRef(app *v1alpha1.Application, rev string, f func(v1alpha1.Ref) error) 
 	return fmt.Errorf("%s is no branch, tag, full commit hash, or commit that gitopsd history shows (%w)", rev, err)
 }
 
-// commitOf is the commit that a full hash, or the beginning of one that history knows, means.
+// commitOf is the revision that a full hash, the beginning of one that history knows, or a version of a chart means.
 func commitOf(app *v1alpha1.Application, rev string) (string, bool) {
+	if app.Spec.Source.RepoURL == "" {
+		return rev, true // the version of a chart
+	}
 	if strings.Trim(rev, "0123456789abcdef") != "" {
 		return "", false
 	}

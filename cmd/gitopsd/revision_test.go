@@ -19,7 +19,7 @@ import (
 const full, older = "0123456789abcdef0123456789abcdef01234567", "fedcba9876543210fedcba9876543210fedcba98"
 
 func TestARevisionIsACommitThatIsKnownThenABranchThenATag(t *testing.T) {
-	app := &v1alpha1.Application{Status: v1alpha1.ApplicationStatus{AppliedRevision: full, History: []v1alpha1.HistoryEntry{{Revision: older}}}}
+	app := &v1alpha1.Application{Spec: v1alpha1.ApplicationSpec{Source: v1alpha1.Source{RepoURL: "https://git.example.com/shop.git"}}, Status: v1alpha1.ApplicationStatus{AppliedRevision: full, History: []v1alpha1.HistoryEntry{{Revision: older}}}}
 	there := map[v1alpha1.Ref]bool{{Branch: "main"}: true, {Branch: "beef"}: true, {Tag: "v1"}: true, {Commit: full}: true, {Commit: older}: true}
 	for rev, want := range map[string]v1alpha1.Ref{
 		"main": {Branch: "main"}, "v1": {Tag: "v1"}, full: {Commit: full}, "0123": {Commit: full}, "fedcba98": {Commit: older},

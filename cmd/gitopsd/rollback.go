@@ -47,7 +47,7 @@ Exit status: 0 the rollback was asked for, 1 the command failed.`,
 			case from == "":
 				return errors.New("gitopsd has not read the repository yet; gitopsd status says why")
 			case to == from:
-				return fmt.Errorf("commit %s is what Git says; gitopsd sync %s applies it", to[:12], app.Name)
+				return fmt.Errorf("commit %s is what Git says; gitopsd sync %s applies it", cli.Short(to), app.Name)
 			case app.Spec.Suspend:
 				return fmt.Errorf("%s/%s is suspended; gitopsd resume %s first", app.Namespace, app.Name, app.Name)
 			}
@@ -62,7 +62,7 @@ Exit status: 0 the rollback was asked for, 1 the command failed.`,
 			if _, err := clients.In(app.Namespace).Patch(cmd.Context(), app.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "gitopsd-rollback"}); err != nil {
 				return explainAPI(err)
 			}
-			fmt.Printf("%s/%s: commit %s in the place of %s, until a push or gitopsd sync; gitopsd status %s shows the outcome\n", app.Namespace, app.Name, to[:12], from[:12], app.Name)
+			fmt.Printf("%s/%s: commit %s in the place of %s, until a push or gitopsd sync; gitopsd status %s shows the outcome\n", app.Namespace, app.Name, cli.Short(to), cli.Short(from), app.Name)
 			return nil
 		},
 	}

@@ -53,6 +53,26 @@ func (m *Mapper) Mapping(ctx context.Context, gvk schema.GroupVersionKind, fresh
 	return mapping, err
 }
 
+// Knows says whether the server has a kind in any version. It is asked afresh: that a kind is not there is worth being sure of.
+func (m *Mapper) Knows(ctx context.Context, gk schema.GroupKind) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := func() bool {
+		if m.current == nil {
+			return false
+		}
+		_, err := m.current.RESTMappings(gk)
+		return err == nil
+	}
+	if known() {
+		return true, nil
+	}
+	if err := m.ask(ctx); err != nil {
+		return false, err
+	}
+	return known(), nil
+}
+
 // Versions lists the versions of a group's kind that the server serves, for messages.
 func (m *Mapper) Versions(gk schema.GroupKind) []string {
 	m.mu.Lock()

@@ -103,6 +103,16 @@ func newObject(s *source.Object, k served, t Target) (*Object, error) {
 	return o, nil
 }
 
+// Serves says whether the cluster, or a definition among the objects, has a kind in any version.
+func Serves(ctx context.Context, mapper *Mapper, gk schema.GroupKind, objects []*source.Object) (bool, error) {
+	for gvk := range definitionsIn(objects) {
+		if gvk.GroupKind() == gk {
+			return true, nil
+		}
+	}
+	return mapper.Knows(ctx, gk)
+}
+
 // serve returns nil when neither the server nor the commit serves the kind.
 func (c *Cluster) serve(ctx context.Context, gvk schema.GroupVersionKind, definitions map[schema.GroupVersionKind]served, fresh bool) (*served, error) {
 	d, inCommit := definitions[gvk]

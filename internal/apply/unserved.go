@@ -24,7 +24,7 @@ func unserved(s *source.Object, versions []string) *Error {
 	}
 	e := &Error{Source: s, Field: "kind", Temporary: !builtIn(gvk.Group)}
 	e.Message = fmt.Sprintf("the cluster knows no kind %s in %s; ", gvk.Kind, gvk.GroupVersion())
-	if remedy, ok := said(s); ok {
+	if remedy, ok := said(gvk.GroupKind()); ok {
 		e.Message += remedy + "; or leave such objects out with spec.source.omit (docs/moving.md)"
 		return e
 	}
@@ -67,50 +67,19 @@ var retired = map[schema.GroupKind]string{
 
 const podSecurity = "remove it, and label Namespaces with pod-security.kubernetes.io/enforce instead"
 
-// said says how an object of Flux or Argo CD is said to gitopsd, which does their work; false for any other.
-func said(s *source.Object) (string, bool) {
-	gk := s.GroupVersionKind().GroupKind()
-	remedy, ok := translations[gk]
-	switch {
-	case ok:
-	case strings.HasSuffix(gk.Group, ".toolkit.fluxcd.io"):
+// said says of a kind of Flux or Argo CD that package translate makes nothing of what is done here instead; false for any other.
+func said(gk schema.GroupKind) (string, bool) {
+	if remedy, ok := instead[gk]; ok {
+		return remedy, true
+	}
+	if strings.HasSuffix(gk.Group, ".fluxcd.io") {
 		return fmt.Sprintf("it is Flux's, and gitopsd has nothing like %s", gk.Kind), true
-	default:
-		return "", false
 	}
-	for _, field := range remedy.shown {
-		if v, ok := s.Value(field); ok {
-			if text, ok := v.(string); ok {
-				return fmt.Sprintf("%s (here %s: %s)", remedy.text, field, text), true
-			}
-		}
-	}
-	return remedy.text, true
+	return "", false
 }
 
-// translation is what to write instead of a kind, and which fields to quote, so that a reader knows the object: the first that is there.
-type translation struct {
-	text  string
-	shown []string
-}
-
-var translations = map[schema.GroupKind]translation{
-	{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}: {
-		"gitopsd does Flux's work: write an Application of gitopsd.io/v1alpha1 whose spec.source.path is its spec.path", []string{"spec.path"}},
-	{Group: "helm.toolkit.fluxcd.io", Kind: "HelmRelease"}: {
-		"gitopsd does Flux's work: write an Application of gitopsd.io/v1alpha1 with the chart in spec.source.helm.chart and its values in spec.source.helm.values", []string{"spec.chart.spec.chart", "spec.chartRef.name"}},
-	{Group: "source.toolkit.fluxcd.io", Kind: "GitRepository"}: {
-		"gitopsd does Flux's work: its url, ref and secretRef belong into spec.source of the Applications that read it", []string{"spec.url"}},
-	{Group: "source.toolkit.fluxcd.io", Kind: "HelmRepository"}: {
-		"gitopsd does Flux's work: its url belongs into spec.source.helm.chart.url of the Applications that use it", []string{"spec.url"}},
-	{Group: "source.toolkit.fluxcd.io", Kind: "OCIRepository"}: {
-		"gitopsd does Flux's work: a chart's url belongs into spec.source.helm.chart.url of the Applications that use it", []string{"spec.url"}},
-	{Group: "notification.toolkit.fluxcd.io", Kind: "Receiver"}: {
-		"gitopsd does Flux's work: point the Git host at gitopsd's own webhook", nil},
-	{Group: "argoproj.io", Kind: "Application"}: {
-		"gitopsd does Argo CD's work: write an Application of gitopsd.io/v1alpha1 with the same spec.source.repoURL and spec.source.path", []string{"spec.source.path", "spec.source.chart"}},
-	{Group: "argoproj.io", Kind: "ApplicationSet"}: {
-		"gitopsd does Argo CD's work: write the Applications that it makes, of gitopsd.io/v1alpha1", nil},
-	{Group: "argoproj.io", Kind: "AppProject"}: {
-		"gitopsd does Argo CD's work: what an Application may do is limited by the rights of its spec.serviceAccountName", nil},
+var instead = map[schema.GroupKind]string{
+	{Group: "notification.toolkit.fluxcd.io", Kind: "Receiver"}: "gitopsd does Flux's work: point the Git host at gitopsd's own webhook",
+	{Group: "argoproj.io", Kind: "ApplicationSet"}:              "gitopsd does Argo CD's work: write the Applications that it makes",
+	{Group: "argoproj.io", Kind: "AppProject"}:                  "gitopsd does Argo CD's work: what an Application may do is limited by the rights of its spec.serviceAccountName",
 }

@@ -101,7 +101,7 @@ func WriteBlame(w io.Writer, r BlameReport, f Format, now time.Time, colour bool
 		from, style, by := b.From, Dim, "-"
 		switch b.From {
 		case "git":
-			from, style, by = short(b.Commit), Green, orDash(name(b.Author))
+			from, style, by = Short(b.Commit), Green, orDash(name(b.Author))
 		case "manager":
 			style, by = Yellow, who(b.User, b.Manager)
 		}

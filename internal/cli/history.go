@@ -30,7 +30,7 @@ func WriteHistory(w io.Writer, app *v1alpha1.Application, f Format, now time.Tim
 		if h.Error != "" {
 			message = cell{oneLine(h.Error, 120), Red}
 		}
-		t.add(plain(ago(&h.Time.Time, now)), plain(short(h.Revision)), state(h.Result), plain(orDash(h.Trigger)), plain(changes(h)), plain(orDash(name(h.Author))), message)
+		t.add(plain(ago(&h.Time.Time, now)), plain(Short(h.Revision)), state(h.Result), plain(orDash(h.Trigger)), plain(changes(h)), plain(orDash(name(h.Author))), message)
 	}
 	t.write(p)
 	return p.err

@@ -50,7 +50,7 @@ func WriteOutage(w io.Writer, o Outage, f Format, now time.Time, colour bool) er
 	add("data", o.DataDir)
 	add("process", o.Process)
 	for _, r := range o.Repos {
-		add("Git", r.URL+" at "+short(r.Commit)+", fetched "+ago(&r.Fetched, now))
+		add("Git", r.URL+" at "+Short(r.Commit)+", fetched "+ago(&r.Fetched, now))
 	}
 	t.write(p)
 	p.print("  Next: " + o.Next + "\n")

@@ -91,7 +91,7 @@ func newApplicationReport(app *v1alpha1.Application) ApplicationReport {
 	s := &app.Status
 	r := ApplicationReport{
 		Namespace: app.Namespace, Name: app.Name,
-		Repo: redact(app.Spec.Source.RepoURL), Ref: refText(app.Spec.Source.Ref), Path: app.Spec.Source.Path,
+		Repo: redact(app.Spec.Source.URL()), Ref: refText(app.Spec.Source.Ref), Path: app.Spec.Source.Path,
 		Revision: s.AppliedRevision, Wanted: s.WantedRevision,
 		Sync: cmp.Or(s.Sync, "Unknown"), Health: cmp.Or(s.Health, "Unknown"), Suspended: app.Spec.Suspend,
 		Objects: len(s.Inventory), Drift: driftReports(s.Drift), Reverted: driftReports(s.Reverted),
@@ -142,7 +142,7 @@ func doing(app *v1alpha1.Application) string {
 	case asked != "" && asked != s.HandledRequest:
 		return "looking at Git, as somebody asked"
 	case ro != nil && ro.Phase != "Failed":
-		return fmt.Sprintf("applying commit %s: %s, step %d of %d", short(ro.Revision), ro.Phase, ro.Step, ro.Steps)
+		return fmt.Sprintf("applying commit %s: %s, step %d of %d", Short(ro.Revision), ro.Phase, ro.Step, ro.Steps)
 	case s.Sync == "Synced" && s.Health == "Progressing":
 		return "waiting for objects to become healthy"
 	}
@@ -163,7 +163,7 @@ func next(app *v1alpha1.Application, r *ApplicationReport) string {
 		if r.Revision == "" {
 			return fix
 		}
-		return fix + "; commit " + short(r.Revision) + " stays applied"
+		return fix + "; commit " + Short(r.Revision) + " stays applied"
 	case r.Reason == "PathNotFound":
 		return "set spec.source.path to a folder of the repository, or push a commit that has it"
 	case r.Reason == "RolloutFailed":

@@ -75,7 +75,7 @@ func WriteStatus(w io.Writer, r Report, f Format, now time.Time, colour bool) er
 		if len(a.Drift) > 0 {
 			drifted.style = Yellow
 		}
-		t.add(plain(a.Namespace+"/"+a.Name), plain(short(a.Revision)), sync, state(a.Health), plain(fmt.Sprint(a.Objects)), drifted, plain(ago(a.Applied, now)))
+		t.add(plain(a.Namespace+"/"+a.Name), plain(Short(a.Revision)), sync, state(a.Health), plain(fmt.Sprint(a.Objects)), drifted, plain(ago(a.Applied, now)))
 	}
 	t.write(p)
 	for _, a := range r.Applications {
@@ -95,7 +95,7 @@ func writeDetails(p *printer, a ApplicationReport, now time.Time) {
 		p.print("  " + a.Path)
 	}
 	if a.Wanted != "" && a.Wanted != a.Revision {
-		p.print("  wants " + short(a.Wanted))
+		p.print("  wants " + Short(a.Wanted))
 	}
 	if a.Since != nil {
 		p.print("  not ready since " + ago(a.Since, now))

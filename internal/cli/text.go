@@ -17,20 +17,23 @@ func objectText(r v1alpha1.ObjectRef) string { return diff.KeyOf(r).String() }
 func refText(r v1alpha1.Ref) string {
 	switch {
 	case r.Commit != "":
-		return "commit " + short(r.Commit)
+		return "commit " + Short(r.Commit)
 	case r.Tag != "":
 		return "tag " + r.Tag
+	case r.SemVer != "":
+		return "versions " + r.SemVer
 	case r.Branch != "":
 		return r.Branch
 	}
 	return source.DefaultBranch
 }
 
-func short(commit string) string {
+// Short is a revision as people read it: the beginning of a hash, or a version.
+func Short(commit string) string {
 	if commit == "" {
 		return "-"
 	}
-	if len(commit) > 12 {
+	if len(commit) == 40 { // a chart's version is shown whole
 		return commit[:12]
 	}
 	return commit

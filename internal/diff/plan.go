@@ -118,9 +118,14 @@ func Make(in Input) Plan {
 			owner := live.GetLabels()[v1alpha1.LabelApplication]
 			s.Adopted = owner != in.Application
 			if s.Adopted && owner != "" && in.Exists != nil && in.Exists(owner) {
-				s.Action, s.Adopted, s.Reason = Conflict, false, owner
-				plan = append(plan, s)
-				continue
+				if asksOnce(w.Desired) {
+					continue // it is there, which is all that was asked for
+				}
+				if !asksOnce(live) {
+					s.Action, s.Adopted, s.Reason = Conflict, false, owner
+					plan = append(plan, s)
+					continue
+				}
 			}
 		}
 		s.Ref.Adopted = s.Adopted
@@ -146,6 +151,12 @@ func Make(in Input) Plan {
 		}
 	}
 	return plan
+}
+
+// asksOnce says whether an object is only to be made where it is missing. It is then left to whoever wants it: its Application does not keep it from others.
+func asksOnce(u *unstructured.Unstructured) bool {
+	asks, err := directive.Read(u.GetAnnotations())
+	return err == nil && asks.Once
 }
 
 // needed are namespaces that the cluster cannot be without.

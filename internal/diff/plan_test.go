@@ -79,6 +79,32 @@ func TestEachObjectGetsTheActionThatItsSituationAsksFor(t *testing.T) {
 	}
 }
 
+// What is only to be made where it is missing is nobody's for good: who wants it gets it, and who asks for no more than that leaves it to its owner.
+func TestAnObjectThatIsToBeMadeOnceIsNotKeptFromOthers(t *testing.T) {
+	once := map[string]any{v1alpha1.AnnotationReconcile: "once"}
+	for name, c := range map[string]struct {
+		git, live *unstructured.Unstructured
+		want      []diff.Action
+	}{
+		"it was made once by another":                {configMap("x", me, "1", nil), configMap("x", "a.b", "2", once), []diff.Action{diff.Update}},
+		"it is another's, and here to be made once":  {configMap("x", me, "1", once), configMap("x", "a.b", "2", nil), nil},
+		"both ask for no more than that it is there": {configMap("x", me, "1", once), configMap("x", "a.b", "2", once), nil},
+	} {
+		k := diff.KeyOf(ref("x"))
+		plan := diff.Make(diff.Input{
+			Application: me, Prune: true, Exists: func(string) bool { return true },
+			Live: map[diff.Key]*unstructured.Unstructured{k: c.live}, Wanted: []diff.Wanted{{Ref: ref("x"), Desired: c.git, Changed: true}},
+		})
+		var got []diff.Action
+		for _, s := range plan {
+			got = append(got, s.Action)
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+}
+
 func TestNamespacesThatTheClusterNeedsAreNeverPruned(t *testing.T) {
 	for _, name := range []string{"default", "kube-system", "kube-public", "kube-node-lease", "gitopsd-system"} {
 		r := v1alpha1.ObjectRef{Version: "v1", Kind: "Namespace", Name: name}

@@ -75,6 +75,9 @@ func Blame(ctx context.Context, config *rest.Config, app *v1alpha1.Application, 
 				files = append(files, file)
 			}
 		}
+		if alone(c.req.URL) {
+			return b, nil // there is no history of lines
+		}
 		b.lines, err = c.git.Blame(ctx, c.req, c.Commit.Hash, files)
 		return b, err
 	}

@@ -99,16 +99,26 @@ func TestChartSettingsWithoutAChartAreRefused(t *testing.T) {
 	}
 }
 
-// chartHost serves version 1.0.0 of the chart web, with a ConfigMap, to whoever has the password, and says what a Secret for it holds. down lets it fail.
-func chartHost(t *testing.T) (url string, secret map[string]string, down *atomic.Bool) {
+// charts is a Helm repository with the chart web, which has a ConfigMap.
+type charts struct {
+	url string
+	// secret is what a Secret for it holds: nobody else is answered.
+	secret map[string]string
+	// down lets it fail; newer is a version beside 1.0.0.
+	down  atomic.Bool
+	newer atomic.Value
+}
+
+// archive is a version of the chart.
+func (c *charts) archive(t *testing.T, version string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	w := tar.NewWriter(z)
 	for name, text := range map[string]string{
-		"web/Chart.yaml":        "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+		"web/Chart.yaml":        "apiVersion: v2\nname: web\nversion: " + version + "\n",
 		"web/templates/ns.yaml": namespace,
-		"web/templates/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {colour: {{ .Values.colour }}}\n",
+		"web/templates/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {colour: {{ .Values.colour }}, chart: {{ .Chart.Version }}}\n",
 	} {
 		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text)), Typeflag: tar.TypeReg}); err != nil {
 			t.Fatal(err)
@@ -120,40 +130,51 @@ func chartHost(t *testing.T) (url string, secret map[string]string, down *atomic
 	if err := errors.Join(w.Close(), z.Close()); err != nil {
 		t.Fatal(err)
 	}
-	down = &atomic.Bool{}
+	return b.Bytes()
+}
+
+func chartHost(t *testing.T) *charts {
+	t.Helper()
+	c := &charts{}
+	c.newer.Store("")
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, password, _ := r.BasicAuth()
 		switch {
-		case down.Load():
+		case c.down.Load():
 			http.Error(w, "down", http.StatusServiceUnavailable)
 		case password != "s3cret":
 			http.Error(w, "no", http.StatusUnauthorized)
 		case r.URL.Path == "/index.yaml":
-			_, _ = w.Write([]byte("apiVersion: v1\nentries:\n  web: [{version: 1.0.0, urls: [web.tgz]}]\n"))
+			index := "apiVersion: v1\nentries:\n  web:\n  - {version: 1.0.0, urls: [1.0.0]}\n"
+			if newer := c.newer.Load().(string); newer != "" {
+				index += "  - {version: " + newer + ", urls: [" + newer + "]}\n"
+			}
+			_, _ = w.Write([]byte(index))
 		default:
-			_, _ = w.Write(b.Bytes())
+			_, _ = w.Write(c.archive(t, strings.TrimPrefix(r.URL.Path, "/")))
 		}
 	}))
 	t.Cleanup(s.Close)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-	return s.URL, map[string]string{"username": "me", "password": "s3cret", "caFile": string(ca)}, down
+	c.url, c.secret = s.URL, map[string]string{"username": "me", "password": "s3cret", "caFile": string(ca)}
+	return c
 }
 
 func TestAChartOfAHelmRepositoryIsFetchedWithItsCredentialsAndWhyItCannotBeIsTold(t *testing.T) {
-	url, secret, down := chartHost(t)
-	down.Store(true)
+	host := chartHost(t)
+	host.down.Store(true)
 	b := start(t, func(a *v1alpha1.Application) {
 		a.Spec.TargetNamespace = "shop"
 		a.Spec.Source.Helm = &v1alpha1.Helm{ValuesFiles: []string{"values.yaml"}, Chart: &v1alpha1.HelmChart{
-			HelmRepository: v1alpha1.HelmRepository{URL: url, SecretRef: &corev1.LocalObjectReference{Name: "charts"}}, Name: "web", Version: "1.0.0",
+			HelmRepository: v1alpha1.HelmRepository{URL: host.url, SecretRef: &corev1.LocalObjectReference{Name: "charts"}}, Name: "web", Version: "1.0.0",
 		}}
 	})
-	if _, err := b.kube.CoreV1().Secrets("gitopsd-system").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "charts"}, StringData: secret}, metav1.CreateOptions{}); err != nil {
+	if _, err := b.kube.CoreV1().Secrets("gitopsd-system").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "charts"}, StringData: host.secret}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	commit := b.push(map[string]string{"deploy/values.yaml": "colour: red\n"})
-	b.sourceFails("RepositoryUnreachable", "chart web 1.0.0 of "+url)
-	down.Store(false)
+	b.sourceFails("RepositoryUnreachable", "chart web 1.0.0 of "+host.url)
+	host.down.Store(false)
 	b.tell()
 	b.applied(commit)
 	cm, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "shop", metav1.GetOptions{})

@@ -2,8 +2,8 @@ package gitops
 
 import (
 	"context"
-	"io/fs"
 	"os"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
@@ -24,8 +24,11 @@ type Checkout struct {
 
 	app    *v1alpha1.Application
 	git    *source.Git
+	charts chart.Fetcher
 	req    source.Request
 	extras extras
+	core   typedcorev1.CoreV1Interface
+	mapper *apply.Mapper
 	// served is what the cluster serves, for charts that ask.
 	served []string
 	dir    string
@@ -38,7 +41,7 @@ func CheckOut(ctx context.Context, config *rest.Config, app *v1alpha1.Applicatio
 	if err != nil {
 		return nil, err
 	}
-	if c.Commit, err = c.git.Head(ctx, c.req); err != nil {
+	if c.Commit, err = c.head(ctx, ref); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -64,7 +67,8 @@ func newCheckout(ctx context.Context, config *rest.Config, app *v1alpha1.Applica
 	if err != nil {
 		return nil, err
 	}
-	if c.served, err = apply.NewMapper(d).Served(ctx); err != nil {
+	c.core, c.mapper = core, apply.NewMapper(d)
+	if c.served, err = c.mapper.Served(ctx); err != nil {
 		return nil, err
 	}
 	if c.extras, err = readExtras(ctx, core, app.Namespace, spec.Rendering); err != nil {
@@ -77,26 +81,48 @@ func newCheckout(ctx context.Context, config *rest.Config, app *v1alpha1.Applica
 	return c, nil
 }
 
+// head is what a ref is; of a chart without a repository it is a version, or the one that the Application means.
+func (c *Checkout) head(ctx context.Context, ref v1alpha1.Ref) (source.Commit, error) {
+	spec := c.app.Spec.Source.Rendering
+	switch {
+	case !alone(c.req.URL):
+		return c.git.Head(ctx, c.req)
+	case ref.Commit != "":
+		return versionAsCommit(spec, ref.Commit), nil
+	}
+	version, err := chartVersion(ctx, &c.charts, c.extras, spec, time.Time{})
+	return versionAsCommit(spec, version), err
+}
+
 // Close removes what was fetched.
 func (c *Checkout) Close() { _ = os.RemoveAll(c.dir) } // it is in the system's directory for such things
 
 // Objects are the commit's objects, as they are rendered from it.
 func (c *Checkout) Objects(ctx context.Context) (objects []*source.Object, err error) {
-	err = c.git.Read(ctx, c.req, c.Commit.Hash, func(t *source.Tree) error {
+	err = withTree(ctx, c.git, c.req, c.Commit.Hash, c.input(c.app.Spec.Source.Path), func(in render.Input) error {
 		var err error
-		objects, err = c.render(ctx, t, c.app.Spec.Source.Path)
+		objects, err = c.render(ctx, in)
 		return err
 	})
 	return objects, err
 }
 
-func (c *Checkout) render(ctx context.Context, tree fs.FS, path string) ([]*source.Object, error) {
+// input is what the commit is rendered from at a path, but for the tree.
+func (c *Checkout) input(path string) render.Input {
 	shape := shapeOf(c.app.Spec)
 	shape.path = path
-	in := renderInput(c.git, c.req, c.app.Name, shape, c.app.Spec.Source.Rendering, c.extras, &chart.Fetcher{}, c.served, c.Commit.Hash)
-	in.Tree = tree
+	return renderInput(c.git, c.req, c.app.Name, shape, c.app.Spec.Source.Rendering, c.extras, &c.charts, c.served, c.Commit.Hash)
+}
+
+func (c *Checkout) render(ctx context.Context, in render.Input) ([]*source.Object, error) {
 	out, err := render.Render(ctx, in)
-	return out.Objects, err
+	if err != nil {
+		return nil, err
+	}
+	own := c.app.DeepCopy()
+	own.Spec.Source.Path = in.Path
+	objects, _, err := translated(ctx, c.mapper, c.core, own, out.Objects)
+	return objects, err
 }
 
 // targetNamespace is spec.targetNamespace with its default.

@@ -166,7 +166,7 @@ func TestAKindThatSomebodyElseDefinesLaterIsAppliedWithoutANewCommit(t *testing.
 
 func TestObjectsOfAToolThatIsNotInstalledAreLeftOutWhereTheApplicationSaysSo(t *testing.T) {
 	b := start(t, nil)
-	release := "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: x}\n"
+	release := "apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImagePolicy\nmetadata: {name: x}\n"
 	commit := b.push(map[string]string{"deploy/namespace.yaml": namespace, "deploy/release.yaml": release})
 	b.refused(commit)
 	b.edit(`{"spec":{"source":{"omit":[{"group":"*.toolkit.fluxcd.io"}]}}}`)

@@ -197,6 +197,9 @@ func byRepo(obj any) ([]string, error) {
 	if !ok {
 		return nil, nil
 	}
+	if alone(app.Spec.Source.RepoURL) {
+		return nil, nil
+	}
 	return []string{source.Canonical(app.Spec.Source.RepoURL)}, nil
 }
 

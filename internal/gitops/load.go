@@ -78,7 +78,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if source.Redact(req.URL) != from.url {
 		req.URL = from.url
 	}
-	if r := p.m.applied; r != nil && !r.partial && r.shape == from && r.extras == p.m.extras.fingerprint {
+	if r := p.m.applied; r != nil && !alone(req.URL) && !r.partial && r.shape == from && r.extras == p.m.extras.fingerprint {
 		switch same, err := p.git.Unchanged(ctx, req, c.Hash, r.inputs); {
 		case err != nil:
 			return nil, err
@@ -94,24 +94,31 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	}
 	var out render.Output
 	var inputs source.Inputs
-	err = p.git.Read(ctx, req, c.Hash, func(t *source.Tree) error {
-		in.Tree = t
+	err = withTree(ctx, p.git, req, c.Hash, in, func(in render.Input) error {
 		var err error
 		out, err = render.Render(ctx, in)
-		inputs = t.Inputs()
+		if t, ok := in.Tree.(*source.Tree); ok {
+			inputs = t.Inputs()
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if out.Remote {
+	own := p.app.DeepCopy()
+	own.Spec.Source.RepoURL, own.Spec.Source.Path, own.Spec.TargetNamespace = req.URL, from.path, from.namespace
+	objects, found, err := translated(ctx, p.mapper, p.core, own, out.Objects)
+	if err != nil {
+		return nil, err
+	}
+	if out.Remote || found {
 		inputs = nil
 	}
 	cluster, err := p.as()
 	if err != nil {
 		return nil, err
 	}
-	resolved, err := cluster.Resolve(ctx, out.Objects, apply.Target{Application: mark(p.key), Namespace: in.From.DefaultNamespace})
+	resolved, err := cluster.Resolve(ctx, objects, apply.Target{Application: mark(p.key), Namespace: in.From.DefaultNamespace})
 	if err != nil {
 		return nil, err
 	}

@@ -119,7 +119,7 @@ func (p *pass) mayWrite(ctx context.Context, app *v1alpha1.Application, o *apply
 // follows says whether another Application is moved by the same pushes as this one.
 func (p *pass) follows(other *v1alpha1.Application) bool {
 	a, b := p.app.Spec.Source, other.Spec.Source
-	return source.Canonical(a.RepoURL) == source.Canonical(b.RepoURL) && a.Ref.SemVer == b.Ref.SemVer && source.RefName(a.Ref) == source.RefName(b.Ref) && a.Ref.Commit == ""
+	return !alone(a.RepoURL) && source.Canonical(a.RepoURL) == source.Canonical(b.RepoURL) && a.Ref.SemVer == b.Ref.SemVer && source.RefName(a.Ref) == source.RefName(b.Ref) && a.Ref.Commit == ""
 }
 
 // behind says whether another Application has still to read a commit that it will read, and has it look once.
@@ -148,6 +148,7 @@ func (p *pass) holdForReaders(plan diff.Plan, commit string) error {
 		p.m.heldFor, p.m.heldSince = commit, p.began
 	}
 	if p.began.Sub(p.m.heldSince) > longestHold {
+		p.hold(false)
 		return nil
 	}
 	p.hold(true) // before looking, so that nobody's word is missed

@@ -80,7 +80,9 @@ func PreviewFolder(ctx context.Context, config *rest.Config, app *v1alpha1.Appli
 		return nil, err
 	}
 	defer c.Close()
-	objects, err := c.render(ctx, tree, path)
+	in := c.input(path)
+	in.Tree = tree
+	objects, err := c.render(ctx, in)
 	return preview(ctx, config, app, objects, err)
 }
 

@@ -108,6 +108,10 @@ func (p *pass) look(ctx context.Context, l look) {
 	if err == nil {
 		var x extras
 		if x, err = readExtras(ctx, p.core, p.app.Namespace, p.app.Spec.Source.Rendering); err == nil {
+			x.version, err = chartVersion(ctx, p.charts, x, p.app.Spec.Source.Rendering, l.since)
+			x.fingerprint += x.version
+		}
+		if err == nil {
 			if x.fingerprint != m.extras.fingerprint {
 				m.refusal = nil // it may have been for the lack of a key
 			}
@@ -116,7 +120,12 @@ func (p *pass) look(ctx context.Context, l look) {
 	}
 	if err == nil {
 		var head source.Commit
-		if head, err = p.git.Head(ctx, req); err == nil {
+		if alone(req.URL) {
+			head = versionAsCommit(p.app.Spec.Source.Rendering, m.extras.version)
+		} else {
+			head, err = p.git.Head(ctx, req)
+		}
+		if err == nil {
 			m.head = head
 			killpoint.Reach("fetched")
 		}

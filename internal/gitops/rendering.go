@@ -1,6 +1,7 @@
 package gitops
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/component-base/version"
+	"sigs.k8s.io/yaml"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/source"
@@ -29,11 +31,15 @@ func renderInput(git *source.Git, req source.Request, application string, from s
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
+	repo := from.url
+	if alone(repo) {
+		repo = source.Redact(spec.Helm.Chart.URL)
+	}
 	return render.Input{
 		Path: from.path, Spec: spec, Application: application,
-		From:    source.From{Repo: from.url, Commit: commit, DefaultNamespace: namespace},
+		From:    source.From{Repo: repo, Commit: commit, DefaultNamespace: namespace},
 		Cluster: chart.Cluster{KubeVersion: kubeVersion(), APIVersions: served},
-		Keys:    x.keys, Variables: x.variables, Charts: charts, ChartCredentials: x.charts,
+		Keys:    x.keys, Variables: x.variables, Values: x.values, Charts: charts, ChartCredentials: x.charts,
 		Remote: &render.Remotes{Git: git, From: req, Allowed: spec.Remotes},
 	}
 }
@@ -42,8 +48,12 @@ func renderInput(git *source.Git, req source.Request, application string, from s
 type extras struct {
 	keys      *sops.Keys
 	variables map[string]string
+	// values are those of spec.source.helm.valuesFrom, in order.
+	values []source.File
 	// charts are the credentials of repositories of charts, by URL.
 	charts map[string]source.Credentials
+	// version is the one that the named chart's range meant at the last look.
+	version string
 	// fingerprint tells two of them apart.
 	fingerprint string
 }
@@ -77,7 +87,7 @@ func readExtras(ctx context.Context, core typedcorev1.CoreV1Interface, namespace
 	if s := spec.Substitute; s != nil {
 		x.variables = map[string]string{}
 		for i, from := range s.From {
-			data, err := variables(ctx, core, namespace, from, fmt.Sprintf("spec.source.substitute.from[%d]", i))
+			data, err := dataOf(ctx, core, namespace, from, fmt.Sprintf("spec.source.substitute.from[%d]", i))
 			if err != nil {
 				return x, err
 			}
@@ -87,6 +97,27 @@ func readExtras(ctx context.Context, core typedcorev1.CoreV1Interface, namespace
 			note(from.Kind, from.Name, data)
 		}
 		maps.Copy(x.variables, s.Variables)
+	}
+	if h := spec.Helm; h != nil {
+		for i, from := range h.ValuesFrom {
+			data, err := dataOf(ctx, core, namespace, v1alpha1.SubstituteFrom{Kind: from.Kind, Name: from.Name, Optional: from.Optional}, fmt.Sprintf("spec.source.helm.valuesFrom[%d]", i))
+			if err != nil {
+				return x, err
+			}
+			key := cmp.Or(from.Key, "values.yaml")
+			values, ok := data[key]
+			switch {
+			case !ok && from.Optional:
+				continue
+			case !ok:
+				return x, &source.Error{Reason: source.InvalidSource, Message: fmt.Sprintf("%s %s/%s, which spec.source.helm.valuesFrom[%d] names, has no key %q", from.Kind, namespace, from.Name, i, key)}
+			}
+			if from.Kind == "Secret" && yaml.Unmarshal(values, &map[string]any{}) != nil { // whose message could quote the Secret
+				return x, &source.Error{Reason: source.InvalidSource, Message: fmt.Sprintf("key %s of Secret %s/%s, which spec.source.helm.valuesFrom[%d] names, holds no values in YAML", key, namespace, from.Name, i)}
+			}
+			x.values = append(x.values, source.File{Path: fmt.Sprintf("%s %s/%s, key %s", from.Kind, namespace, from.Name, key), Data: values})
+			note(from.Kind, from.Name, map[string][]byte{key: values})
+		}
 	}
 	for _, r := range repositories(spec.Helm) {
 		if r.SecretRef == nil {
@@ -117,8 +148,8 @@ func repositories(h *v1alpha1.Helm) []v1alpha1.HelmRepository {
 	return all
 }
 
-// variables reads a ConfigMap or Secret with values of variables.
-func variables(ctx context.Context, core typedcorev1.CoreV1Interface, namespace string, from v1alpha1.SubstituteFrom, field string) (map[string][]byte, error) {
+// dataOf reads a ConfigMap or Secret; field is where the Application names it.
+func dataOf(ctx context.Context, core typedcorev1.CoreV1Interface, namespace string, from v1alpha1.SubstituteFrom, field string) (map[string][]byte, error) {
 	data := map[string][]byte{}
 	var err error
 	switch from.Kind {

@@ -278,7 +278,7 @@ func firstLine(s string) string {
 }
 
 func short(commit string) string {
-	if len(commit) > 12 {
+	if len(commit) == 40 { // a chart's version is shown whole
 		return commit[:12]
 	}
 	return commit

@@ -282,7 +282,7 @@ func (d *driftDenial) contents(ctx context.Context, a admission.Attributes, o ad
 			return err
 		}
 		return fmt.Errorf("it holds %d objects from Git, such as %s, and Application %s/%s denies drift: remove them from %s first; in an emergency, whoever has the verb %s on the Application may, with the annotation %s",
-			n, diff.KeyOf(example), app.Namespace, app.Name, app.Spec.Source.RepoURL, v1alpha1.VerbOverride, v1alpha1.AnnotationOverride)
+			n, diff.KeyOf(example), app.Namespace, app.Name, app.Spec.Source.URL(), v1alpha1.VerbOverride, v1alpha1.AnnotationOverride)
 	}
 	return nil
 }

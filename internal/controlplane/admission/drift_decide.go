@@ -165,7 +165,7 @@ func (a attempt) place(field string, where Where) string {
 		file, line = origin.File, origin.Line
 	}
 	if file == "" {
-		return a.app.Spec.Source.RepoURL
+		return a.app.Spec.Source.URL()
 	}
 	text := fmt.Sprintf("%s:%d", file, line)
 	if ok && origin.Repo != "" {

@@ -54,6 +54,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.Helm{}.OpenAPIModelName():                                           schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref),
 		v1alpha1.HelmChart{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_HelmChart(ref),
 		v1alpha1.HelmRepository{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_HelmRepository(ref),
+		v1alpha1.HelmValuesFrom{}.OpenAPIModelName():                                 schema_gitopsd_gitopsd_api_v1alpha1_HelmValuesFrom(ref),
 		v1alpha1.HistoryEntry{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_HistoryEntry(ref),
 		v1alpha1.HookStatus{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_HookStatus(ref),
 		v1alpha1.IgnoreDifference{}.OpenAPIModelName():                               schema_gitopsd_gitopsd_api_v1alpha1_IgnoreDifference(ref),
@@ -1682,9 +1683,27 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref common.ReferenceCallback) comm
 							Format:      "",
 						},
 					},
+					"valuesFrom": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "valuesFrom are ConfigMaps and Secrets, in the Application's namespace, that hold values; they are merged over those of all files, in order.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.HelmValuesFrom{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 					"values": {
 						SchemaProps: spec.SchemaProps{
-							Description: "values are merged over those of all files.",
+							Description: "values are merged over those of all files and of valuesFrom.",
 							Ref:         ref(runtime.RawExtension{}.OpenAPIModelName()),
 						},
 					},
@@ -1717,7 +1736,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Helm(ref common.ReferenceCallback) comm
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.HelmChart{}.OpenAPIModelName(), v1alpha1.HelmRepository{}.OpenAPIModelName(), runtime.RawExtension{}.OpenAPIModelName()},
+			v1alpha1.HelmChart{}.OpenAPIModelName(), v1alpha1.HelmRepository{}.OpenAPIModelName(), v1alpha1.HelmValuesFrom{}.OpenAPIModelName(), runtime.RawExtension{}.OpenAPIModelName()},
 	}
 }
 
@@ -1794,6 +1813,49 @@ func schema_gitopsd_gitopsd_api_v1alpha1_HelmRepository(ref common.ReferenceCall
 		},
 		Dependencies: []string{
 			corev1.LocalObjectReference{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_HelmValuesFrom(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "HelmValuesFrom names a ConfigMap or Secret with values for a chart.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "kind is ConfigMap or Secret.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"key": {
+						SchemaProps: spec.SchemaProps{
+							Description: "key is that of the data which holds the values, as a values file does; default: values.yaml.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"optional": {
+						SchemaProps: spec.SchemaProps{
+							Description: "optional goes on without it when it, or its key, does not exist.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"kind", "name"},
+			},
+		},
 	}
 }
 
@@ -2647,7 +2709,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Ref(ref common.ReferenceCallback) commo
 				Properties: map[string]spec.Schema{
 					"branch": {
 						SchemaProps: spec.SchemaProps{
-							Description: "branch follows the head of a branch.",
+							Description: "branch follows the head of a branch; HEAD is the one that the repository calls its default.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -2777,7 +2839,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Rollback(ref common.ReferenceCallback) 
 				Properties: map[string]spec.Schema{
 					"to": {
 						SchemaProps: spec.SchemaProps{
-							Description: "To is the commit to apply instead, From the one at the ref; both are full hashes.",
+							Description: "To is the commit to apply instead, From the one at the ref; both are full hashes, or versions of a chart that has no repository.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
@@ -2911,8 +2973,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 				Properties: map[string]spec.Schema{
 					"repoURL": {
 						SchemaProps: spec.SchemaProps{
-							Description: "repoURL is an https, http, ssh, git or file URL, or ssh in its scp-like form.",
-							Default:     "",
+							Description: "repoURL is an https, http, ssh, git or file URL, or ssh in its scp-like form. It may be left out where helm.chart names a chart: then the chart's versions are the revisions, and there is no ref, path, secretRef, verify or values file.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -3018,7 +3079,6 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 						},
 					},
 				},
-				Required: []string{"repoURL"},
 			},
 		},
 		Dependencies: []string{

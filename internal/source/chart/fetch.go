@@ -48,6 +48,8 @@ type Reference struct {
 	// Version is a version, a range of versions, or for OCI a digest.
 	Version     string
 	Credentials source.Credentials
+	// NotBefore is when an answer about a range is too old; zero for none that is younger than a minute.
+	NotBefore time.Time
 }
 
 func (r Reference) String() string {
@@ -59,6 +61,8 @@ type Fetched struct {
 	// Files are the chart's, below a folder that is named after it and its version.
 	Files []source.File
 	Root  string
+	// Version is the one that it has in the repository; of a digest the beginning.
+	Version string
 	// Exact says that the reference can mean nothing else.
 	Exact bool
 }
@@ -85,7 +89,7 @@ func (f *Fetcher) Fetch(ctx context.Context, r Reference) (Fetched, error) {
 	f.mu.Lock()
 	k, ok := f.kept[key]
 	f.mu.Unlock()
-	if ok && (k.chart.Exact || time.Since(k.at) < rangeLife) {
+	if ok && (k.chart.Exact || time.Since(k.at) < rangeLife && !k.at.Before(r.NotBefore)) {
 		return k.chart, nil
 	}
 	// Applications that want the same chart at the same time share one fetch, which none of them can cancel for the others.
@@ -128,7 +132,7 @@ func fetch(ctx context.Context, r Reference) (Fetched, error) {
 		return Fetched{}, explainFetch(r, err)
 	}
 	c, err := unpack(r, version, data)
-	c.Exact = version == r.Version || strings.HasPrefix(r.Version, "sha256:")
+	c.Version, c.Exact = version, version == r.Version || strings.HasPrefix(r.Version, "sha256:")
 	return c, err
 }
 

@@ -32,6 +32,8 @@ type Input struct {
 	Keys *sops.Keys
 	// Variables are values for spec.source.substitute, those of the Application itself among them.
 	Variables map[string]string
+	// Values are those of spec.source.helm.valuesFrom, in order; a Path says where one is from.
+	Values []source.File
 	// Charts fetches the charts that the Application names, with credentials by the URL of the repository without a slash at its end.
 	Charts           *chart.Fetcher
 	ChartCredentials map[string]source.Credentials
@@ -118,7 +120,7 @@ func (in *Input) objects(ctx context.Context, dir string) (Output, error) {
 	case slices.ContainsFunc(source.KustomizationFiles, func(f string) bool { return in.has(dir, f) }):
 		return in.kustomize(ctx, dir, spec.Kustomize)
 	case spec.Kustomize != nil:
-		return Output{}, source.ParseErrors{{File: path.Join(dir, "kustomization.yaml"), Message: "spec.source.kustomize is set, but spec.source.path holds no kustomization.yaml; take it away, or point the path at the folder that has one"}}
+		return in.overlaid(ctx, dir)
 	}
 	return in.plain(ctx, dir)
 }
@@ -290,6 +292,7 @@ func (in *Input) values(dir string, helm *v1alpha1.Helm) (map[string]any, error)
 		}
 		files = append(files, source.File{Path: at, Data: data})
 	}
+	files = append(files, in.Values...)
 	var own []byte
 	if helm.Values != nil {
 		own = helm.Values.Raw

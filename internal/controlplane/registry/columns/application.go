@@ -27,7 +27,7 @@ var Application = Table[*v1alpha1.Application]{
 		}
 		return []any{
 			a.Name, sync, health, orNone(shortRevision(a.Status.AppliedRevision)), int64(len(a.Status.Drift)),
-			ageOf(a.CreationTimestamp), a.Spec.Source.RepoURL, cmp.Or(a.Spec.Source.Path, "."),
+			ageOf(a.CreationTimestamp), a.Spec.Source.URL(), cmp.Or(a.Spec.Source.Path, "."),
 		}
 	},
 }
@@ -35,7 +35,7 @@ var Application = Table[*v1alpha1.Application]{
 // shortRevision is as many digits of a commit's hash as people read out to each other.
 func shortRevision(revision string) string {
 	const digits = 8
-	if len(revision) > digits {
+	if len(revision) == 40 { // a chart's version is shown whole
 		return revision[:digits]
 	}
 	return revision

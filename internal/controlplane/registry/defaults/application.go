@@ -12,7 +12,7 @@ import (
 // commit in place that does not become healthy within five minutes.
 func SetApplication(obj *v1alpha1.Application) {
 	spec := &obj.Spec
-	if spec.Source.Ref == (v1alpha1.Ref{}) {
+	if spec.Source.Ref == (v1alpha1.Ref{}) && spec.Source.RepoURL != "" {
 		spec.Source.Ref.Branch = "main"
 	}
 	setIfNil(&spec.Interval, metav1.Duration{Duration: time.Minute})

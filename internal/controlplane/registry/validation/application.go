@@ -102,6 +102,9 @@ func duration(at *field.Path, d *metav1.Duration, least time.Duration) field.Err
 }
 
 func gitSource(at *field.Path, source *v1alpha1.Source) field.ErrorList {
+	if source.RepoURL == "" && source.Helm != nil && source.Helm.Chart != nil {
+		return append(chartAlone(at, source), helm(at.Child("helm"), source.Helm)...)
+	}
 	errs := repoURL(at.Child("repoURL"), source.RepoURL)
 	errs = append(errs, gitRef(at.Child("ref"), source.Ref)...)
 	errs = append(errs, relativePath(at.Child("path"), source.Path)...)
@@ -113,6 +116,26 @@ func gitSource(at *field.Path, source *v1alpha1.Source) field.ErrorList {
 		}
 	}
 	return append(errs, helm(at.Child("helm"), source.Helm)...)
+}
+
+// chartAlone is for a source without a repository, which cannot have what is read from one.
+func chartAlone(at *field.Path, source *v1alpha1.Source) field.ErrorList {
+	var errs field.ErrorList
+	for _, f := range []struct {
+		path *field.Path
+		set  bool
+	}{
+		{at.Child("ref"), source.Ref != v1alpha1.Ref{}},
+		{at.Child("path"), source.Path != ""},
+		{at.Child("secretRef"), source.SecretRef != nil},
+		{at.Child("verify"), source.Verify != nil},
+		{at.Child("helm", "valuesFiles"), len(source.Helm.ValuesFiles) > 0},
+	} {
+		if f.set {
+			errs = append(errs, field.Forbidden(f.path, "there is no repository: set `repoURL` too"))
+		}
+	}
+	return errs
 }
 
 // maxReleaseName is Helm's own bound: templates make names of objects from it.
@@ -151,7 +174,7 @@ var scpLike = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:[^/].*$|^
 func repoURL(at *field.Path, raw string) field.ErrorList {
 	const forms = "must be an https, http, ssh, git or file URL, or user@host:path"
 	if raw == "" {
-		return field.ErrorList{field.Required(at, forms)}
+		return field.ErrorList{field.Required(at, forms+"; it may be left out only where `helm.chart` names a chart")}
 	}
 	if strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return field.ErrorList{field.Invalid(at, raw, "must not contain spaces or control characters")}

@@ -1,0 +1,304 @@
+package translate
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	"helm.sh/helm/v4/pkg/strvals"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/source"
+)
+
+// argoHomes are the namespaces where Argo CD keeps its Applications. They are no part of what such an Application says, so ours are where their parent is.
+var argoHomes = map[string]bool{"argocd": true, "openshift-gitops": true}
+
+// argoApplication translates Argo CD's Application.
+func (t *translation) argoApplication(r *reading) (*v1alpha1.Application, error) {
+	f := r.spec()
+	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: t.in.Own.Namespace, Name: r.object.Name()}}
+	if ns := r.object.Namespace(); ns != "" && !argoHomes[ns] {
+		app.Namespace = ns
+	}
+	s := &app.Spec
+	f.tune("info", "revisionHistoryLimit")
+	if f.text("project") != "default" {
+		f.tune("project")
+	}
+	to := f.object("destination")
+	s.TargetNamespace = to.text("namespace")
+	if server := to.text("server"); server != "" && server != "https://kubernetes.default.svc" {
+		to.fail("server", elsewhere)
+	}
+	if name := to.text("name"); name != "" && name != "in-cluster" {
+		to.fail("name", elsewhere)
+	}
+	t.argoSources(f, app)
+	t.argoPolicy(r, f.object("syncPolicy"), s)
+	for _, i := range f.objects("ignoreDifferences") {
+		rule := v1alpha1.IgnoreDifference{
+			Group: i.text("group"), Kind: i.text("kind"), Name: i.text("name"), Namespace: i.text("namespace"),
+			JSONPointers: i.strings("jsonPointers"), Managers: i.strings("managedFieldsManagers"),
+		}
+		for _, expression := range i.strings("jqPathExpressions") {
+			field, ok := fieldOf(expression)
+			if !ok {
+				i.fail("jqPathExpressions", "%q is more than a path; name the field in jsonPointers", expression)
+			}
+			rule.Fields = append(rule.Fields, field)
+		}
+		if rule.Kind == "" || strings.Contains(rule.Kind+rule.Group+rule.Name, "*") {
+			i.fail("kind", "name one kind, without *")
+		}
+		s.IgnoreDifferences = append(s.IgnoreDifferences, rule)
+	}
+	f.done()
+	return app, nil
+}
+
+// jqPath matches the jq expressions that are paths: .spec.replicas, .spec.containers[].image.
+var jqPath = regexp.MustCompile(`^(\.[A-Za-z_][A-Za-z0-9_]*(\[\])?)+$`)
+
+func fieldOf(expression string) (string, bool) {
+	if !jqPath.MatchString(expression) {
+		return "", false
+	}
+	return strings.ReplaceAll(strings.TrimPrefix(expression, "."), "[]", "[*]"), true
+}
+
+// argoSources reads spec.source, or spec.sources where one of them only lends its files to the other.
+func (t *translation) argoSources(f *fields, app *v1alpha1.Application) {
+	if !f.has("sources") {
+		t.argoSource(f.object("source"), app)
+		return
+	}
+	var main, lent *fields
+	all := f.objects("sources")
+	mains := 0
+	for _, s := range all {
+		if s.has("ref") && !s.has("path") && !s.has("chart") {
+			lent = s
+		} else {
+			main = s
+			mains++
+		}
+	}
+	if mains != 1 || lent != nil && !main.has("chart") {
+		f.fail("sources", "an Application has one source, to which a second may lend values files where the first is a chart of a repository of charts; make an Application of each")
+		for _, s := range all {
+			s.rest()
+		}
+		return
+	}
+	t.argoSource(main, app)
+	if lent == nil {
+		return
+	}
+	src := &app.Spec.Source
+	prefix := "$" + lent.text("ref") + "/"
+	src.RepoURL, src.Ref = lent.text("repoURL"), argoRevision(lent.text("targetRevision"))
+	for i, v := range src.Helm.ValuesFiles {
+		inside, ok := strings.CutPrefix(v, prefix)
+		if !ok {
+			main.fail("helm.valueFiles", "%q is not in %s: files of the chart itself cannot be named", v, prefix)
+		}
+		src.Helm.ValuesFiles[i] = "/" + inside
+	}
+	t.lendCredentials(src)
+}
+
+// lendCredentials lets an Application of one's own repository name the Secret that this one is read with: Argo CD knows credentials by the URL.
+func (t *translation) lendCredentials(s *v1alpha1.Source) {
+	if own := t.in.Own.Spec.Source; source.Canonical(s.RepoURL) == source.Canonical(own.RepoURL) {
+		s.SecretRef = own.SecretRef
+	}
+}
+
+func (t *translation) argoSource(f *fields, app *v1alpha1.Application) {
+	src := &app.Spec.Source
+	url, revision, chart := f.text("repoURL"), f.text("targetRevision"), f.text("chart")
+	f.tune("name")
+	f.refuse("plugin", "gitopsd runs no plugins; let the build write the manifests")
+	helm := argoHelm(f.object("helm"))
+	if chart != "" {
+		if helm == nil {
+			helm = &v1alpha1.Helm{}
+		}
+		if !strings.Contains(url, "://") {
+			url = "oci://" + url
+		}
+		if helm.ReleaseName == "" {
+			helm.ReleaseName = app.Name
+		}
+		src.Helm = helm
+		helm.Chart = &v1alpha1.HelmChart{HelmRepository: v1alpha1.HelmRepository{URL: url}, Name: chart, Version: first(revision, "*")}
+		return
+	}
+	src.RepoURL, src.Ref, src.Path, src.Helm = url, argoRevision(revision), strings.TrimPrefix(f.text("path"), "./"), helm
+	t.lendCredentials(src)
+	src.Kustomize = argoKustomize(f.object("kustomize"))
+	d := f.object("directory")
+	d.refuse("jsonnet", "gitopsd does not read Jsonnet; let the build write the manifests")
+	recurse := d.flag("recurse", false)
+	if src.Helm == nil && src.Kustomize == nil {
+		src.Directory = &v1alpha1.Directory{Recurse: &recurse, Include: alternatives(d.text("include")), Exclude: alternatives(d.text("exclude"))}
+	}
+}
+
+// alternatives turns Argo CD's one pattern, {a,b}, into a list.
+func alternatives(pattern string) []string {
+	if inner, ok := strings.CutPrefix(pattern, "{"); ok && strings.HasSuffix(inner, "}") && !strings.ContainsAny(inner[:len(inner)-1], "{}") {
+		return strings.Split(inner[:len(inner)-1], ",")
+	}
+	if pattern == "" {
+		return nil
+	}
+	return []string{pattern}
+}
+
+var commitHash = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
+// argoRevision is what a targetRevision means. Argo CD asks the repository whether a name is a branch or a tag; here what looks like a version is a tag.
+func argoRevision(revision string) v1alpha1.Ref {
+	branch, isBranch := strings.CutPrefix(revision, "refs/heads/")
+	tag, isTag := strings.CutPrefix(revision, "refs/tags/")
+	_, notVersion := semver.StrictNewVersion(strings.TrimPrefix(revision, "v"))
+	_, notRange := semver.NewConstraint(revision)
+	switch {
+	case revision == "":
+		return v1alpha1.Ref{Branch: source.HeadBranch}
+	case commitHash.MatchString(revision):
+		return v1alpha1.Ref{Commit: revision}
+	case isBranch:
+		return v1alpha1.Ref{Branch: branch}
+	case isTag:
+		return v1alpha1.Ref{Tag: tag}
+	case notVersion == nil:
+		return v1alpha1.Ref{Tag: revision}
+	case notRange == nil && strings.ContainsAny(revision, "*^~<>= "):
+		return v1alpha1.Ref{SemVer: revision}
+	}
+	return v1alpha1.Ref{Branch: revision}
+}
+
+func argoHelm(f *fields) *v1alpha1.Helm {
+	if !f.there() {
+		return nil
+	}
+	h := &v1alpha1.Helm{
+		ReleaseName: f.text("releaseName"), ValuesFiles: f.strings("valueFiles"), IgnoreMissingValuesFiles: f.flag("ignoreMissingValueFiles", false), SkipCRDs: f.flag("skipCrds", false),
+	}
+	f.tune("version", "passCredentials", "skipTests", "skipSchemaValidation")
+	for _, v := range h.ValuesFiles {
+		if strings.Contains(v, "://") {
+			f.fail("valueFiles", "%s: values files are read from the commit", v)
+		}
+	}
+	values := map[string]any{}
+	if text := f.text("values"); text != "" {
+		if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+			f.fail("values", "%v", err)
+		}
+	}
+	if v, ok := f.take("valuesObject"); ok {
+		values, ok = v.(map[string]any) // it counts instead of values
+		if !ok {
+			f.fail("valuesObject", "must be a map")
+		}
+	}
+	for i, p := range f.objects("parameters") {
+		set := strvals.ParseInto
+		if p.flag("forceString", false) {
+			set = strvals.ParseIntoString
+		}
+		text := p.text("name") + "=" + strings.ReplaceAll(p.text("value"), ",", `\,`)
+		if values == nil {
+			values = map[string]any{}
+		}
+		if err := set(text, values); err != nil {
+			f.fail(fmt.Sprintf("parameters[%d]", i), "%v", err)
+		}
+	}
+	if len(values) > 0 {
+		h.Values = raw(values)
+	}
+	return h
+}
+
+func argoKustomize(f *fields) *v1alpha1.Kustomize {
+	if !f.there() {
+		return nil
+	}
+	k := &v1alpha1.Kustomize{Namespace: f.text("namespace"), NamePrefix: f.text("namePrefix"), NameSuffix: f.text("nameSuffix"), Components: f.strings("components")}
+	f.tune("version", "forceCommonLabels", "forceCommonAnnotations", "ignoreMissingComponents")
+	labels := &k.CommonLabels
+	if f.flag("labelWithoutSelector", false) {
+		labels = &k.Labels
+	}
+	f.into("commonLabels", labels)
+	f.into("commonAnnotations", &k.CommonAnnotations)
+	f.into("replicas", &k.Replicas)
+	f.into("patches", &k.Patches)
+	for _, image := range f.strings("images") {
+		k.Images = append(k.Images, imageOf(image))
+	}
+	if emptyOverlay(*k) {
+		return nil
+	}
+	return k
+}
+
+// imageOf reads kustomize's short form: name, =, another name, : and a tag or @ and a digest, of which all but the first may be left out.
+func imageOf(text string) v1alpha1.KustomizeImage {
+	var out v1alpha1.KustomizeImage
+	old, rest, renamed := strings.Cut(text, "=")
+	if !renamed {
+		rest = old
+	}
+	if name, digest, ok := strings.Cut(rest, "@"); ok {
+		rest, out.Digest = name, digest
+	} else if i := strings.LastIndex(rest, ":"); i > strings.LastIndex(rest, "/") {
+		rest, out.NewTag = rest[:i], rest[i+1:]
+	}
+	if out.Name = rest; renamed {
+		out.Name, out.NewName = old, rest
+	}
+	return out
+}
+
+// argoPolicy reads spec.syncPolicy. Where Argo CD waits to be told, a commit is applied all the same: a push is the decision here.
+func (t *translation) argoPolicy(r *reading, f *fields, s *v1alpha1.ApplicationSpec) {
+	auto := f.object("automated")
+	prune := auto.flag("prune", false)
+	s.Prune = &prune
+	s.Drift = v1alpha1.DriftReport
+	if auto.flag("selfHeal", false) {
+		s.Drift = v1alpha1.DriftRevert
+	}
+	auto.tune("allowEmpty")
+	if !auto.flag("enabled", true) {
+		s.Suspend = true
+	}
+	f.tune("retry")
+	options := map[string]string{}
+	for _, o := range f.strings("syncOptions") {
+		name, value, _ := strings.Cut(o, "=")
+		options[name] = value
+	}
+	meta := f.object("managedNamespaceMetadata")
+	var labels, annotations map[string]string
+	meta.into("labels", &labels)
+	meta.into("annotations", &annotations)
+	if options["CreateNamespace"] == "true" {
+		t.namespace(r, s.TargetNamespace, labels, annotations)
+	}
+	for _, o := range []string{"Replace", "Force"} {
+		if options[o] == "true" {
+			f.fail("syncOptions", "%s=true: say it in the annotations of the objects that may be replaced: argocd.argoproj.io/sync-options: %s=true", o, o)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package translate
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/source"
+)
+
+// sourceID names a source as others refer to it.
+type sourceID struct{ kind, namespace, name string }
+
+func (id sourceID) String() string { return fmt.Sprintf("%s %s/%s", id.kind, id.namespace, id.name) }
+
+// described is the key, in the ConfigMap that stands for a source, of what the source's object says.
+const described = "source.json"
+
+// ConfigMapName is that of the ConfigMap which stands for a source, in the source's namespace.
+func ConfigMapName(kind, name string) string { return strings.ToLower(kind) + "." + name }
+
+// Described reads what a ConfigMap says of the source that it stands for.
+func Described(data map[string]string) (map[string]any, error) {
+	var out map[string]any
+	err := json.Unmarshal([]byte(data[described]), &out)
+	return out, err
+}
+
+// place is what a source's object says, in our words: a repository for Git, or where charts are.
+type place struct {
+	git   v1alpha1.Source
+	chart v1alpha1.HelmChart
+}
+
+// place reads the spec of a source.
+func (r *reading) place(kind string, f *fields) place {
+	var p place
+	f.tune("interval", "timeout", "suspend", "accessFrom")
+	f.into("secretRef", &p.git.SecretRef)
+	p.chart.SecretRef = p.git.SecretRef
+	url := f.text("url")
+	if provider := f.text("provider"); provider != "" && provider != "generic" {
+		f.fail("provider", "credentials of a cloud are not known here; name a Secret in secretRef")
+	}
+	switch kind {
+	case "GitRepository":
+		p.git.RepoURL, p.git.Ref = url, fluxRef(f.object("ref"))
+		p.git.Submodules = f.flag("recurseSubmodules", false)
+		p.git.Verify = fluxVerify(f.object("verify"))
+		f.tune("gitImplementation", "sparseCheckout")
+		f.refuse("ignore", "write it into a .sourceignore file at the root of that repository")
+	case "HelmRepository":
+		f.tune("passCredentials", "type")
+		p.chart.URL = url
+	case "OCIRepository":
+		f.tune("layerSelector")
+		p.chart.URL, p.chart.Name = path.Split(strings.TrimSuffix(url, "/"))
+		p.chart.URL = strings.TrimSuffix(p.chart.URL, "/")
+		ref := f.object("ref")
+		p.chart.Version = first(ref.text("digest"), ref.text("semver"), ref.text("tag"))
+	}
+	f.done()
+	return p
+}
+
+// fluxRef is the ref of a GitRepository, whose fields go before one another.
+func fluxRef(f *fields) v1alpha1.Ref {
+	ref := v1alpha1.Ref{Branch: f.text("branch"), Tag: f.text("tag"), SemVer: f.text("semver"), Commit: f.text("commit")}
+	name := f.text("name")
+	branch, isBranch := strings.CutPrefix(name, "refs/heads/")
+	tag, isTag := strings.CutPrefix(name, "refs/tags/")
+	switch {
+	case ref.Commit != "":
+		return v1alpha1.Ref{Commit: ref.Commit}
+	case isBranch:
+		return v1alpha1.Ref{Branch: branch}
+	case isTag:
+		return v1alpha1.Ref{Tag: tag}
+	case name != "":
+		f.fail("name", "only refs/heads/ and refs/tags/ are followed")
+	case ref.SemVer != "":
+		return v1alpha1.Ref{SemVer: ref.SemVer}
+	case ref.Tag != "":
+		return v1alpha1.Ref{Tag: ref.Tag}
+	case ref.Branch == "":
+		return v1alpha1.Ref{Branch: "master"} // Flux's own default
+	}
+	return v1alpha1.Ref{Branch: ref.Branch}
+}
+
+func fluxVerify(f *fields) *v1alpha1.Verify {
+	if !f.there() {
+		return nil
+	}
+	modes := map[string]v1alpha1.VerifyMode{"": v1alpha1.VerifyCommit, "head": v1alpha1.VerifyCommit, "HEAD": v1alpha1.VerifyCommit, "Tag": v1alpha1.VerifyTag, "TagAndHEAD": v1alpha1.VerifyCommitAndTag}
+	mode := f.text("mode")
+	out := &v1alpha1.Verify{Mode: modes[mode]}
+	if out.Mode == "" {
+		f.fail("mode", "%q is none of HEAD, Tag and TagAndHEAD", mode)
+	}
+	f.into("secretRef", &out.SecretRef)
+	return out
+}
+
+// first is the first text that is not empty.
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// keep puts a ConfigMap in a source's place, so that objects of other Applications can refer to it.
+func (t *translation) keep(r *reading) error {
+	o := r.object
+	namespace, gvk := t.namespaceOf(o), o.GroupVersionKind()
+	r.place(gvk.Kind, r.spec()) // for its errors
+	text, err := json.Marshal(map[string]any{"spec": o.Content["spec"]})
+	if err != nil {
+		return fmt.Errorf("%s: %w", o, err)
+	}
+	t.home(r, namespace)
+	t.out.Objects = append(t.out.Objects, o.With(map[string]any{
+		"apiVersion": "v1", "kind": "ConfigMap",
+		"metadata": map[string]any{
+			"name": ConfigMapName(gvk.Kind, o.Name()), "namespace": namespace,
+			"annotations": map[string]any{v1alpha1.AnnotationTranslatedFrom: fmt.Sprintf("%s of %s", o, gvk.GroupVersion())},
+		},
+		"data": map[string]any{described: string(text)},
+	}))
+	return nil
+}
+
+// source finds what a field refers to, in the commit or else with other Applications. The error, where neither has it, is one that may go away by itself.
+func (t *translation) source(r *reading, field string, id sourceID) (place, error) {
+	content, here := t.known[id]
+	if !here {
+		var err error
+		if content, err = t.in.Find(t.ctx, id.kind, id.namespace, id.name); err != nil {
+			return place{}, err
+		}
+		t.out.Found = true
+	}
+	if content == nil {
+		if id.kind == "GitRepository" && id.name == bootstrapped {
+			own := t.in.Own.Spec.Source
+			return place{git: v1alpha1.Source{RepoURL: own.RepoURL, Ref: own.Ref, SecretRef: own.SecretRef, Verify: own.Verify}}, nil
+		}
+		file, line := r.object.Place(field)
+		return place{}, &source.Error{Reason: source.RefNotFound, Message: fmt.Sprintf("%s: %s: %s: neither the commit nor another Application has %s; it is looked for again at each look at the repository",
+			source.At(file, line), r.object, field, id)}
+	}
+	spec, _ := content["spec"].(map[string]any)
+	there := &reading{object: r.object}
+	p := there.place(id.kind, &fields{r: there, path: "spec", content: spec, read: map[string]bool{}})
+	if len(there.errs) > 0 && !here {
+		r.fail(field, "%s cannot be used: %s", id, there.errs[0].Message)
+	}
+	return p, nil
+}
+
+// bootstrapped is what Flux's bootstrap calls the repository that it begins with. Where nobody describes it, it is the Application's own.
+const bootstrapped = "flux-system"
+
+// reference reads a sourceRef or chartRef.
+func reference(f *fields, namespace string) sourceID {
+	f.text("apiVersion")
+	id := sourceID{f.text("kind"), f.text("namespace"), f.text("name")}
+	if id.namespace == "" {
+		id.namespace = namespace
+	}
+	return id
+}

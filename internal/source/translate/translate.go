@@ -1,0 +1,229 @@
+package translate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/source"
+)
+
+// Input is what a commit's foreign objects are translated from.
+type Input struct {
+	Objects []*source.Object
+	// Own is the Application that the objects were rendered for.
+	Own *v1alpha1.Application
+	// Served says whether the cluster, or the commit, has a kind itself; then its objects stay as they are.
+	Served func(schema.GroupKind) (bool, error)
+	// Find finds what another Application knows of a source; nil for nothing.
+	Find func(ctx context.Context, kind, namespace, name string) (map[string]any, error)
+}
+
+// Output is what came of it.
+type Output struct {
+	Objects []*source.Object
+	// Found says that a source from outside the commit had a part in it.
+	Found bool
+}
+
+const (
+	fluxKustomize = "kustomize.toolkit.fluxcd.io"
+	fluxHelm      = "helm.toolkit.fluxcd.io"
+	fluxSource    = "source.toolkit.fluxcd.io"
+	argo          = "argoproj.io"
+)
+
+// foreign are the kinds that can be translated.
+var foreign = map[schema.GroupKind]func(*translation, *reading) (*v1alpha1.Application, error){
+	{Group: fluxKustomize, Kind: "Kustomization"}: (*translation).kustomization,
+	{Group: fluxHelm, Kind: "HelmRelease"}:        (*translation).helmRelease,
+	{Group: argo, Kind: "Application"}:            (*translation).argoApplication,
+}
+
+// sources are the kinds that only say where something is.
+var sources = map[schema.GroupKind]bool{
+	{Group: fluxSource, Kind: "GitRepository"}:  true,
+	{Group: fluxSource, Kind: "HelmRepository"}: true,
+	{Group: fluxSource, Kind: "OCIRepository"}:  true,
+}
+
+// translation is one commit on its way.
+type translation struct {
+	ctx context.Context
+	in  Input
+	out Output
+	// known are the sources of the commit.
+	known map[sourceID]map[string]any
+	// namespaces are those that the commit has, or was given.
+	namespaces map[string]bool
+}
+
+// Objects translates. Its error, a source.ParseErrors where the commit is at fault, names every field that nothing can be made of.
+func Objects(ctx context.Context, in Input) (Output, error) {
+	t := &translation{ctx: ctx, in: in, known: map[sourceID]map[string]any{}, namespaces: map[string]bool{}}
+	todo, err := t.survey()
+	if err != nil {
+		return Output{}, err
+	}
+	if len(todo) == 0 {
+		return Output{Objects: in.Objects}, nil
+	}
+	var errs source.ParseErrors
+	for _, o := range in.Objects {
+		gk := o.GroupVersionKind().GroupKind()
+		if !todo[gk] {
+			t.out.Objects = append(t.out.Objects, o)
+			continue
+		}
+		r := &reading{object: o}
+		if sources[gk] {
+			err = t.keep(r)
+		} else {
+			err = t.replace(r, foreign[gk])
+		}
+		if err != nil {
+			return Output{}, err
+		}
+		errs = append(errs, r.errs...)
+	}
+	if len(errs) > 0 {
+		return Output{}, errs
+	}
+	return t.out, nil
+}
+
+// survey finds out which kinds are to be translated, and notes the sources and namespaces of the commit.
+func (t *translation) survey() (map[schema.GroupKind]bool, error) {
+	todo, asked := map[schema.GroupKind]bool{}, map[schema.GroupKind]bool{}
+	for _, o := range t.in.Objects {
+		gk := o.GroupVersionKind().GroupKind()
+		if gk == (schema.GroupKind{Kind: "Namespace"}) {
+			t.namespaces[o.Name()] = true
+		}
+		if sources[gk] {
+			t.known[sourceID{gk.Kind, t.namespaceOf(o), o.Name()}] = o.Content
+		}
+		if (sources[gk] || foreign[gk] != nil) && !asked[gk] {
+			asked[gk] = true
+			served, err := t.in.Served(gk)
+			if err != nil {
+				return nil, err
+			}
+			if !served {
+				todo[gk] = true
+			}
+		}
+	}
+	return todo, nil
+}
+
+// namespaceOf is where an object is.
+func (t *translation) namespaceOf(o *source.Object) string {
+	switch {
+	case o.Namespace() != "":
+		return o.Namespace()
+	case t.in.Own.Spec.TargetNamespace != "":
+		return t.in.Own.Spec.TargetNamespace
+	}
+	return "default"
+}
+
+// replace puts an Application in an object's place.
+func (t *translation) replace(r *reading, make func(*translation, *reading) (*v1alpha1.Application, error)) error {
+	app, err := make(t, r)
+	if err != nil || app == nil || len(r.errs) > 0 {
+		return err
+	}
+	if app.Namespace == t.in.Own.Namespace && app.Name == t.in.Own.Name {
+		if !t.leadsHere(app) {
+			r.fail("metadata.name", "the Application that it was read for has the same name; give it another")
+		}
+		return nil
+	}
+	if t.leadsHere(app) {
+		return nil // such as Flux's Kustomization of its own folder: the Application that it was read for does that
+	}
+	app.TypeMeta.APIVersion, app.TypeMeta.Kind = v1alpha1.GroupVersion.String(), "Application"
+	t.describe(app, r)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(app)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.object, err)
+	}
+	delete(content, "status")
+	if app.Spec.Source.Ref == (v1alpha1.Ref{}) {
+		unstructured.RemoveNestedField(content, "spec", "source", "ref")
+	}
+	t.out.Objects = append(t.out.Objects, r.object.With(content))
+	return nil
+}
+
+// leadsHere says whether an Application would read what the one reads that it comes from.
+func (t *translation) leadsHere(app *v1alpha1.Application) bool {
+	a, b := app.Spec.Source, t.in.Own.Spec.Source
+	if a.Helm != nil && a.Helm.Chart != nil || source.Canonical(a.RepoURL) != source.Canonical(b.RepoURL) {
+		return false
+	}
+	here, err := source.CleanPath(a.Path)
+	if err != nil {
+		return false
+	}
+	there, err := source.CleanPath(b.Path)
+	return err == nil && here == there
+}
+
+// describe copies the object's own labels and annotations, and says what the Application stands for.
+func (t *translation) describe(app *v1alpha1.Application, r *reading) {
+	metadata := func(field string) map[string]string {
+		out := map[string]string{}
+		m, _ := r.object.Content["metadata"].(map[string]any)
+		values, _ := m[field].(map[string]any)
+		for k, v := range values {
+			if s, ok := v.(string); ok {
+				out[k] = s
+			}
+		}
+		return out
+	}
+	app.Labels, app.Annotations = metadata("labels"), metadata("annotations")
+	text := fmt.Sprintf("%s of %s", r.object, r.object.GroupVersionKind().GroupVersion())
+	if len(r.dropped) > 0 {
+		slices.Sort(r.dropped)
+		text += "; without " + strings.Join(slices.Compact(r.dropped), ", ")
+	}
+	app.Annotations[v1alpha1.AnnotationTranslatedFrom] = text
+}
+
+// namespace adds a Namespace unless the commit has it: one that is made if it is missing, and that is then nobody's.
+func (t *translation) namespace(r *reading, name string, labels, annotations map[string]string) {
+	if t.namespaces[name] || name == "" {
+		return
+	}
+	t.namespaces[name] = true
+	notes := map[string]any{v1alpha1.AnnotationReconcile: "once", v1alpha1.AnnotationPrune: "disabled"}
+	for k, v := range annotations {
+		notes[k] = v
+	}
+	metadata := map[string]any{"name": name, "annotations": notes}
+	if len(labels) > 0 {
+		all := map[string]any{}
+		for _, k := range slices.Sorted(maps.Keys(labels)) {
+			all[k] = labels[k]
+		}
+		metadata["labels"] = all
+	}
+	t.out.Objects = append(t.out.Objects, r.object.With(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+}
+
+// home makes the namespace in which Flux keeps its objects, which nothing else does where Flux is not installed.
+func (t *translation) home(r *reading, namespace string) {
+	if namespace == "flux-system" {
+		t.namespace(r, namespace, nil, nil)
+	}
+}
