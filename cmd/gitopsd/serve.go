@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/serve"
@@ -24,8 +26,8 @@ const leaseRenewal = 10 * time.Second
 
 type serveFlags struct {
 	serve.Options
-	clusterCIDR, serviceCIDR string
-	verbose                  bool
+	clusterCIDR, serviceCIDR, clusterDNS string
+	verbose                              bool
 }
 
 func (f *serveFlags) register(flags *pflag.FlagSet) {
@@ -36,6 +38,8 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.Names, "tls-san", nil, "further names and addresses for the API server's certificate")
 	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "where Pod addresses come from: a /24 for each node")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "where Services' cluster IPs come from")
+	flags.StringVar(&f.clusterDNS, "cluster-dns", "", "address where nodes answer DNS questions, of the Service kube-system/kube-dns (default: the tenth of --service-cidr; none: there is no such Service)")
+	flags.StringVar(&f.ClusterDomain, "cluster-domain", "cluster.local", "domain of the cluster's names, as given to nodes")
 	flags.DurationVar(&f.NodeMonitorGracePeriod, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it counts as lost")
 	r := &f.NodeRates
 	*r = nodelifecycle.DefaultRates
@@ -70,6 +74,12 @@ func (f *serveFlags) complete() error {
 	if f.ClusterCIDR.Overlaps(f.ServiceCIDR) {
 		return fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap", f.ClusterCIDR, f.ServiceCIDR)
 	}
+	if f.ClusterDNS, err = clusterDNS(f.clusterDNS, f.ServiceCIDR.Masked()); err != nil {
+		return err
+	}
+	if bad := validation.IsDNS1123Subdomain(f.ClusterDomain); len(bad) > 0 {
+		return fmt.Errorf("--cluster-domain %q: %s", f.ClusterDomain, strings.Join(bad, "; "))
+	}
 	if f.NodeMonitorGracePeriod <= leaseRenewal {
 		return fmt.Errorf("--node-monitor-grace-period: %s is too short: nodes renew their Leases every %s, and would count as lost between two renewals", f.NodeMonitorGracePeriod, leaseRenewal)
 	}
@@ -90,6 +100,25 @@ func (f *serveFlags) complete() error {
 	}
 	logging.Setup(os.Stderr, level)
 	return nil
+}
+
+// clusterDNS is the address of the cluster's DNS: the tenth of the Services' addresses, where nothing else is said.
+func clusterDNS(text string, services netip.Prefix) (netip.Addr, error) {
+	switch text {
+	case "none":
+		return netip.Addr{}, nil
+	case "":
+		a := services.Addr()
+		for range 10 {
+			a = a.Next()
+		}
+		return a, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil || !services.Contains(a) {
+		return a, fmt.Errorf("--cluster-dns %q: must be an address of --service-cidr %s, or none", text, services)
+	}
+	return a, nil
 }
 
 func newServeCommand() *cobra.Command {

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
@@ -86,6 +87,7 @@ func Clean(ctx context.Context, cfg Config) error {
 	}
 	note(removeNetwork(ctx, dir, cfg))
 	note(proxy.Cleanup(ctx))
+	note(dns.Cleanup(dnsDir(dir)))
 	note(shutdown.Clean(shutdown.ConfigDir))
 	for _, p := range pods {
 		note(os.RemoveAll(filepath.Join(cfg.PodLogDir, p.Namespace+"_"+p.Name+"_"+string(p.UID))))

@@ -8,12 +8,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 )
@@ -33,8 +35,9 @@ type Config struct {
 	Port        int
 	Labels      map[string]string
 	ClusterCIDR []string
-	ClusterDNS  []string
+	ClusterDNS  []string // addresses of the cluster's DNS; none: those of the Service kube-system/kube-dns; "none": Pods use the host's resolver
 	Domain      string
+	ResolvConf  string // the host's; empty to find it
 	JoinTimeout time.Duration
 	Shutdown    shutdown.Config
 	Release     string // of this program; the log collector of another one is replaced
@@ -45,6 +48,8 @@ type Config struct {
 	mirror       *url.URL
 	clusterCIDRs []netip.Prefix
 	stages       []shutdown.Stage
+	clusterDNS   []netip.Addr
+	ownDNS       bool // the node answers DNS questions
 }
 
 // Defaults of the command line.
@@ -86,6 +91,21 @@ func (c *Config) complete() (err error) {
 			return fmt.Errorf("--cluster-cidr %q: must be an address range such as 10.42.0.0/16", s)
 		}
 		c.clusterCIDRs = append(c.clusterCIDRs, p)
+	}
+	if c.ownDNS = !slices.Equal(c.ClusterDNS, []string{"none"}); c.ownDNS {
+		for _, s := range c.ClusterDNS {
+			a, err := netip.ParseAddr(s)
+			if err != nil || a.IsLoopback() || a.IsUnspecified() || a.IsMulticast() {
+				return fmt.Errorf("--cluster-dns %q: must be an address that is nobody's, such as 10.43.0.10, or none", s)
+			}
+			c.clusterDNS = append(c.clusterDNS, a)
+		}
+	}
+	if bad := validation.IsDNS1123Subdomain(c.Domain); len(bad) > 0 {
+		return fmt.Errorf("--cluster-domain %q: %s", c.Domain, strings.Join(bad, "; "))
+	}
+	if c.ResolvConf == "" {
+		c.ResolvConf = dns.HostResolvConf("/")
 	}
 	for k, v := range c.Labels {
 		if bad := append(validation.IsQualifiedName(k), validation.IsValidLabelValue(v)...); len(bad) > 0 {

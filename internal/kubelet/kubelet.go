@@ -23,6 +23,7 @@ import (
 	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
@@ -70,6 +71,7 @@ type daemon struct {
 	pods    *pod.Set
 	node    *pod.Node
 	images  *image.Store
+	dns     *dns.Server // nil: Pods use the host's resolver
 
 	client    kubernetes.Interface
 	informers informers.SharedInformerFactory
@@ -173,7 +175,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 				step.Directory{}, step.Cgroup{Tree: tree}, step.Handler{Class: objects.RuntimeClass, Runtime: runtime.ForHandler},
 				d.volumes(ctx, objects, recorder),
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
-				step.Resolver{ClusterDNS: cfg.ClusterDNS, Domain: cfg.Domain, HostFile: "/etc/resolv.conf"},
+				step.Resolver{ClusterDNS: d.clusterDNS, Domain: cfg.Domain, HostFile: cfg.ResolvConf},
 				step.Network{Attacher: d.network.attacher, Current: d.network.current, HostIPs: func() []string { return []string{cfg.IP} }},
 				step.Hosts{},
 			},
@@ -186,6 +188,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err := d.watchOwnNode(cancel); err != nil {
 		return err
 	}
+	if err := d.openDNS(); err != nil {
+		return err
+	}
 	services, err := proxy.New(proxy.Config{NodeName: cfg.Name, ClusterCIDRs: cfg.clusterCIDRs, Informers: d.informers})
 	if err != nil {
 		return fmt.Errorf("carrying out Services: %w", err)
@@ -196,12 +201,18 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	d.informers.Start(ctx.Done())
 	d.own.Start(ctx.Done())
 	must(func() error { return services.Run(ctx) })
+	if d.dns != nil {
+		must(func() error { return d.dns.Run(ctx) })
+	}
 	must(func() error {
 		a, err := d.network.attacher(ctx)
 		if err != nil || a == nil {
 			return nil
 		}
 		d.poke()
+		if d.dns != nil {
+			d.dns.Look() // at the bridge, which is there now
+		}
 		return d.network.get().Run(ctx, nodes)
 	})
 
@@ -221,7 +232,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		srv := &server.Server{Pods: d.pods, Node: d.node, Runtime: d.runtime, Logs: collector, Stats: &stats.Source{
 			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
-			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: cfg.ClusterDNS,
+			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, DNS: d.dnsMetrics(),
 			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
 		}}
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }

@@ -16,9 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Bridge is the interface through which the node's Pods reach it.
+const Bridge = "gitopsd0"
+
 // Names of interfaces.
 const (
-	bridgeName    = "gitopsd0"
+	bridgeName    = Bridge
 	podInterface  = "eth0"
 	hostEndPrefix = "gp"
 )

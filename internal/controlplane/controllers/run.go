@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/miekg/dns"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -39,6 +40,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/apiserverendpoints"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/bootstraptokens"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/claimprotection"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/clusterdns"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/clusterroleaggregation"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/cronjob"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/csr"
@@ -92,6 +94,10 @@ type Config struct {
 	KubernetesIP  netip.Addr
 	Advertise     []netip.Addr
 	AdvertisePort int32
+
+	// ClusterDNS is the cluster IP of the Service kube-system/kube-dns; invalid: it is not made. ClusterDomain is the domain of the cluster's names.
+	ClusterDNS    netip.Addr
+	ClusterDomain string
 
 	// NodeMonitorGracePeriod is after how long a silent Node is given up; zero for the default.
 	NodeMonitorGracePeriod time.Duration
@@ -188,6 +194,9 @@ func table(cfg Config) ([]runner, error) {
 			return nil, err
 		}
 		all = append(all, tokens)
+	}
+	if cfg.ClusterDNS.IsValid() {
+		all = append(all, clusterdns.New(c, f, events, cfg.ClusterDNS, dns.CanonicalName(cfg.ClusterDomain)))
 	}
 	if reachable := slices.DeleteFunc(slices.Clone(cfg.Advertise), netip.Addr.IsLoopback); len(reachable) > 0 {
 		d := apiserverendpoints.Desired{ClusterIP: cfg.KubernetesIP, Addresses: reachable, Port: cfg.AdvertisePort}

@@ -32,6 +32,8 @@ type Allocator struct {
 	client           *clientv3.Client
 	cidr             netip.Prefix
 	minPort, maxPort int32
+	// reserved are addresses that are for one Service each, by its "namespace/name/".
+	reserved map[netip.Addr]string
 }
 
 // NewAllocator hands out addresses of cidr, an IPv4 prefix, and the default range of node ports.
@@ -39,11 +41,26 @@ func NewAllocator(client *clientv3.Client, cidr netip.Prefix) *Allocator {
 	return &Allocator{client: client, cidr: cidr.Masked(), minPort: MinNodePort, maxPort: MaxNodePort}
 }
 
+// Reserve keeps an address for the Service of one name.
+func (a *Allocator) Reserve(ip netip.Addr, namespace, name string) {
+	if a.reserved == nil {
+		a.reserved = map[netip.Addr]string{}
+	}
+	a.reserved[ip] = namespace + "/" + name + "/"
+}
+
+// isFor says whether the holder may have the address.
+func (a *Allocator) isFor(ip netip.Addr, holder string) bool {
+	only, reserved := a.reserved[ip]
+	return !reserved || strings.HasPrefix(holder, only)
+}
+
 // What an allocation can fail with, besides errors of etcd.
 var (
-	errTaken = errors.New("provided IP is already allocated")
-	errRange = errors.New("provided IP is not in the valid range")
-	errFull  = errors.New("range is full")
+	errTaken    = errors.New("provided IP is already allocated")
+	errReserved = errors.New("provided IP is kept for a Service of the cluster itself")
+	errRange    = errors.New("provided IP is not in the valid range")
+	errFull     = errors.New("range is full")
 )
 
 func (a *Allocator) ipKey(ip netip.Addr) string { return claims + "ip/" + ip.String() }
@@ -93,6 +110,9 @@ func (a *Allocator) claimIP(ctx context.Context, ip netip.Addr, holder string, d
 	if !a.cidr.Contains(ip) || ip == a.cidr.Addr() || ip == lastAddr(a.cidr) {
 		return fmt.Errorf("%w. The range of valid IPs is %s", errRange, a.cidr)
 	}
+	if !a.isFor(ip, holder) {
+		return errReserved
+	}
 	ok, err := a.claim(ctx, a.ipKey(ip), holder, dryRun)
 	if err == nil && !ok {
 		err = errTaken
@@ -110,6 +130,9 @@ func (a *Allocator) nextIP(ctx context.Context, holder string, dryRun bool) (net
 	for _, r := range [][2]uint32{{band + 1, size - 2}, {1, band}} {
 		ip, err := pick(ctx, r[0], r[1], func(n uint32) (netip.Addr, bool, error) {
 			ip := addrAt(a.cidr, n)
+			if !a.isFor(ip, holder) {
+				return ip, false, nil
+			}
 			ok, err := a.claim(ctx, a.ipKey(ip), holder, dryRun)
 			return ip, ok, err
 		})

@@ -127,3 +127,23 @@ func TestRepairFreesWhatNoServiceHoldsAndRestoresWhatOneDoes(t *testing.T) {
 		t.Errorf("claims (-want +got):\n%s", diff)
 	}
 }
+
+func TestAnAddressThatIsKeptForAServiceIsNobodyElses(t *testing.T) {
+	a := allocator(t, "10.0.0.0/29")
+	kept := netip.MustParseAddr("10.0.0.3")
+	a.Reserve(kept, "kube-system", "kube-dns")
+	if err := a.claimIP(t.Context(), kept, "shop/kube-dns/1", false); !errors.Is(err, errReserved) {
+		t.Errorf("asked for by another: %v", err)
+	}
+	for i := range 5 {
+		if ip, err := a.nextIP(t.Context(), fmt.Sprint("shop/web/", i), false); err != nil || ip == kept {
+			t.Errorf("handed out: %s, %v", ip, err)
+		}
+	}
+	if ip, err := a.nextIP(t.Context(), "shop/web/9", false); !errors.Is(err, errFull) {
+		t.Errorf("of a range that is full: %s, %v", ip, err)
+	}
+	if err := a.claimIP(t.Context(), kept, "kube-system/kube-dns/3", false); err != nil {
+		t.Error(err)
+	}
+}

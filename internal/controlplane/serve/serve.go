@@ -51,6 +51,10 @@ type Options struct {
 	Names       []string
 	ClusterCIDR netip.Prefix
 	ServiceCIDR netip.Prefix
+	// ClusterDNS is the address in ServiceCIDR at which nodes answer DNS questions; invalid: none is kept for that. ClusterDomain is the domain
+	// of the cluster's names.
+	ClusterDNS    netip.Addr
+	ClusterDomain string
 	// NodeMonitorGracePeriod is how long a node's Lease may be overdue before the node counts as lost.
 	NodeMonitorGracePeriod time.Duration
 	// NodeRates bound how fast Pods are taken off lost nodes; zero for the defaults.
@@ -107,7 +111,7 @@ func Run(ctx context.Context, o Options, started func()) error {
 	webhooks, engine := &lateHandler{}, &atomic.Pointer[gitops.Engine]{}
 	api, err := server.New(ctx, server.Config{
 		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
-		ServiceCIDR: o.ServiceCIDR, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit,
+		ServiceCIDR: o.ServiceCIDR, ClusterDNS: o.ClusterDNS, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit,
 		Authentication: o.Authentication, Authorization: o.Authorization, TracingConfig: o.TracingConfig, Handlers: map[string]http.Handler{"/webhook/": webhooks},
 		Where: func(namespace, application string, ref v1alpha1.ObjectRef, field string) (string, int) {
 			if e := engine.Load(); e != nil {
@@ -190,6 +194,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 			Client: client, Metadata: meta, Discovery: client.Discovery(), REST: api.ClientConfig(), Informers: factory, Events: recorder,
 			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
 			KubernetesIP: o.ServiceCIDR.Masked().Addr().Next(), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
+			ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain,
 			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, Scheduling: o.scheduling,
 		})
 		if err != nil {

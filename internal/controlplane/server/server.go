@@ -32,6 +32,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
+	"github.com/gitopsd/gitopsd/internal/dns/records"
 )
 
 // Config says where the API server keeps its state and where it serves.
@@ -48,6 +49,8 @@ type Config struct {
 	Names []string
 	// ServiceCIDR is where cluster IPs come from.
 	ServiceCIDR netip.Prefix
+	// ClusterDNS is one of them that is kept for the Service kube-system/kube-dns; invalid: none is.
+	ClusterDNS netip.Addr
 	// EncryptionConfig is the file that says how stored objects are encrypted (Kubernetes' EncryptionConfiguration); empty: Secrets are, with a key of their own.
 	EncryptionConfig string
 	// Audit is the log of requests.
@@ -123,6 +126,9 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	access := newAccess(s.informers)
 	s.access = access
 	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDR)
+	if cfg.ClusterDNS.IsValid() {
+		allocator.Reserve(cfg.ClusterDNS, records.ServiceNamespace, records.ServiceName)
+	}
 	nodes := registry.NewNodeClient(nodeCert, cfg.PKI.Pool())
 	reg, err := registry.New(registry.Deps{
 		Storage: s.storage, Nodes: nodes, Services: allocator, Tokens: s.tokens,

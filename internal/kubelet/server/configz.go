@@ -1,6 +1,9 @@
 package server
 
 import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 
@@ -13,7 +16,8 @@ type Facts struct {
 	Address       string
 	Port          int32
 	ClusterDomain string
-	ClusterDNS    []string
+	ClusterDNS    func(context.Context) []string
+	DNS           prometheus.Collector // nil: the node answers no DNS questions
 	CgroupRoot    string
 	Containerd    string
 	PodLogDir     string
@@ -22,7 +26,7 @@ type Facts struct {
 }
 
 // configuration tells of this node's settings in the kubelet's own form, as /configz has it. What the node has no setting for is left out.
-func (f Facts) configuration() map[string]*kubeletconfig.KubeletConfiguration {
+func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.KubeletConfiguration {
 	yes, no := true, false
 	c := &kubeletconfig.KubeletConfiguration{
 		EnableServer: &yes, Address: f.Address, Port: f.Port, ServerTLSBootstrap: true, RotateCertificates: true,
@@ -37,7 +41,7 @@ func (f Facts) configuration() map[string]*kubeletconfig.KubeletConfiguration {
 				CacheAuthorizedTTL: metav1.Duration{Duration: believed}, CacheUnauthorizedTTL: metav1.Duration{Duration: doubted},
 			},
 		},
-		ClusterDomain: f.ClusterDomain, ClusterDNS: f.ClusterDNS, CgroupRoot: f.CgroupRoot, CgroupDriver: "cgroupfs", CgroupsPerQOS: &no,
+		ClusterDomain: f.ClusterDomain, ClusterDNS: f.ClusterDNS(ctx), CgroupRoot: f.CgroupRoot, CgroupDriver: "cgroupfs", CgroupsPerQOS: &no,
 		StreamingConnectionIdleTimeout: metav1.Duration{Duration: idleTimeout}, MaxPods: f.MaxPods, ContainerRuntimeEndpoint: "unix://" + f.Containerd, PodLogsDir: f.PodLogDir,
 		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &no, EnableSystemLogQuery: &no,
 		FailSwapOn: &no, RegisterNode: &yes,

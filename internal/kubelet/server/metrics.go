@@ -36,7 +36,11 @@ func newMetrics(s *Server) *metrics {
 		r.MustRegister(list...)
 		return promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError})
 	}
-	m.own = of(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, m.seconds, podCounts{s}, node(s.Stats.Node), build())
+	own := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, m.seconds, podCounts{s}, node(s.Stats.Node), build()}
+	if s.Facts.DNS != nil {
+		own = append(own, s.Facts.DNS)
+	}
+	m.own = of(own...)
 	m.cadvisor, m.resource, m.probes = of(stats.Cadvisor{Source: s.Stats}), of(stats.Resource{Source: s.Stats}), of(s.Node.Probes)
 	return m
 }

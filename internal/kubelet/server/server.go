@@ -79,7 +79,7 @@ func (s *Server) handler() http.Handler {
 		handle(method, "/portForward/{namespace}/{pod}/{uid}", true, s.portForward)
 	}
 	handle("GET", "/stats/summary", false, s.summary)
-	handle("GET", "/configz", false, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Facts.configuration()) })
+	handle("GET", "/configz", false, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, s.Facts.configuration(r.Context())) })
 	handle("GET", "/metrics", false, m.own.ServeHTTP)
 	handle("GET", "/metrics/cadvisor", false, m.cadvisor.ServeHTTP)
 	handle("GET", "/metrics/resource", false, m.resource.ServeHTTP)

@@ -12,7 +12,7 @@ import (
 
 // Resolver writes the files that tell containers how to resolve names: hostname and resolv.conf.
 type Resolver struct {
-	ClusterDNS []string // addresses of the cluster's DNS; none while there is none
+	ClusterDNS func(context.Context) []string // addresses of the cluster's DNS; none while there is none
 	Domain     string
 	HostFile   string // the node's own resolv.conf
 }
@@ -26,7 +26,7 @@ func (Resolver) Name() string { return "resolver" }
 func (Resolver) Needs() []string { return []string{"namespaces"} }
 
 // Setup writes the files. They are written in place: containers have them mounted by inode.
-func (r Resolver) Setup(_ context.Context, s *Sandbox) error {
+func (r Resolver) Setup(ctx context.Context, s *Sandbox) error {
 	host, err := os.ReadFile(r.HostFile)
 	if err != nil {
 		host = nil // a node without one has no resolver to offer
@@ -34,7 +34,11 @@ func (r Resolver) Setup(_ context.Context, s *Sandbox) error {
 	if err := rewrite(s.Etc("hostname"), s.Hostname+"\n"); err != nil {
 		return err
 	}
-	if err := rewrite(s.Etc("resolv.conf"), resolvConf(s.Pod, string(host), r.ClusterDNS, r.Domain)); err != nil {
+	var cluster []string
+	if usesCluster(s.Pod) {
+		cluster = r.ClusterDNS(ctx)
+	}
+	if err := rewrite(s.Etc("resolv.conf"), resolvConf(s.Pod, string(host), cluster, r.Domain)); err != nil {
 		return err
 	}
 	if _, err := os.Stat(s.Etc("hosts")); err != nil { // to be mounted before the addresses are known
@@ -120,12 +124,21 @@ const (
 	maxSearch  = 32
 )
 
+// usesCluster says whether a Pod asks the cluster's DNS: those on the host's network only if they ask for it.
+func usesCluster(pod *v1.Pod) bool {
+	switch pod.Spec.DNSPolicy {
+	case v1.DNSClusterFirstWithHostNet:
+		return true
+	case v1.DNSClusterFirst, "":
+		return !pod.Spec.HostNetwork
+	}
+	return false
+}
+
 // resolvConf combines the node's file or the cluster's DNS, as dnsPolicy says, with dnsConfig.
 func resolvConf(pod *v1.Pod, host string, cluster []string, domain string) string {
 	var servers, search, options []string
-	policy := pod.Spec.DNSPolicy
-	useCluster := len(cluster) > 0 && (policy == v1.DNSClusterFirstWithHostNet || policy == v1.DNSClusterFirst && !pod.Spec.HostNetwork || policy == "")
-	if policy != v1.DNSNone {
+	if pod.Spec.DNSPolicy != v1.DNSNone {
 		for line := range strings.Lines(host) {
 			f := strings.Fields(line)
 			switch {
@@ -139,7 +152,7 @@ func resolvConf(pod *v1.Pod, host string, cluster []string, domain string) strin
 			}
 		}
 	}
-	if useCluster {
+	if len(cluster) > 0 && usesCluster(pod) {
 		servers = slices.Clone(cluster)
 		search = append([]string{pod.Namespace + ".svc." + domain, "svc." + domain, domain}, search...)
 		options = []string{"ndots:5"}

@@ -1,0 +1,44 @@
+package kubelet
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gitopsd/gitopsd/internal/dns"
+	"github.com/gitopsd/gitopsd/internal/network"
+)
+
+func dnsDir(dataDir string) string { return filepath.Join(dataDir, "dns") }
+
+// openDNS prepares the node's own DNS, unless it is to have none.
+func (d *daemon) openDNS() (err error) {
+	if !d.cfg.ownDNS {
+		return nil
+	}
+	d.dns, err = dns.New(dns.Config{
+		Domain: d.cfg.Domain, Addresses: d.cfg.clusterDNS, Pods: d.cfg.clusterCIDRs, Interfaces: []string{"lo", network.Bridge},
+		ResolvConf: d.cfg.ResolvConf, Dir: dnsDir(d.cfg.DataDir), Informers: d.informers, Client: d.client, Event: d.event,
+	})
+	return err
+}
+
+// clusterDNS is where Pods find the cluster's DNS. The first Pods after the node's first start wait until the cluster has said it; while the API
+// is away they are made without.
+func (d *daemon) clusterDNS(ctx context.Context) []string {
+	if d.dns == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, servicesPatience)
+	defer cancel()
+	return d.dns.Addresses(ctx)
+}
+
+// dnsMetrics are those of the node's own DNS.
+func (d *daemon) dnsMetrics() prometheus.Collector {
+	if d.dns == nil {
+		return nil
+	}
+	return d.dns.Collector()
+}
