@@ -17,12 +17,12 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "start,api,drift,repo,memory,push,pods,scale,apps", "which figures to take")
+	only := flag.String("only", "start,api,drift,repo,memory,push,pods,scale,apps,dns", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	perNode := flag.Int("pods-per-node", 30, "how many Pods the scale figures make for each node")
 	apps := flag.Int("apps", 1000, "how many Applications the figures of the GitOps engine are taken with")
-	peers := flag.String("peers", "", "folder with kube-apiserver and etcd, to take the API's figures of them too")
+	peers := flag.String("peers", "", "folder with kube-apiserver and etcd, to take the API's figures of them too, and with coredns, for those of DNS")
 	bin := flag.String("bin", "bin", "folder of the programs")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -79,6 +79,11 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 	if wants("apps") {
 		if err := benchApplications(ctx, bin, dir, apps, out); err != nil {
 			return fmt.Errorf("apps: %w", err)
+		}
+	}
+	if wants("dns") {
+		if err := benchDNS(ctx, bin, dir, peers, out); err != nil {
+			return fmt.Errorf("dns: %w", err)
 		}
 	}
 	if !wants("push") && !wants("pods") && !wants("memory") {

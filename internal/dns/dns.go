@@ -190,8 +190,8 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	verify := time.NewTicker(verifyPeriod)
 	defer verify.Stop()
-	save := newSaver(s)
-	defer save.now()
+	kept := &journal{dir: s.cfg.Dir}
+	defer kept.close()
 	look, placed := true, place{}
 	var retry <-chan time.Time
 	for {
@@ -210,20 +210,25 @@ func (s *Server) Run(ctx context.Context) error {
 			s.take()
 			s.complete()
 			s.settle()
-			save.soon()
+			s.note(kept.rewrite(s.server.zone))
 		case <-s.wake:
 			names, config := s.take()
-			if names && synced == nil {
-				save.soon()
+			if len(names) > 0 && synced == nil {
+				s.note(kept.changed(s.server.zone, names))
 			}
 			look = s.looked() || config
-		case <-save.due():
-			save.now()
 		case <-retry:
 			look = true
 		case <-verify.C:
 			look = true
 		}
+	}
+}
+
+// note says that what is known could not be kept.
+func (s *Server) note(err error) {
+	if err != nil {
+		s.log.Error("the cluster's names are not kept for the next start", "err", err)
 	}
 }
 
@@ -259,8 +264,8 @@ func (s *Server) handler(key func(obj any) string) cache.ResourceEventHandler {
 	}
 }
 
-// take brings what changed since the last call into the zone, and says whether anything did, and whether the ConfigMap did.
-func (s *Server) take() (names, config bool) {
+// take brings what changed since the last call into the zone, and says which Services' did, and whether the ConfigMap did.
+func (s *Server) take() (names []string, config bool) {
 	s.mu.Lock()
 	keys := slices.Collect(maps.Keys(s.dirty))
 	s.dirty = map[string]bool{}
@@ -270,7 +275,7 @@ func (s *Server) take() (names, config bool) {
 			config = true
 			continue
 		}
-		names = true
+		names = append(names, key)
 		s.takeService(key)
 	}
 	return names, config

@@ -1,8 +1,6 @@
 package dns
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,12 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/miekg/dns"
 )
 
-// store is what outlives the process: records.zone, place.json and config.json, each replaced as a whole.
+// store is what outlives the process: place.json and config.json, each replaced as a whole, and the records; see journal.
 type store struct{ dir string }
 
 // placeFile says which addresses are held, and recordsFile holds the zone.
@@ -25,8 +22,7 @@ const (
 	configFile  = "config.json"
 )
 
-// load reads all of it. A missing file is nothing, and so is a damaged one: it is replaced by renaming, so only a crash of the whole machine
-// can damage it, and then the cluster tells anew.
+// load reads place and records. A missing file is nothing.
 func (s store) load(domain string) (place, []dns.RR, error) {
 	p, _, err := s.place()
 	if err != nil {
@@ -40,15 +36,12 @@ func (s store) load(domain string) (place, []dns.RR, error) {
 		return p, nil, fmt.Errorf("read the cluster's names of before: %w", err)
 	}
 	list := []dns.RR{}
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	for lines.Scan() {
-		rr, err := dns.NewRR(lines.Text())
-		if err != nil || rr == nil {
-			return p, nil, nil
-		}
-		name := strings.ToLower(rr.Header().Name)
-		if dns.IsSubDomain(domain, name) || strings.HasSuffix(name, ".arpa.") { // of the same domain
-			list = append(list, rr)
+	for _, rrs := range readRecords(data) {
+		for _, rr := range rrs {
+			// Of a node that had another domain before, nothing is left.
+			if name := rr.Header().Name; dns.IsSubDomain(domain, name) || strings.HasSuffix(name, ".arpa.") {
+				list = append(list, rr)
+			}
 		}
 	}
 	return p, list, nil
@@ -76,15 +69,6 @@ func (s store) saveJSON(name string, v any) error {
 	return s.save(name, data)
 }
 
-func (s store) saveRecords(list []dns.RR) error {
-	var b bytes.Buffer
-	for _, rr := range list {
-		b.WriteString(rr.String())
-		b.WriteByte('\n')
-	}
-	return s.save(recordsFile, b.Bytes())
-}
-
 // config is the ConfigMap's data as it was last right.
 func (s store) config() map[string]string {
 	data, err := os.ReadFile(filepath.Join(s.dir, configFile))
@@ -110,48 +94,4 @@ func (s store) save(name string, data []byte) error {
 		return fmt.Errorf("keep %s: %w", name, err)
 	}
 	return nil
-}
-
-// Times of saving records.
-const (
-	// saveAfter is how much of what changed last may be forgotten by a crash.
-	saveAfter = 2 * time.Second
-	// saveShare bounds the part of the time that saving takes: a hundredth.
-	saveShare = 100
-)
-
-// saver saves the records when they have changed, the less often the longer it takes.
-type saver struct {
-	s     *Server
-	timer *time.Timer
-	armed bool
-	pause time.Duration
-}
-
-func newSaver(s *Server) *saver {
-	v := &saver{s: s, timer: time.NewTimer(time.Hour), pause: saveAfter}
-	v.timer.Stop()
-	return v
-}
-
-func (v *saver) soon() {
-	if !v.armed {
-		v.armed = true
-		v.timer.Reset(v.pause)
-	}
-}
-
-func (v *saver) due() <-chan time.Time { return v.timer.C }
-
-// now saves if anything has changed.
-func (v *saver) now() {
-	if !v.armed {
-		return
-	}
-	v.armed = false
-	began := time.Now()
-	if err := v.s.kept.saveRecords(v.s.server.zone.all()); err != nil {
-		v.s.log.Error("the cluster's names could not be kept for the next start", "err", err)
-	}
-	v.pause = max(saveAfter, saveShare*time.Since(began))
 }

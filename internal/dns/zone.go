@@ -92,16 +92,17 @@ func (z *zone) set(owner string, list []dns.RR) {
 	}
 	delete(z.owned, owner)
 	for name, rrs := range names {
-		z.put(owner, name, rrs, addresses)
-		z.owned[owner] = append(z.owned[owner], name)
+		if z.put(owner, name, rrs, addresses) {
+			z.owned[owner] = append(z.owned[owner], name)
+		}
 	}
 }
 
-// put replaces what an owner says of one name.
-func (z *zone) put(owner, name string, list []dns.RR, addresses map[string][]dns.RR) {
+// put replaces what an owner says of one name, unless that is none.
+func (z *zone) put(owner, name string, list []dns.RR, addresses map[string][]dns.RR) bool {
 	key := wire(name)
 	if key == nil {
-		return
+		return false
 	}
 	n := z.names[string(key)]
 	if n == nil {
@@ -112,7 +113,7 @@ func (z *zone) put(owner, name string, list []dns.RR, addresses map[string][]dns
 	at := slices.IndexFunc(n.parts, func(p part) bool { return p.owner == owner })
 	switch {
 	case at >= 0 && same(n.parts[at].records, list):
-		return
+		return true
 	case at >= 0 && len(list) == 0:
 		n.parts = slices.Delete(n.parts, at, at+1)
 	case at >= 0:
@@ -129,6 +130,7 @@ func (z *zone) put(owner, name string, list []dns.RR, addresses map[string][]dns
 		z.growParents(key, by)
 	}
 	z.drop(key)
+	return true
 }
 
 // build makes the replies of a name.
@@ -214,14 +216,28 @@ func (z *zone) owners() []string {
 	return out
 }
 
-// all lists every record but those that the zone tells of itself.
-func (z *zone) all() []dns.RR {
+// all lists every record by its owner, but those that the zone tells of itself.
+func (z *zone) all() map[string][]dns.RR {
 	z.mu.RLock()
 	defer z.mu.RUnlock()
-	var out []dns.RR
+	out := map[string][]dns.RR{}
 	for _, n := range z.names {
 		for _, p := range n.parts {
 			if p.owner != zoneOwner {
+				out[p.owner] = append(out[p.owner], p.records...)
+			}
+		}
+	}
+	return out
+}
+
+// of lists an owner's records.
+func (z *zone) of(owner string) (out []dns.RR) {
+	z.mu.RLock()
+	defer z.mu.RUnlock()
+	for _, name := range z.owned[owner] {
+		for _, p := range z.names[string(wire(name))].parts {
+			if p.owner == owner {
 				out = append(out, p.records...)
 			}
 		}
@@ -277,7 +293,7 @@ func (z *zone) reverse(q *query) (r *reply, alias string, mine bool) {
 	z.mu.RLock()
 	n := z.names[string(q.lower())]
 	if n != nil {
-		r, alias = n.choose(q.kind)
+		r, _ = n.choose(q.kind)
 	}
 	z.mu.RUnlock()
 	switch {
