@@ -222,7 +222,7 @@ func TestAnAliasOfTheClusterLeadsOutside(t *testing.T) {
 
 // A server that asks this one in turn would have one question go round for ever.
 func TestAQuestionThatComesBackGoesNoFurther(t *testing.T) {
-	var s *server
+	var asks atomic.Pointer[server]
 	var asked atomic.Int64
 	host, _ := serveNames(t, func(w dns.ResponseWriter, m *dns.Msg) {
 		if asked.Add(1) > 10 {
@@ -232,9 +232,10 @@ func TestAQuestionThatComesBackGoesNoFurther(t *testing.T) {
 		if err != nil {
 			return
 		}
-		_, _ = w.Write(s.slow(packed, make([]byte, 0, 512), transport{family: 4}))
+		_, _ = w.Write(asks.Load().slow(packed, make([]byte, 0, 512), transport{family: 4}))
 	})
-	s = forwarding(t, corefile.Config{}, host)
+	s := forwarding(t, corefile.Config{}, host)
+	asks.Store(s)
 	if got := address(lookUp(t, s, "www.example.org.")); got != "SERVFAIL" {
 		t.Errorf("got %s", got)
 	}
