@@ -18,6 +18,14 @@ func Mark(namespace, name string) string {
 	return s[:maxLabel-9] + "-" + hex.EncodeToString(sum[:4])
 }
 
+// Of returns the Application's namespace, given that of the one which depends on it.
+func (d Dependency) Of(namespace string) string {
+	if d.Namespace != "" {
+		return d.Namespace
+	}
+	return namespace
+}
+
 // URL is that of the repository; of the repository of charts where there is no other.
 func (s *Source) URL() string {
 	if s.RepoURL == "" && s.Helm != nil && s.Helm.Chart != nil {

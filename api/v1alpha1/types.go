@@ -55,11 +55,10 @@ type ApplicationSpec struct {
 	// +optional
 	// +listType=atomic
 	IgnoreDifferences []IgnoreDifference `json:"ignoreDifferences,omitempty"`
-	// dependsOn lists Applications of the same namespace that must be synced and healthy first.
+	// dependsOn lists Applications that must be synced and healthy first.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
-	DependsOn []corev1.LocalObjectReference `json:"dependsOn,omitempty"`
+	// +listType=atomic
+	DependsOn []Dependency `json:"dependsOn,omitempty"`
 	// healthTimeout is how long after an apply the objects may take to become healthy; default 5m.
 	// +optional
 	HealthTimeout *metav1.Duration `json:"healthTimeout,omitempty"`
@@ -76,6 +75,14 @@ type ApplicationSpec struct {
 	// suspend stops fetching, applying and reverting until it is false again.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
+}
+
+// Dependency names another Application.
+type Dependency struct {
+	Name string `json:"name"`
+	// namespace is the other Application's; default: the same one.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // DriftPolicy says what happens to a managed field that somebody else changed.

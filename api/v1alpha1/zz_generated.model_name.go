@@ -41,6 +41,11 @@ func (in Decryption) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Dependency) OpenAPIModelName() string {
+	return "io.gitopsd.v1alpha1.Dependency"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Directory) OpenAPIModelName() string {
 	return "io.gitopsd.v1alpha1.Directory"
 }

@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
 // The decisions of a pass that need nothing but values.
@@ -192,22 +193,26 @@ func prunes(spec *v1alpha1.ApplicationSpec) bool { return spec.Prune == nil || *
 func reverts(spec *v1alpha1.ApplicationSpec) bool { return spec.Drift != v1alpha1.DriftReport }
 
 // waitingFor says which Application a dependsOn still waits for, and why; both empty when none. get returns nil for one that does not exist.
-func waitingFor(app *v1alpha1.Application, get func(name string) *v1alpha1.Application) (name, why string) {
+func waitingFor(app *v1alpha1.Application, get func(reconcile.Key) *v1alpha1.Application) (name, why string) {
 	for _, d := range app.Spec.DependsOn {
-		dep := get(d.Name)
+		key := keyIn(d.Of(app.Namespace), d.Name)
+		dep := get(key)
+		if name = d.Name; key.Namespace != app.Namespace {
+			name = key.String()
+		}
 		switch {
-		case d.Name == app.Name:
-			return d.Name, "it is itself; remove it from spec.dependsOn"
+		case key == keyOf(app):
+			return name, "it is itself; remove it from spec.dependsOn"
 		case dep == nil:
-			return d.Name, "there is no such Application in namespace " + app.Namespace
+			return name, "there is no such Application in namespace " + key.Namespace
 		case dep.Spec.Suspend:
-			return d.Name, "it is suspended"
+			return name, "it is suspended"
 		case dep.Status.ObservedGeneration != dep.Generation:
-			return d.Name, "its spec has just changed"
+			return name, "its spec has just changed"
 		case dep.Status.Sync != syncSynced:
-			return d.Name, "it is not synced"
+			return name, "it is not synced"
 		case dep.Status.Health != "Healthy":
-			return d.Name, "it is not healthy"
+			return name, "it is not healthy"
 		}
 	}
 	return "", ""

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
@@ -182,15 +181,31 @@ func TestDependenciesAreWaitedForWithAReason(t *testing.T) {
 		"it is not synced":          func(a *v1alpha1.Application) *v1alpha1.Application { a.Status.Sync = syncFailed; return a },
 		"it is not healthy":         func(a *v1alpha1.Application) *v1alpha1.Application { a.Status.Health = "Progressing"; return a },
 	} {
-		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "me", Namespace: "ns"}, Spec: v1alpha1.ApplicationSpec{DependsOn: []corev1.LocalObjectReference{{Name: "infra"}}}}
-		_, got := waitingFor(app, func(string) *v1alpha1.Application { return change(ready()) })
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "me", Namespace: "ns"}, Spec: v1alpha1.ApplicationSpec{DependsOn: []v1alpha1.Dependency{{Name: "infra"}}}}
+		_, got := waitingFor(app, func(reconcile.Key) *v1alpha1.Application { return change(ready()) })
 		if got != why {
 			t.Errorf("waits because %q, want %q", got, why)
 		}
 	}
-	self := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "me"}, Spec: v1alpha1.ApplicationSpec{DependsOn: []corev1.LocalObjectReference{{Name: "me"}}}}
-	if _, why := waitingFor(self, func(string) *v1alpha1.Application { return self }); !strings.Contains(why, "itself") {
+	self := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "me"}, Spec: v1alpha1.ApplicationSpec{DependsOn: []v1alpha1.Dependency{{Name: "me"}}}}
+	if _, why := waitingFor(self, func(reconcile.Key) *v1alpha1.Application { return self }); !strings.Contains(why, "itself") {
 		t.Errorf("an Application that depends on itself waits because %q", why)
+	}
+}
+
+func TestADependencyMayBeInAnotherNamespace(t *testing.T) {
+	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "me", Namespace: "ns"}, Spec: v1alpha1.ApplicationSpec{DependsOn: []v1alpha1.Dependency{{Name: "me", Namespace: "storage"}}}}
+	name, why := waitingFor(app, func(k reconcile.Key) *v1alpha1.Application {
+		if k != (reconcile.Key{Namespace: "storage", Name: "me"}) {
+			t.Errorf("asked for %s", k)
+		}
+		return nil
+	})
+	if name != "storage/me" || why != "there is no such Application in namespace storage" {
+		t.Errorf("waits for %q because %q", name, why)
+	}
+	if keys, err := byDependsOn(app); err != nil || len(keys) != 1 || keys[0] != "storage/me" {
+		t.Errorf("is indexed under %v, %v", keys, err)
 	}
 }
 

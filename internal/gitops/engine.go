@@ -210,7 +210,7 @@ func byDependsOn(obj any) ([]string, error) {
 	}
 	out := make([]string, 0, len(app.Spec.DependsOn))
 	for _, d := range app.Spec.DependsOn {
-		out = append(out, app.Namespace+"/"+d.Name)
+		out = append(out, d.Of(app.Namespace)+"/"+d.Name)
 	}
 	return out, nil
 }

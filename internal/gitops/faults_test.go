@@ -266,7 +266,7 @@ func TestAnApplicationWaitsForThoseItDependsOn(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "second", Namespace: "gitopsd-system"},
 		Spec: v1alpha1.ApplicationSpec{
 			Source:    v1alpha1.Source{RepoURL: b.git.Repo(), Path: "other"},
-			DependsOn: []corev1.LocalObjectReference{{Name: "shop"}},
+			DependsOn: []v1alpha1.Dependency{{Name: "shop"}},
 		},
 	}
 	b.until("the first is healthy", func(a *v1alpha1.Application) bool { return a.Status.Health == "Healthy" })

@@ -62,7 +62,7 @@ func (p *pass) sync(ctx context.Context) error {
 		p.out.refusal = r
 		return p.keep(ctx)
 	}
-	if name, why := waitingFor(p.app, p.sibling); name != "" {
+	if name, why := waitingFor(p.app, p.application); name != "" {
 		p.out.waiting = fmt.Sprintf("commit %s waits for Application %s, on which it depends: %s", short(goal.Hash), name, why)
 		return p.keep(ctx)
 	}
@@ -124,11 +124,6 @@ func (p *pass) notedLater() bool {
 	}
 	p.repeat(p.m.noteAt.Sub(now))
 	return true
-}
-
-// sibling returns an Application of the same namespace.
-func (p *pass) sibling(name string) *v1alpha1.Application {
-	return p.application(keyIn(p.key.Namespace, name))
 }
 
 // mayEmpty refuses a commit without objects when there are some to lose: a wrong path or a generator that failed looks just like it.

@@ -48,6 +48,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.AppliedSource{}.OpenAPIModelName():                                  schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref),
 		v1alpha1.CommitStatus{}.OpenAPIModelName():                                   schema_gitopsd_gitopsd_api_v1alpha1_CommitStatus(ref),
 		v1alpha1.Decryption{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_Decryption(ref),
+		v1alpha1.Dependency{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_Dependency(ref),
 		v1alpha1.Directory{}.OpenAPIModelName():                                      schema_gitopsd_gitopsd_api_v1alpha1_Directory(ref),
 		v1alpha1.FieldDrift{}.OpenAPIModelName():                                     schema_gitopsd_gitopsd_api_v1alpha1_FieldDrift(ref),
 		v1alpha1.HealthCheck{}.OpenAPIModelName():                                    schema_gitopsd_gitopsd_api_v1alpha1_HealthCheck(ref),
@@ -943,19 +944,16 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 					"dependsOn": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
-								"x-kubernetes-list-map-keys": []interface{}{
-									"name",
-								},
-								"x-kubernetes-list-type": "map",
+								"x-kubernetes-list-type": "atomic",
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "dependsOn lists Applications of the same namespace that must be synced and healthy first.",
+							Description: "dependsOn lists Applications that must be synced and healthy first.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
 									SchemaProps: spec.SchemaProps{
-										Ref: ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
+										Ref: ref(v1alpha1.Dependency{}.OpenAPIModelName()),
 									},
 								},
 							},
@@ -1011,7 +1009,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.CommitStatus{}.OpenAPIModelName(), v1alpha1.HealthCheck{}.OpenAPIModelName(), v1alpha1.IgnoreDifference{}.OpenAPIModelName(), v1alpha1.Source{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName(), metav1.Duration{}.OpenAPIModelName()},
+			v1alpha1.CommitStatus{}.OpenAPIModelName(), v1alpha1.Dependency{}.OpenAPIModelName(), v1alpha1.HealthCheck{}.OpenAPIModelName(), v1alpha1.IgnoreDifference{}.OpenAPIModelName(), v1alpha1.Source{}.OpenAPIModelName(), metav1.Duration{}.OpenAPIModelName()},
 	}
 }
 
@@ -1408,6 +1406,34 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Decryption(ref common.ReferenceCallback
 		},
 		Dependencies: []string{
 			corev1.LocalObjectReference{}.OpenAPIModelName()},
+	}
+}
+
+func schema_gitopsd_gitopsd_api_v1alpha1_Dependency(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Dependency names another Application.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"namespace": {
+						SchemaProps: spec.SchemaProps{
+							Description: "namespace is the other Application's; default: the same one.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"name"},
+			},
+		},
 	}
 }
 

@@ -14,16 +14,10 @@ import (
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
-// argoHomes are the namespaces where Argo CD keeps its Applications. They are no part of what such an Application says, so ours are where their parent is.
-var argoHomes = map[string]bool{"argocd": true, "openshift-gitops": true}
-
-// argoApplication translates Argo CD's Application.
+// argoApplication translates Argo CD's Application. Its namespace is where Argo CD is installed, and nothing that it says depends on it, so ours is where its parent is.
 func (t *translation) argoApplication(r *reading) (*v1alpha1.Application, error) {
 	f := r.spec()
 	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: t.in.Own.Namespace, Name: r.object.Name()}}
-	if ns := r.object.Namespace(); ns != "" && !argoHomes[ns] {
-		app.Namespace = ns
-	}
 	s := &app.Spec
 	f.tune("info", "revisionHistoryLimit")
 	if f.text("project") != "default" {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,11 +26,8 @@ func (t *translation) begin(r *reading, f *fields, suffix string) *v1alpha1.Appl
 	f.tune("retryInterval")
 	f.refuse("kubeConfig", elsewhere)
 	for _, d := range f.objects("dependsOn") {
-		if ns := d.text("namespace"); ns != "" && ns != namespace {
-			d.fail("namespace", "an Application depends on others of its own namespace only; put the two into one, or take it away")
-		}
 		d.refuse("readyExpr", "an Application depends on others that are synced and healthy; take it away")
-		s.DependsOn = append(s.DependsOn, corev1.LocalObjectReference{Name: d.text("name") + suffix})
+		s.DependsOn = append(s.DependsOn, v1alpha1.Dependency{Name: d.text("name") + suffix, Namespace: d.text("namespace")})
 	}
 	return app
 }

@@ -302,20 +302,25 @@ func ignoreDifference(at *field.Path, rule *v1alpha1.IgnoreDifference) field.Err
 
 func dependencies(at *field.Path, obj *v1alpha1.Application) field.ErrorList {
 	var errs field.ErrorList
-	seen := map[string]bool{}
+	type other struct{ namespace, name string }
+	seen := map[other]bool{}
 	for i, dependency := range obj.Spec.DependsOn {
+		key := other{dependency.Of(obj.Namespace), dependency.Name}
+		if dependency.Namespace != "" {
+			errs = append(errs, dnsSubdomain(at.Index(i).Child("namespace"), dependency.Namespace)...)
+		}
 		at := at.Index(i).Child("name")
 		switch {
 		case dependency.Name == "":
 			errs = append(errs, field.Required(at, ""))
 			continue
-		case dependency.Name == obj.Name:
+		case key == other{obj.Namespace, obj.Name}:
 			errs = append(errs, field.Invalid(at, dependency.Name, "must not be the Application itself: it would wait for ever"))
-		case seen[dependency.Name]:
+		case seen[key]:
 			errs = append(errs, field.Duplicate(at, dependency.Name))
 		}
 		errs = append(errs, dnsSubdomain(at, dependency.Name)...)
-		seen[dependency.Name] = true
+		seen[key] = true
 	}
 	return errs
 }
