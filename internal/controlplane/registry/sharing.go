@@ -3,7 +3,10 @@ package registry
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -43,7 +46,7 @@ func (s *sharing) Decode(data []byte, defaults *schema.GroupVersionKind, into ru
 	if previous, ok := s.previous(obj); ok {
 		share(previous, obj)
 	} else if p, ok := obj.(*corev1.Pod); ok {
-		s.parts.pod(&p.Spec)
+		s.parts.pod(p)
 	}
 	return obj, gvk, nil
 }
@@ -120,9 +123,11 @@ func shareMeta(from, to *metav1.ObjectMeta) {
 const maxInterned = 1024
 
 // interned has one copy of what many objects have alike: lists of managed fields, for what one program writes to objects of one kind is mostly the same, and
-// the containers and projected volumes of Pods, which all replicas share. They are the larger part of what a small Pod takes, and of the objects that the collector has to look at.
+// the labels, annotations, containers and projected volumes of Pods, which replicas share. They are the larger part of what a small Pod takes, and of the objects
+// that the collector has to look at.
 type interned struct {
 	names      copies[string]
+	maps       copies[map[string]string]
 	fields     copies[*metav1.FieldsV1]
 	containers copies[corev1.Container]
 	projected  copies[*corev1.ProjectedVolumeSource]
@@ -142,11 +147,13 @@ func (n *interned) managedFields(entries []metav1.ManagedFieldsEntry) {
 	}
 }
 
-func (n *interned) pod(spec *corev1.PodSpec) {
-	n.podContainers(spec.InitContainers)
-	n.podContainers(spec.Containers)
-	for i := range spec.Volumes {
-		p := &spec.Volumes[i].Projected
+func (n *interned) pod(p *corev1.Pod) {
+	n.stringMap(&p.Labels)
+	n.stringMap(&p.Annotations)
+	n.podContainers(p.Spec.InitContainers)
+	n.podContainers(p.Spec.Containers)
+	for i := range p.Spec.Volumes {
+		p := &p.Spec.Volumes[i].Projected
 		if *p == nil {
 			continue
 		}
@@ -154,6 +161,19 @@ func (n *interned) pod(spec *corev1.PodSpec) {
 			*p = n.projected.one(encoded, *p)
 		}
 	}
+}
+
+func (n *interned) stringMap(m *map[string]string) {
+	if len(*m) == 0 {
+		return
+	}
+	var encoded []byte
+	for _, key := range slices.Sorted(maps.Keys(*m)) {
+		for _, s := range []string{key, (*m)[key]} {
+			encoded = append(binary.AppendUvarint(encoded, uint64(len(s))), s...)
+		}
+	}
+	*m = n.maps.one(encoded, *m)
 }
 
 func (n *interned) podContainers(of []corev1.Container) {

@@ -96,6 +96,7 @@ func TestWhatObjectsHaveAlikeIsThereOnceAndTheMemoryOfItIsBounded(t *testing.T) 
 	var n interned
 	a, b, other := sharedPod(), sharedPod(), sharedPod()
 	other.Spec.Containers[0].Resources.Requests[corev1.ResourceMemory] = apiresource.MustParse("1Gi")
+	other.Labels = map[string]string{"app": "we", "b": ""}
 	other.Spec.Volumes[0].Projected.Sources[0].ServiceAccountToken.Path = "elsewhere"
 	for i, p := range []*corev1.Pod{a, b, other} {
 		p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: fmt.Sprint("token-", i), MountPath: "/token"}}
@@ -103,7 +104,7 @@ func TestWhatObjectsHaveAlikeIsThereOnceAndTheMemoryOfItIsBounded(t *testing.T) 
 	want := []*corev1.Pod{a.DeepCopy(), b.DeepCopy(), other.DeepCopy()}
 	for _, p := range []*corev1.Pod{a, b, other} {
 		n.managedFields(p.ManagedFields)
-		n.pod(&p.Spec)
+		n.pod(p)
 	}
 	if d := cmp.Diff(want, []*corev1.Pod{a, b, other}); d != "" {
 		t.Errorf("sharing changed the objects (-want +got):\n%s", d)
@@ -123,6 +124,12 @@ func TestWhatObjectsHaveAlikeIsThereOnceAndTheMemoryOfItIsBounded(t *testing.T) 
 	}
 	if a.Spec.Volumes[0].Projected == other.Spec.Volumes[0].Projected {
 		t.Error("two Pods with different projected volumes share one")
+	}
+	if reflect.ValueOf(a.Labels).Pointer() != reflect.ValueOf(b.Labels).Pointer() {
+		t.Error("two Pods with the same labels hold them twice")
+	}
+	if reflect.ValueOf(a.Labels).Pointer() == reflect.ValueOf(other.Labels).Pointer() {
+		t.Error("two Pods with different labels share them")
 	}
 	if unsafe.StringData(a.ManagedFields[0].Manager) != unsafe.StringData(b.ManagedFields[0].Manager) {
 		t.Error("two objects with the same manager hold its name twice")
