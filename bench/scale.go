@@ -198,7 +198,7 @@ func nodeReady(n *corev1.Node) bool {
 
 // grow makes Deployments in steps up to so many Pods in all, and shows what a Pod costs in each.
 func (s *scale) grow(ctx context.Context, all int) error {
-	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := tabwriter.NewWriter(s.out, 12, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "Pods\tall running after\tPods/s\tprocessor time per Pod\twrites per Pod\tGET p50\tp99\tPATCH p50\tp99\tfailed\tresident, largest\t")
 	for have := 0; have < all; {
 		to := nextStep(have, all)
@@ -217,9 +217,10 @@ func (s *scale) grow(ctx context.Context, all int) error {
 		n := to - l.before.ready
 		fmt.Fprintf(w, "%d\t%.1f s\t%.0f\t%.2f ms\t%.1f\t%s\t%s\t%s\t%s\t%d\t%d MB\t\n", to, l.took.Seconds(), float64(n)/l.took.Seconds(), perItem(l.used, n), float64(l.writes)/float64(n),
 			ms(l.gets.percentile(50)), ms(l.gets.percentile(99)), ms(l.patches.percentile(50)), ms(l.patches.percentile(99)), l.failed, l.largest>>10)
-	}
-	if err := w.Flush(); err != nil {
-		return err
+		// What was measured is shown at once: the next step may be the one that takes too long.
+		if err := w.Flush(); err != nil {
+			return err
+		}
 	}
 	_, err := fmt.Fprintln(s.out)
 	return err

@@ -194,6 +194,8 @@ func (r *Report) waits(p *snapshot.Pod, w *World, c *core.Scheduler, prof core.P
 	}
 	if fits := slices.IndexFunc(r.Nodes, func(n Node) bool { return n.Fits }); fits >= 0 && p.Gang == nil {
 		r.hint("it fits on %s as things are now: the scheduler looks at it again within seconds, if it runs", r.Nodes[fits].Name)
+	} else if when := again(r.Nodes, prof.Filters); when != "" {
+		r.hint("%s", when)
 	}
 	if policy := p.Object.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever {
 		r.NeverPreempts = true
