@@ -22,6 +22,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/claim"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
@@ -189,7 +190,34 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		}
 	}
 	a := Decide(o)
+	if o.Pods != nil && a.starts(d) {
+		if left, err := c.oldPodsLive(ctx, d, selector, sets); err != nil || left {
+			return reconcile.Result{After: lookAgain}, err
+		}
+	}
 	return reconcile.Result{After: a.Recheck}, c.act(ctx, d, a)
+}
+
+// oldPodsLive asks the API server whether Pods of another template are left. The cache of Pods says that there are none before this is asked; but it may be further behind
+// than that of ReplicaSets, and not show one yet that was made a moment before its ReplicaSet was to have none.
+func (c *Controller) oldPodsLive(ctx context.Context, d *appsv1.Deployment, selector labels.Selector, sets []*appsv1.ReplicaSet) (bool, error) {
+	old := map[types.UID]bool{}
+	for _, rs := range sets {
+		if !sameTemplate(&d.Spec.Template, &rs.Spec.Template) {
+			old[rs.UID] = true
+		}
+	}
+	if len(old) == 0 {
+		return false, nil
+	}
+	pods, err := c.client.CoreV1().Pods(d.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	if err != nil {
+		return false, fmt.Errorf("%s: finding out whether Pods of its old template are left: %w", named(d), err)
+	}
+	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool {
+		ref := metav1.GetControllerOfNoCopy(&p)
+		return ref != nil && old[ref.UID] && !podstate.Finished(&p)
+	}), nil
 }
 
 // late says whether the cache does not show yet what was written of a Deployment's ReplicaSets: each is written as it was last seen or not at all, but how many

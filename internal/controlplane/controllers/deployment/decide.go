@@ -42,6 +42,13 @@ type Update struct {
 	MinReadySeconds int32
 }
 
+// starts says whether there will be more Pods of the Deployment's template.
+func (a *Actions) starts(d *appsv1.Deployment) bool {
+	return a.Create != nil && size(a.Create) > 0 || slices.ContainsFunc(a.Update, func(u Update) bool {
+		return u.Replicas > size(u.Set) && sameTemplate(&d.Spec.Template, &u.Set.Spec.Template)
+	})
+}
+
 // step collects what a decision changes, on copies, so that later parts of it see what earlier ones did.
 type step struct {
 	Observed
@@ -195,7 +202,8 @@ func (s *step) recreate() {
 
 func (s *step) oldPodsLeft() bool {
 	for _, rs := range s.old {
-		if s.sizeBefore(rs) > 0 || slices.ContainsFunc(s.Pods[rs.UID], func(p *corev1.Pod) bool { return !podstate.Finished(p) }) {
+		// Until its controller has seen that it is to have none it may still make one.
+		if s.sizeBefore(rs) > 0 || rs.Status.ObservedGeneration < rs.Generation || slices.ContainsFunc(s.Pods[rs.UID], func(p *corev1.Pod) bool { return !podstate.Finished(p) }) {
 			return true
 		}
 	}

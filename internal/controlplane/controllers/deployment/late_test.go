@@ -32,6 +32,8 @@ type world struct {
 	version     int
 	deployments *latetest.Kind[*appsv1.Deployment]
 	sets        *latetest.Kind[*appsv1.ReplicaSet]
+	pods        *latetest.Kind[*corev1.Pod]   // only with the strategy Recreate
+	seen        map[string]*appsv1.ReplicaSet // as their controller sees them, which is late too
 	controls    *Controller
 	writes      int
 	lives       int // calls after which the controller dies; below 0 for never
@@ -43,6 +45,7 @@ func newWorld(t *testing.T, client *latetest.Client, seed uint64) *world {
 	w := &world{
 		t: t, rand: rand.New(rand.NewPCG(seed, 0)), client: client,
 		deployments: latetest.NewKind[*appsv1.Deployment](t), sets: latetest.NewKind[*appsv1.ReplicaSet](t),
+		pods: latetest.NewKind[*corev1.Pod](t), seen: map[string]*appsv1.ReplicaSet{},
 	}
 	labels := map[string]string{"app": "web"}
 	d := &appsv1.Deployment{
@@ -56,9 +59,14 @@ func newWorld(t *testing.T, client *latetest.Client, seed uint64) *world {
 	d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RollingUpdateDeploymentStrategyType, RollingUpdate: &appsv1.RollingUpdateDeployment{
 		MaxSurge: ptr.To(intstr.FromInt(surge)), MaxUnavailable: ptr.To(intstr.FromInt(w.rand.IntN(2) + max(0, 1-surge))),
 	}}
+	if seed%3 == 0 {
+		d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
+	}
 	w.deployments.Put(w.next(), d)
 	return w
 }
+
+func (w *world) recreates() bool { return !rolling(w.deployment()) }
 
 func (w *world) next() int {
 	w.version++
@@ -89,6 +97,7 @@ func (w *world) controller() *Controller {
 	c := &Controller{
 		client: w.client, events: &record.FakeRecorder{}, deployments: appslisters.NewDeploymentLister(w.deployments.Cache),
 		setLister: appslisters.NewReplicaSetLister(w.sets.Cache), sets: w.sets.Cache,
+		pods: w.pods.Cache,
 	}
 	c.loop = reconcile.New("deployment", c.reconcile)
 	w.controls = c
@@ -98,11 +107,19 @@ func (w *world) controller() *Controller {
 func (w *world) relist() {
 	w.deployments.Relist(w.version)
 	w.sets.Relist(w.version)
+	w.pods.Relist(w.version)
 }
 
 func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {
-	if a.GetResource().Resource == "deployments" {
+	switch a.GetResource().Resource {
+	case "deployments":
 		return w.deployments.Serve(a, w.next)
+	case "pods":
+		list := &corev1.PodList{}
+		for _, p := range w.pods.Real {
+			list.Items = append(list.Items, *p)
+		}
+		return list, nil
 	}
 	switch a := a.(type) {
 	case clienttesting.CreateActionImpl:
@@ -116,10 +133,15 @@ func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {
 			w.resized(0, 0, int(size(rs)), rs.Name)
 		}
 	case clienttesting.UpdateActionImpl:
-		rs := a.Object.(*appsv1.ReplicaSet)
+		rs := a.Object.DeepCopyObject().(*appsv1.ReplicaSet)
 		if was := w.sets.Real[rs.Name]; was != nil && was.ResourceVersion == rs.ResourceVersion {
 			w.resized(int(size(was)), int(was.Status.AvailableReplicas), int(size(rs)), rs.Name)
+			if size(was) != size(rs) {
+				rs.Generation++
+			}
 		}
+		a.Object = rs
+		return w.sets.Serve(a, w.next)
 	case clienttesting.DeleteActionImpl:
 		rs := w.sets.Real[a.Name]
 		if rs == nil {
@@ -141,6 +163,14 @@ func (w *world) carryOut(a clienttesting.Action) (runtime.Object, error) {
 func (w *world) resized(from, available, to int, name string) {
 	w.writes++
 	d := w.shown()
+	if !rolling(d) {
+		for _, p := range w.pods.Real {
+			if of := p.OwnerReferences[0].Name; to > from && of != name {
+				w.t.Errorf("%s is scaled from %d to %d while a Pod of %s is there", name, from, to, of)
+			}
+		}
+		return
+	}
 	all, up := 0, 0
 	for _, rs := range w.sets.Real {
 		all += int(size(rs))
@@ -169,6 +199,10 @@ func (w *world) meddle() {
 		d.Generation++
 		d.Spec.Replicas = ptr.To(int32(w.rand.IntN(9)))
 		w.deployments.Put(w.next(), d)
+	case 2, 3, 4:
+		for _, name := range slices.Sorted(maps.Keys(w.pods.Real)) {
+			w.pods.Remove(w.next(), name) // a node is lost, with all Pods
+		}
 	default:
 		names := slices.Sorted(maps.Keys(w.sets.Real))
 		if len(names) > 0 {
@@ -182,10 +216,42 @@ func (w *world) advance(name string, by int32) {
 	rs := w.sets.Real[name].DeepCopy()
 	n := size(rs)
 	rs.Status.ObservedGeneration = rs.Generation
+	if w.recreates() {
+		n = w.populate(rs, int(by))
+	}
 	rs.Status.Replicas = n
 	rs.Status.AvailableReplicas = min(n, rs.Status.AvailableReplicas+by)
 	rs.Status.ReadyReplicas = rs.Status.AvailableReplicas
 	w.sets.Put(w.next(), rs)
+}
+
+// populate has the Pods of a ReplicaSet come and go, up to so many at a time, as its controller wants it that may not know its size yet. It returns how many there are.
+func (w *world) populate(rs *appsv1.ReplicaSet, by int) int32 {
+	seen := w.seen[rs.Name]
+	if seen == nil || w.rand.IntN(2) == 0 {
+		seen = rs
+		w.seen[rs.Name] = rs
+	}
+	rs.Status.ObservedGeneration = seen.Generation
+	var own []string
+	for _, name := range slices.Sorted(maps.Keys(w.pods.Real)) {
+		if of := w.pods.Real[name].OwnerReferences[0]; of.UID == rs.UID {
+			own = append(own, name)
+		} else if size(seen) > 0 {
+			w.t.Errorf("a Pod of %s is made while one of %s is there", rs.Name, of.Name)
+		}
+	}
+	n := len(own)
+	for ; n < int(size(seen)) && by > 0; n, by = n+1, by-1 {
+		version := w.next()
+		w.pods.Put(version, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: fmt.Sprintf("%s-%d", rs.Name, version), Labels: map[string]string{"app": "web"}, OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))},
+		}})
+	}
+	for ; n > int(size(seen)) && by > 0; n, by = n-1, by-1 {
+		w.pods.Remove(w.next(), own[n-1])
+	}
+	return int32(n)
 }
 
 func TestLateWatchesLostAnswersAndDeathNeverLeaveTheBoundsOfARollout(t *testing.T) {
@@ -210,6 +276,10 @@ func TestLateWatchesLostAnswersAndDeathNeverLeaveTheBoundsOfARollout(t *testing.
 			switch n := w.rand.IntN(16); {
 			case n < 6:
 				reconcileOnce()
+			case n < 8:
+				w.sets.Deliver()
+			case n < 9 && w.rand.IntN(2) == 0:
+				w.pods.Deliver()
 			case n < 9:
 				w.sets.Deliver()
 			case n < 11:
