@@ -37,6 +37,9 @@ const (
 	countPeriod = time.Minute
 )
 
+// uncached are Events: several for each Pod are written, few are read, and a watch cache would hold each of them for an hour. Lists and watches of them ask etcd.
+var uncached = schema.GroupResource{Resource: "events"}
+
 // Storage makes the storage of every resource on one shared etcd client. It is the library's RESTOptionsGetter.
 type Storage struct {
 	client    *kubernetes.Client
@@ -148,6 +151,13 @@ func mediaType(group string) string {
 func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix string, key func(runtime.Object) (string, error),
 	newFunc, newListFunc func() runtime.Object, attrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
 ) (storage.Interface, factory.DestroyFunc, error) {
+	if c.GroupResource == uncached {
+		raw, err := s.etcd(c, resourcePrefix, c.Codec, newFunc, newListFunc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return raw, sync.OnceFunc(raw.Close), nil
+	}
 	// The cache reads with a codec of its own: what is read to be changed must share nothing.
 	codec := &sharing{Codec: c.Codec, parts: &s.parts, key: key, newFunc: newFunc}
 	watched, err := s.etcd(c, resourcePrefix, codec, newFunc, newListFunc)
