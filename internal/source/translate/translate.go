@@ -120,8 +120,28 @@ func (t *translation) survey() (map[schema.GroupKind]bool, error) {
 				todo[gk] = true
 			}
 		}
+		if asked[gk] && !todo[gk] && t.before(gk, o) {
+			todo[gk] = true
+		}
 	}
 	return todo, nil
+}
+
+// before says whether an object was translated before. Then its kind goes on being translated: if the cluster came to serve it meanwhile, what the objects stood for would be
+// dropped, and everything that it brought with it.
+func (t *translation) before(gk schema.GroupKind, o *source.Object) bool {
+	was := v1alpha1.ObjectRef{Group: v1alpha1.GroupVersion.Group, Kind: "Application", Namespace: t.namespaceOf(o), Name: o.Name()}
+	switch {
+	case sources[gk]:
+		was.Group, was.Kind, was.Name = "", "ConfigMap", ConfigMapName(gk.Kind, o.Name())
+	case gk.Group == fluxHelm:
+		was.Name += releaseSuffix
+	case gk.Group == argo:
+		was.Namespace = t.in.Own.Namespace
+	}
+	return slices.ContainsFunc(t.in.Own.Status.Inventory, func(r v1alpha1.ObjectRef) bool {
+		return r.Group == was.Group && r.Kind == was.Kind && r.Namespace == was.Namespace && r.Name == was.Name
+	})
 }
 
 // namespaceOf is where an object is.

@@ -22,7 +22,7 @@ import (
 // https://git.example.com/fleet.git at the branch main, with the Secret git.
 //
 //	elsewhere        sources that another Application knows
-//	translate [served=KIND]   objects of the file fleet.yaml; prints what they become, each after the line that it has the origin of, or the errors
+//	translate [served=KIND] [had=NAMESPACE/NAME]   what the cluster serves itself, and an Application that was made before; objects of the file fleet.yaml; prints what they become, each after the line that it has the origin of, or the errors
 func TestTranslate(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &scene{elsewhere: map[string]map[string]any{}}
@@ -73,11 +73,17 @@ func (s *scene) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		return ""
 	}
-	served := ""
+	app, served := own(), ""
+	if d.HasArg("had") {
+		var name string
+		d.ScanArgs(t, "had", &name)
+		namespace, name, _ := strings.Cut(name, "/")
+		app.Status.Inventory = []v1alpha1.ObjectRef{{Group: "gitopsd.io", Version: "v1alpha1", Kind: "Application", Namespace: namespace, Name: name}}
+	}
 	if d.HasArg("served") {
 		d.ScanArgs(t, "served", &served)
 	}
-	out, err := translate.Objects(t.Context(), translate.Input{Objects: objects, Own: own(), Served: s.served(served), Find: s.find})
+	out, err := translate.Objects(t.Context(), translate.Input{Objects: objects, Own: app, Served: s.served(served), Find: s.find})
 	if err != nil {
 		var parse source.ParseErrors
 		if errors.As(err, &parse) {
