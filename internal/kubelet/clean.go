@@ -18,6 +18,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
@@ -128,6 +129,11 @@ func removeAllContainers(ctx context.Context, address, dir string, podDirs []str
 		if mine[s.PodUID] {
 			all = errors.Join(all, r.Delete(ctx, s.ID))
 		}
+	}
+	images := image.New(r.Client, image.Registry{}, dir)
+	for _, d := range podDirs {
+		uid := filepath.Base(d)
+		all = errors.Join(all, step.Volumes{Images: images}.Teardown(ctx, &step.Sandbox{Pod: &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}}, Dir: d}))
 	}
 	return all
 }

@@ -358,6 +358,25 @@ func (h *host) logs(podName string, o v1.PodLogOptions) string {
 	return out
 }
 
+// told waits for an event of a Pod with a certain reason that says something.
+func (h *host) told(podName, reason, text string) {
+	h.t.Helper()
+	h.eventually(fmt.Sprintf("an event %s of Pod %s that says %q", reason, podName, text), func() (bool, string) {
+		list, err := h.client.CoreV1().Events("default").List(h.ctx(), metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("involvedObject.name", podName).String()})
+		if err != nil {
+			return false, err.Error()
+		}
+		var said []string
+		for _, e := range list.Items {
+			if e.Reason == reason && strings.Contains(e.Message, text) {
+				return true, ""
+			}
+			said = append(said, e.Reason+": "+e.Message)
+		}
+		return false, strings.Join(said, "\n")
+	})
+}
+
 // event waits for an event of a Pod.
 func (h *host) event(podName, reason string) v1.Event {
 	h.t.Helper()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
+	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
 )
 
@@ -54,12 +55,13 @@ func capabilities() ([]string, error) {
 }
 
 // host finds what this machine can give to containers.
-func host(tree *cgroup.Tree) (spec.Host, error) {
+func host(ctx context.Context, tree *cgroup.Tree) (spec.Host, error) {
 	caps, err := capabilities()
 	if err != nil {
 		return spec.Host{}, fmt.Errorf("finding this process's capabilities: %w", err)
 	}
 	h := spec.Host{Capabilities: caps, Memory: int64(register.Meminfo()["MemTotal"]), Unified: tree.Unified(), Devices: oci.HostDevices}
+	h.RecursiveReadOnly = runtime.Features(ctx).RecursiveReadOnly()
 	for _, c := range caps {
 		if c == "CAP_SYS_RESOURCE" {
 			return h, nil

@@ -109,7 +109,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return err
 	}
-	hostFacts, err := host(tree)
+	hostFacts, err := host(ctx, tree)
 	if err != nil {
 		return err
 	}

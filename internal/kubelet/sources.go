@@ -19,6 +19,7 @@ func (d *daemon) volumes(ctx context.Context, objects *reference.Objects, record
 	return step.Volumes{
 		Objects: objects,
 		Facts:   func() env.Facts { return d.facts },
+		Images:  d.images,
 		Bundles: &trust.Bundles{
 			Informers: d.informers, Until: ctx,
 			Changed: func() { d.pods.SourcesChanged(trustsBundles) },

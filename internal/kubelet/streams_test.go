@@ -24,12 +24,19 @@ import (
 // exec runs a command in a container ("pod" or "pod:container") by way of the API server, and gives what it wrote.
 func (h *host) exec(podName string, command ...string) string {
 	h.t.Helper()
+	out, err := h.tryExec(podName, command...)
+	if err != nil {
+		h.t.Fatalf("%q in %s: %v\n%s", command, podName, err, out)
+	}
+	return out
+}
+
+func (h *host) tryExec(podName string, command ...string) (string, error) {
+	h.t.Helper()
 	podName, container, _ := strings.Cut(podName, ":")
 	var out, errOut bytes.Buffer
-	if err := h.stream("exec", podName, &v1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true}, remotecommand.StreamOptions{Stdout: &out, Stderr: &errOut}); err != nil {
-		h.t.Fatalf("%q in %s: %v\n%s%s", command, podName, err, out.String(), errOut.String())
-	}
-	return out.String() + errOut.String()
+	err := h.stream("exec", podName, &v1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true}, remotecommand.StreamOptions{Stdout: &out, Stderr: &errOut})
+	return out.String() + errOut.String(), err
 }
 
 // stream connects by WebSocket, as kubectl does nowadays.

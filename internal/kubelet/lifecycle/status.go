@@ -169,6 +169,7 @@ func (p *plan) containerStatus(c *v1.Container, before *v1.ContainerStatus, init
 		}
 	}
 	s.Started = &isStarted
+	s.VolumeMounts = p.volumeMounts(c, before)
 	return s
 }
 

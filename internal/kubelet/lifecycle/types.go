@@ -114,6 +114,10 @@ type Input struct {
 	SetupFailure *Failure
 
 	PodIPs, HostIPs []string
+	// ImageVolumes are the IDs of the images that volumes show, by the volumes' names, as far as they are known.
+	ImageVolumes map[string]string
+	// RecursiveReadOnly says that the node can mount so.
+	RecursiveReadOnly bool
 	Stop            *Stop
 
 	Containers map[string]*Container // by name; a missing one is absent

@@ -40,6 +40,9 @@ const (
 
 // make creates an attempt, and gives the reason to report if it cannot.
 func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, reason string, err error) {
+	if err := w.mountImages(ctx, in); err != nil {
+		return m, createError, err
+	}
 	o, err := w.order(ctx, in)
 	m = o.Meta
 	if err != nil {
@@ -114,7 +117,7 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 	if err := spec.CheckNonRoot(sc, user, img.Config); err != nil {
 		return o, fmt.Errorf("%w (pod: %q, container: %s)", err, pod.Name+"_"+pod.Namespace+"("+string(pod.UID)+")", c.Name)
 	}
-	mounts, err := containerMounts(in, vars, sc)
+	mounts, err := containerMounts(in, vars, sc, w.node.Host.RecursiveReadOnly && runtime.IsUsual(in.sandbox.Runtime))
 	if err != nil {
 		return o, fmt.Errorf("container %s: %w", c.Name, err)
 	}
@@ -152,8 +155,8 @@ func (w *worker) processesOf(ctx context.Context, in orderInput) (string, error)
 	return fmt.Sprintf("/proc/%d/ns/pid", s.PID), nil
 }
 
-// containerMounts are the volumes and files that the container sees.
-func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext) ([]specs.Mount, error) {
+// containerMounts are the volumes and files that the container sees. recursive says that mounts can be read-only with what is mounted below them.
+func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext, recursive bool) ([]specs.Mount, error) {
 	c, s := in.container, &in.sandbox
 	var out []specs.Mount
 	taken := map[string]bool{}
@@ -173,11 +176,19 @@ func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext) ([]sp
 		}
 		if sub != "" {
 			source = s.SubPath(c.Name, i)
-			if err := volume.SubPath(v.Path, sub, source); err != nil {
+			if err := volume.SubPath(v.Path, sub, source, !v.FromImage); err != nil {
 				return nil, fmt.Errorf("mount %s: %w", m.MountPath, err)
 			}
 		}
-		out = append(out, bindMount(m.MountPath, source, m.ReadOnly || v.ReadOnly, propagation(m.MountPropagation)))
+		mount := bindMount(m.MountPath, source, m.ReadOnly || v.ReadOnly, propagation(m.MountPropagation))
+		whole, err := lifecycle.RecursiveReadOnly(m, recursive)
+		if err != nil {
+			return nil, fmt.Errorf("mount %s: %w", m.MountPath, err)
+		}
+		if whole {
+			mount.Options = append(mount.Options, "rro")
+		}
+		out = append(out, mount)
 		taken[m.MountPath] = true
 	}
 	own := func(destination, source string, readOnly bool) {

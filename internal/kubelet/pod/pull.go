@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -14,28 +16,21 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
 )
 
-// image makes a container's image present.
+// image makes a container's image present, and those of the volumes that it mounts.
 func (w *worker) image(ctx context.Context, name string) {
 	c := w.container(name)
 	c.Busy = lifecycle.Image
 	spc, pod := c.spec, w.pod
 	go func() {
-		asked := false
-		res, err := w.node.Images.Ensure(ctx, spc.Image, spc.ImagePullPolicy, func() (image.Keyring, error) {
-			asked = true
-			w.tell(func() { w.event(name, v1.EventTypeNormal, "Pulling", "Pulling image %q", spc.Image) })
-			return w.keyring(ctx, pod)
-		})
+		_, err := w.pull(ctx, pod, name, spc.Image, spc.ImagePullPolicy)
+		var volumes map[string]string
+		if err == nil {
+			volumes, err = w.pullVolumes(ctx, pod, spc)
+		}
 		w.tell(func() {
 			c := w.container(name)
 			c.Busy = lifecycle.None
-			switch {
-			case err == nil && res.Pulled:
-				w.event(name, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %s. Image size: %s.",
-					spc.Image, res.Took.Round(time.Millisecond), humanize.Bytes(uint64(res.Image.Size)))
-			case err == nil:
-				w.event(name, v1.EventTypeNormal, "Pulled", "Container image %q already present on machine", spc.Image)
-			}
+			maps.Copy(w.imageVolumes, volumes)
 			if err == nil {
 				c.ImageReady, c.Failure = true, nil
 				return
@@ -48,14 +43,75 @@ func (w *worker) image(ctx context.Context, name string) {
 			if errors.As(err, &ie) {
 				reason = ie.Reason
 			}
-			if asked {
-				w.event(name, v1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", spc.Image, err)
-			} else {
-				w.event(name, v1.EventTypeWarning, reasonEvent(reason), "%v", err)
-			}
 			w.containerFailed(c, name, reason, err)
 		})
 	}()
+}
+
+// pull makes an image present and tells of it in events, of a container or, without one, of the Pod.
+func (w *worker) pull(ctx context.Context, pod *v1.Pod, container, ref string, policy v1.PullPolicy) (*image.Image, error) {
+	asked := false
+	res, err := w.node.Images.Ensure(ctx, ref, policy, func() (image.Keyring, error) {
+		asked = true
+		w.tell(func() { w.event(container, v1.EventTypeNormal, "Pulling", "Pulling image %q", ref) })
+		return w.keyring(ctx, pod)
+	})
+	w.tell(func() {
+		var ie *image.Error
+		switch {
+		case err == nil && res.Pulled:
+			w.event(container, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %s. Image size: %s.",
+				ref, res.Took.Round(time.Millisecond), humanize.Bytes(uint64(res.Image.Size)))
+		case err == nil:
+			w.event(container, v1.EventTypeNormal, "Pulled", "Container image %q already present on machine", ref)
+		case ctx.Err() != nil:
+		case !asked && errors.As(err, &ie):
+			w.event(container, v1.EventTypeWarning, reasonEvent(ie.Reason), "%v", err)
+		default:
+			w.event(container, v1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", ref, err)
+		}
+	})
+	return res.Image, err
+}
+
+// pullVolumes makes the images of the volumes that a container mounts present, and says which they are, by the volumes' names. A volume keeps the image that it got first.
+func (w *worker) pullVolumes(ctx context.Context, pod *v1.Pod, c *v1.Container) (map[string]string, error) {
+	ids := map[string]string{}
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.Image == nil || !slices.ContainsFunc(c.VolumeMounts, func(m v1.VolumeMount) bool { return m.Name == v.Name }) {
+			continue
+		}
+		id, err := w.node.Images.VolumeID(ctx, string(pod.UID), v.Name)
+		if err != nil {
+			return ids, err
+		}
+		if id == "" {
+			img, err := w.pull(ctx, pod, "", v.Image.Reference, v.Image.PullPolicy)
+			if err != nil {
+				return ids, fmt.Errorf("volume %q: %w", v.Name, err)
+			}
+			if err := w.node.Images.MakeVolume(ctx, string(pod.UID), v.Name, img); err != nil {
+				return ids, err
+			}
+			id = img.ID
+		}
+		ids[v.Name] = id
+	}
+	return ids, nil
+}
+
+// mountImages mounts the image volumes that a container is to see.
+func (w *worker) mountImages(ctx context.Context, in orderInput) error {
+	for i := range in.container.VolumeMounts {
+		name := in.container.VolumeMounts[i].Name
+		if v := in.sandbox.Volumes[name]; v.FromImage {
+			if err := w.node.Images.MountVolume(ctx, string(in.pod.UID), name, v.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // reasonEvent is the event that goes with a failure to get an image without asking a registry.

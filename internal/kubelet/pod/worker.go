@@ -47,6 +47,8 @@ type worker struct {
 	retry      bool // what a setup under way may fail for has changed since it began
 	saver      saver
 	waiting    map[chan struct{}]waiter
+	// imageVolumes are the IDs of the images of those that have one, by the volumes' names; what was reported before is not repeated here.
+	imageVolumes map[string]string
 	stopped    []chan struct{} // closed when the Pod has ended (Set.Stop)
 }
 
@@ -62,7 +64,7 @@ func newWorker(n *Node, pod *v1.Pod, done func()) *worker {
 	return &worker{
 		node: n, dir: filepath.Join(n.Dir, string(pod.UID)), done: done,
 		log:  slog.With("pod", pod.Namespace+"/"+pod.Name),
-		wake: make(chan struct{}, 1), pod: pod.DeepCopy(), containers: map[string]*container{}, waiting: map[chan struct{}]waiter{},
+		wake: make(chan struct{}, 1), pod: pod.DeepCopy(), containers: map[string]*container{}, waiting: map[chan struct{}]waiter{}, imageVolumes: map[string]string{},
 	}
 }
 
@@ -140,6 +142,7 @@ func (w *worker) input() lifecycle.Input {
 		Pod: w.pod, Now: time.Now(), RuntimeUp: w.runtimeUp,
 		Prepared: w.prepared, Networked: w.networked, SetupBusy: w.setupBusy, TeardownBusy: w.downBusy || w.finishing, TornDown: w.tornDown,
 		SetupFailure: w.failure, Stop: w.record.Stop, HostIPs: w.node.Facts().HostIPs,
+		ImageVolumes: w.imageVolumes, RecursiveReadOnly: w.node.Host.RecursiveReadOnly && (w.sandbox == nil || runtime.IsUsual(w.sandbox.Runtime)),
 		Containers: make(map[string]*lifecycle.Container, len(w.containers)),
 	}
 	if w.networked && w.sandbox != nil {

@@ -30,3 +30,6 @@ func ForHandler(handler string) (string, error) {
 	return "", fmt.Errorf("no runtime for %q is configured: there is no program containerd-shim-%s-%s in PATH (%s); install it on this node, or have the RuntimeClass's scheduling.nodeSelector keep its Pods to nodes that have it",
 		handler, kind, strings.Join(versions, " or -"), os.Getenv("PATH"))
 }
+
+// IsUsual says whether containers are run by the node's usual runtime, of which it is known what it can do.
+func IsUsual(name string) bool { return name == "" || name == shim }

@@ -23,6 +23,8 @@ type Host struct {
 	Memory   int64                               // bytes of the machine, for oom_score_adj
 	Devices  func() ([]specs.LinuxDevice, error) // of the machine, for privileged containers
 	Unified  bool                                // cgroup v2
+	// RecursiveReadOnly says that mounts can be read-only with all that is mounted below them.
+	RecursiveReadOnly bool
 }
 
 // Namespaces are paths that hold a Pod's namespaces; empty where the container shares the host's, or for PID has its own.

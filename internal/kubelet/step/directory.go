@@ -48,6 +48,7 @@ const (
 	containersDir = "containers"
 	etcDir        = "etc"
 	volumesDir    = "volumes"
+	imagesDir     = "images"
 	subPathsDir   = "subpaths"
 	namespacesDir = "ns"
 	shmDir        = "shm"
@@ -62,6 +63,9 @@ func (s *Sandbox) TerminationLog(container string, attempt int) string {
 func (s *Sandbox) SubPath(container string, i int) string {
 	return filepath.Join(s.Dir, subPathsDir, container, fmt.Sprint(i))
 }
+
+// ImageVolume is where a volume of an image's content is mounted.
+func (s *Sandbox) ImageVolume(name string) string { return filepath.Join(s.Dir, imagesDir, name) }
 
 // Etc is a file that containers see in /etc.
 func (s *Sandbox) Etc(name string) string { return filepath.Join(s.Dir, etcDir, name) }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
 	"github.com/gitopsd/gitopsd/internal/kubelet/trust"
@@ -20,6 +21,7 @@ type Volumes struct {
 	Bundles      *trust.Bundles
 	Certificates *podcert.Store
 	Facts        func() env.Facts
+	Images       *image.Store // nil where there is no containerd any more
 }
 
 // sources is what volumes are made from, each kind from who has it.
@@ -45,14 +47,22 @@ func (v Volumes) Setup(ctx context.Context, s *Sandbox) error {
 	if err != nil {
 		return err
 	}
+	for i := range s.Pod.Spec.Volumes {
+		if v := &s.Pod.Spec.Volumes[i]; v.Image != nil {
+			made[v.Name] = volume.Volume{Path: s.ImageVolume(v.Name), ReadOnly: true, FromImage: true}
+		}
+	}
 	s.Volumes = made
 	return nil
 }
 
 // Teardown unmounts and removes the volumes.
-func (v Volumes) Teardown(_ context.Context, s *Sandbox) error {
+func (v Volumes) Teardown(ctx context.Context, s *Sandbox) error {
 	if v.Certificates != nil {
 		v.Certificates.Forget(s.Pod.UID)
+	}
+	if err := v.Images.RemoveVolumes(ctx, string(s.Pod.UID), filepath.Join(s.Dir, imagesDir)); err != nil {
+		return err
 	}
 	return volume.Teardown(filepath.Join(s.Dir, volumesDir))
 }

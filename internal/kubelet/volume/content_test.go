@@ -343,7 +343,7 @@ func TestASubPathCannotLeadOutOfItsVolume(t *testing.T) {
 		}
 	})
 	for _, sub := range []string{"abs", "rel", "abs/x", "../secret", "/etc", ".."} {
-		if err := SubPath(vol, sub, target); err == nil {
+		if err := SubPath(vol, sub, target, true); err == nil {
 			t.Errorf("subPath %q was mounted", sub)
 		}
 	}
@@ -352,7 +352,7 @@ func TestASubPathCannotLeadOutOfItsVolume(t *testing.T) {
 	}
 	for _, sub := range []string{"real", "in", "deep/er"} {
 		for range 2 {
-			if err := SubPath(vol, sub, target); err != nil {
+			if err := SubPath(vol, sub, target, true); err != nil {
 				t.Errorf("subPath %q: %v", sub, err)
 			}
 		}

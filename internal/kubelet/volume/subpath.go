@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SubPath makes target a bind mount of the path sub within a volume, creating it as a directory if it is missing. No symbolic link in the
+// SubPath makes target a bind mount of the path sub within a volume, creating it as a directory if it is missing and create says so. No symbolic link in the
 // volume, also one that a container plants while this runs, can lead out of it: the kernel resolves the path beneath the volume and what it found is mounted by descriptor.
-func SubPath(volume, sub, target string) error {
+func SubPath(volume, sub, target string, create bool) error {
 	if !filepath.IsLocal(sub) {
 		return fmt.Errorf("subPath %q must be relative to the volume, without \"..\"", sub)
 	}
@@ -22,7 +22,7 @@ func SubPath(volume, sub, target string) error {
 	}
 	defer unix.Close(root)
 	fd, err := openBeneath(root, sub)
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) && create {
 		if err := makeBeneath(root, sub); err != nil {
 			return fmt.Errorf("subPath %q: making the directory: %w", sub, err)
 		}

@@ -20,6 +20,8 @@ type Volume struct {
 	Path string // on the node
 	// ReadOnly says that containers must not write to it whatever they ask for: its content comes from the API.
 	ReadOnly bool
+	// FromImage says that it is an image's content (see image.Store.MakeVolume): it is there once a container that mounts it is created.
+	FromImage bool
 }
 
 // Error says which volume failed; its text is what the Pod's FailedMount event says.
@@ -33,11 +35,14 @@ func (e *Error) Error() string {
 }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Setup makes the Pod's volumes in dir, or brings them up to date. It may be repeated.
+// Setup makes the Pod's volumes in dir, or brings them up to date. It may be repeated. Image volumes are not among them.
 func Setup(ctx context.Context, dir string, pod *v1.Pod, facts env.Facts, src Source) (map[string]Volume, error) {
 	out := make(map[string]Volume, len(pod.Spec.Volumes))
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
+		if v.Image != nil {
+			continue
+		}
 		made, err := setup(ctx, filepath.Join(dir, v.Name), pod, v, facts, src)
 		if err != nil {
 			return nil, &Error{Volume: v.Name, Err: err}
@@ -70,7 +75,7 @@ func setup(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, facts en
 		return Volume{}, err
 	}
 	if files == nil {
-		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath")
+		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath, image")
 	}
 	// All of it is kept in memory: Secrets and tokens must not reach the disk, and the rest is small.
 	if err := tmpfs(path, "mode=0755"); err != nil {
