@@ -71,7 +71,17 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 	d.images.OnArrival(d.pods.ImagesArrived)
 	archives := image.NewArchives(d.images, filepath.Join(d.cfg.DataDir, "images"), filepath.Join(d.cfg.DataDir, "images.json"))
 	must(func() error { return archives.Run(ctx) })
-	_, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	// Only when the API has said which Pods there are can others be told to be gone; and only when those have made room is there any for new ones.
+	if !cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
+		return context.Cause(ctx)
+	}
+	first := pods.GetStore().List()
+	there := map[types.UID]bool{}
+	for _, obj := range first {
+		there[obj.(*v1.Pod).UID] = true
+	}
+	d.pods.Keep(there)
+	handled, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { d.pods.Put(obj.(*v1.Pod)) },
 		UpdateFunc: func(_, obj any) { d.pods.Put(obj.(*v1.Pod)) },
 		DeleteFunc: func(obj any) {
@@ -86,15 +96,15 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 	if err != nil {
 		return err
 	}
-	// Only when the API has said which Pods there are can others be told to be gone.
-	if !cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), handled.HasSynced) {
 		return context.Cause(ctx)
 	}
-	there := map[types.UID]bool{}
-	for _, obj := range pods.GetStore().List() {
-		there[obj.(*v1.Pod).UID] = true
+	for _, obj := range first {
+		p := obj.(*v1.Pod)
+		if now, ok, _ := pods.GetStore().Get(p); !ok || now.(*v1.Pod).UID != p.UID {
+			d.pods.Remove(p) // it went between the list and the handler
+		}
 	}
-	d.pods.Keep(there)
 	var attached []string
 	if n := d.network.get(); n != nil {
 		attached = n.Attached()

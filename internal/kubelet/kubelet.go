@@ -166,7 +166,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Cgroups: tree, Host: hostFacts,
-		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
+		Allocatable: d.facts.Allocatable,
+		Dir:         filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
 		Services: d.services(ctx),
 		Seccomp:  seccompProfiles(filepath.Join(cfg.DataDir, "seccomp")),

@@ -82,6 +82,28 @@ type Limits struct {
 	PIDs                    int64
 }
 
+// Union is what has room for both.
+func (l Limits) Union(o Limits) Limits {
+	wider := func(a, b int64) int64 {
+		if a == 0 || b == 0 {
+			return 0
+		}
+		return max(a, b)
+	}
+	return Limits{
+		MilliCPU: max(l.MilliCPU, o.MilliCPU), MilliCPULimit: wider(l.MilliCPULimit, o.MilliCPULimit),
+		Memory: wider(l.Memory, o.Memory), PIDs: wider(l.PIDs, o.PIDs),
+	}
+}
+
+// orNone is how the kernel is told a limit: its value, or the word for none.
+func orNone(limit, value int64, none string) any {
+	if limit == 0 {
+		return none
+	}
+	return value
+}
+
 // CFSPeriod is the period of CPU quotas, the kernel's default of 100 ms.
 const CFSPeriod = 100_000
 
@@ -106,27 +128,14 @@ func (t *Tree) Setup(uid string, l Limits) error {
 	shares := Shares(l.MilliCPU)
 	if t.Unified() {
 		add("cpu", "cpu.weight", Weight(shares))
-		if l.MilliCPULimit > 0 {
-			add("cpu", "cpu.max", fmt.Sprintf("%d %d", Quota(l.MilliCPULimit), CFSPeriod))
-		}
-		if l.Memory > 0 {
-			add("memory", "memory.max", l.Memory)
-		}
-		if l.PIDs > 0 {
-			add("pids", "pids.max", l.PIDs)
-		}
+		add("cpu", "cpu.max", fmt.Sprintf("%v %d", orNone(l.MilliCPULimit, Quota(l.MilliCPULimit), "max"), CFSPeriod))
+		add("memory", "memory.max", orNone(l.Memory, l.Memory, "max"))
+		add("pids", "pids.max", orNone(l.PIDs, l.PIDs, "max"))
 	} else {
 		add("cpu", "cpu.shares", shares)
-		if l.MilliCPULimit > 0 {
-			add("cpu", "cpu.cfs_period_us", CFSPeriod)
-			add("cpu", "cpu.cfs_quota_us", Quota(l.MilliCPULimit))
-		}
-		if l.Memory > 0 {
-			add("memory", "memory.limit_in_bytes", l.Memory)
-		}
-		if l.PIDs > 0 {
-			add("pids", "pids.max", l.PIDs)
-		}
+		add("cpu", "cpu.cfs_quota_us", orNone(l.MilliCPULimit, Quota(l.MilliCPULimit), "-1"))
+		add("memory", "memory.limit_in_bytes", orNone(l.Memory, l.Memory, "-1"))
+		add("pids", "pids.max", orNone(l.PIDs, l.PIDs, "max"))
 	}
 	for _, s := range set {
 		dir, ok := t.dir(s.controller, p)

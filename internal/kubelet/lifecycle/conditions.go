@@ -10,7 +10,7 @@ import (
 
 // owned are the conditions that a node reports; all others belong to somebody else and are left alone.
 var owned = map[v1.PodConditionType]bool{
-	v1.PodReadyToStartContainers: true, v1.PodInitialized: true, v1.ContainersReady: true, v1.PodReady: true,
+	v1.PodReadyToStartContainers: true, v1.PodInitialized: true, v1.ContainersReady: true, v1.PodReady: true, v1.PodResizePending: true, v1.PodResizeInProgress: true,
 }
 
 // OwnsCondition says whether a condition is one that a node reports. That a Pod is disrupted is said by whoever does it.

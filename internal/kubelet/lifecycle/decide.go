@@ -133,6 +133,7 @@ func (p *plan) run() {
 		c := Ephemeral(&spec.EphemeralContainers[i])
 		p.advance(c, p.observed(c.Name), false)
 	}
+	p.resize()
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
 		o := p.observed(c.Name)
@@ -194,7 +195,7 @@ func (p *plan) advance(c *v1.Container, o *Container, init bool) {
 }
 
 func (p *plan) create(c *v1.Container, o *Container, attempt int) {
-	if !p.mayRetry(o) || !o.ImageReady || !p.Prepared {
+	if !p.mayRetry(o) || !o.ImageReady || !p.Prepared || p.Resize.Busy || p.groupStale() {
 		return
 	}
 	if !p.Networked && NeedsAddress(c) {
@@ -205,16 +206,19 @@ func (p *plan) create(c *v1.Container, o *Container, attempt int) {
 
 // keepRunning stops a running container that is unhealthy or no longer the one that is wanted.
 func (p *plan) keepRunning(c *v1.Container, o *Container) {
-	why, grace := "", p.grace(nil)
+	why, grace, replace := "", p.grace(nil), false
+	_, restart := p.outgrown(c, o)
 	switch {
 	case o.Unhealthy != "":
 		why, grace = o.Unhealthy, p.grace(o.UnhealthyGrace)
 	case o.SpecHash != "" && o.SpecHash != SpecHash(c):
-		why = "Container " + c.Name + " definition changed, will be restarted"
+		why, replace = "Container "+c.Name+" definition changed, will be restarted", true
+	case restart && !p.Resize.Busy:
+		why, replace = "Container "+c.Name+" resize requires restart", true
 	default:
 		return
 	}
-	p.end(c.Name, o, grace, why)
+	p.end(c.Name, o, grace, why, replace)
 }
 
 // stop ends the Pod: app containers first, then the sidecars from the last to the first, then what was set up for it.
@@ -243,7 +247,7 @@ func (p *plan) stop() {
 			live = true // wait until it is known what came of it
 		}
 	}
-	if live || p.SetupBusy || p.TeardownBusy {
+	if live || p.SetupBusy || p.TeardownBusy || p.Resize.Busy {
 		return
 	}
 	if !p.TornDown {
@@ -273,7 +277,7 @@ func (p *plan) endIfLive(name string, o *Container, why string) bool {
 		}
 		return true
 	case Running:
-		p.end(name, o, p.grace(nil), why)
+		p.end(name, o, p.grace(nil), why, false)
 		return true
 	}
 	return false
@@ -281,7 +285,7 @@ func (p *plan) endIfLive(name string, o *Container, why string) bool {
 
 // end asks a running container to stop, and kills it when its grace period is over. The period is read anew each time, so a
 // second deletion with a shorter one takes effect.
-func (p *plan) end(name string, o *Container, grace time.Duration, why string) {
+func (p *plan) end(name string, o *Container, grace time.Duration, why string, replace bool) {
 	from := o.StopSent
 	if from.IsZero() {
 		from = p.Now
@@ -292,7 +296,7 @@ func (p *plan) end(name string, o *Container, grace time.Duration, why string) {
 	}
 	if o.StopSent.IsZero() {
 		if o.Busy == None {
-			p.do(Action{Verb: StopIt, Container: name, Grace: max(at.Sub(p.Now), 0), Message: why})
+			p.do(Action{Verb: StopIt, Container: name, Grace: max(at.Sub(p.Now), 0), Message: why, Replace: replace})
 		}
 		return
 	}

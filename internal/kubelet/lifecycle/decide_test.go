@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -28,6 +29,9 @@ import (
 //	after DURATION                             time passes
 //	deleted GRACE, evicted
 //	node-shuts-down DURATION                   the Pod is to end for it, in no more time than this
+//	resized C TEXT                             its resources are to be others, as YAML, and the node gives them
+//	refused C REASON TEXT                      its resources are to be others, and the node does not give them
+//	enacting, enacted, not-enacted TEXT        what came of making it true
 //	debugged C                                 an ephemeral container is added
 //	condition TYPE STATUS                      somebody else set it
 func TestDecide(t *testing.T) {
@@ -127,6 +131,10 @@ func (s *script) fact(d *datadriven.TestData, f []string) {
 			attempt = c.Attempt
 		}
 		*c = Container{Phase: Created, ID: fmt.Sprintf("%s-%d", f[1], attempt), Attempt: attempt, Last: c.Last, ImageReady: true, SpecHash: SpecHash(spec), ImageID: "img"}
+		if in.Resize.Allocated != nil {
+			has := in.Resize.Allocated.Containers[f[1]]
+			c.Resources = &has
+		}
 	case "running":
 		c.Phase, c.StartedAt = Running, in.Now
 		c.Ready, c.StartupOK = spec.ReadinessProbe == nil, spec.StartupProbe == nil
@@ -180,6 +188,48 @@ func (s *script) fact(d *datadriven.TestData, f []string) {
 		in.Stop = &Stop{Reason: "Terminated", Message: "the node goes down", Disruption: v1.PodReasonTerminationByKubelet, Until: in.Now.Add(left)}
 	case "image-changed":
 		spec.Image = "other"
+	case "resized", "refused":
+		if in.Resize.Allocated == nil {
+			in.Resize.Allocated = ResourcesOf(&in.Pod.Spec)
+			in.Resize.Group = in.Resize.Allocated
+			for _, m := range all(&in.Pod.Spec) {
+				if o := in.Containers[m.Name]; o != nil && o.Phase == Running {
+					has := m.Resources
+					o.Resources = &has
+				}
+			}
+		}
+		in.Pod.Spec = *in.Pod.Spec.DeepCopy()
+		for i := range in.Pod.Spec.Containers {
+			if in.Pod.Spec.Containers[i].Name == f[1] {
+				spec = &in.Pod.Spec.Containers[i]
+			}
+		}
+		if f[0] == "refused" {
+			spec.Resources.Requests = v1.ResourceList{v1.ResourceCPU: resource.MustParse("100")}
+			in.Resize.Refused = &Refusal{Reason: f[2], Message: strings.Join(f[3:], " ")}
+			return
+		}
+		spec.Resources = v1.ResourceRequirements{}
+		if err := yaml.UnmarshalStrict([]byte(rest), &spec.Resources); err != nil {
+			d.Fatalf(nil, "%v", err)
+		}
+		in.Resize.Allocated, in.Resize.Refused, in.Resize.Failure = ResourcesOf(&in.Pod.Spec), nil, nil
+	case "enacting":
+		in.Resize.Busy = true
+	case "enacted":
+		in.Resize.Busy, in.Resize.Failure, in.Resize.Group = false, nil, in.Resize.Allocated
+		for name, o := range in.Containers {
+			if o.Phase == Running {
+				has := in.Resize.Allocated.Containers[name]
+				o.Resources = &has
+			}
+		}
+	case "not-enacted":
+		in.Resize.Busy = false
+		in.Resize.Failure = failure(in.Resize.Failure, v1.PodReasonError, strings.Join(f[1:], " "), in.Now)
+	case "replaced":
+		c.End.Replaced, c.End.Crashes = true, 0
 	case "debugged": // somebody adds an ephemeral container
 		e := v1.EphemeralContainer{TargetContainerName: rest}
 		e.Name, e.Image = f[1], "tools"
@@ -217,6 +267,8 @@ func (s *script) decide() string {
 	var yes, no []string
 	for _, c := range st.Conditions {
 		switch {
+		case c.Status == v1.ConditionTrue && c.Reason != "" && (c.Type == v1.PodResizePending || c.Type == v1.PodResizeInProgress):
+			yes = append(yes, fmt.Sprintf("%s (%s: %s)", c.Type, c.Reason, c.Message))
 		case c.Status == v1.ConditionTrue:
 			yes = append(yes, string(c.Type))
 		case c.Message != "":
@@ -249,11 +301,30 @@ func describe(c *v1.ContainerStatus) string {
 	if c.State.Running != nil && c.Started != nil && !*c.Started {
 		b.WriteString(", not started")
 	}
+	if c.Resources != nil {
+		b.WriteString(amounts(*c.Resources, c.AllocatedResources))
+	}
 	if c.RestartCount > 0 {
 		fmt.Fprintf(&b, ", restarts=%d", c.RestartCount)
 	}
 	if c.LastTerminationState.Terminated != nil {
 		fmt.Fprintf(&b, ", last %s", state(c.LastTerminationState))
+	}
+	return b.String()
+}
+
+// amounts prints what a container has, and what is allocated to it where that is something else.
+func amounts(has v1.ResourceRequirements, allocated v1.ResourceList) string {
+	var b strings.Builder
+	for _, n := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
+		request, limit, given := has.Requests[n], has.Limits[n], allocated[n]
+		if request.IsZero() && limit.IsZero() && given.IsZero() {
+			continue
+		}
+		fmt.Fprintf(&b, ", %s %s of %s", n, request.String(), limit.String())
+		if given.Cmp(request) != 0 {
+			fmt.Fprintf(&b, " (allocated %s)", given.String())
+		}
 	}
 	return b.String()
 }

@@ -40,6 +40,8 @@ func (p *plan) status() v1.PodStatus {
 		st.Reason, st.Message = p.Stop.Reason, p.Stop.Message
 	}
 	p.conditions(&st)
+	p.resizeConditions(&st)
+	p.reportPodResources(&st)
 	return st
 }
 
@@ -170,6 +172,7 @@ func (p *plan) containerStatus(c *v1.Container, before *v1.ContainerStatus, init
 	}
 	s.Started = &isStarted
 	s.VolumeMounts = p.volumeMounts(c, before)
+	p.reportResources(&s, c, o)
 	return s
 }
 
@@ -202,6 +205,10 @@ func (p *plan) waitingToRestart(c *v1.Container, o *Container, init bool) *v1.Co
 	}
 	if o.Failure != nil {
 		return p.failed(o.Failure)
+	}
+	if o.End.Replaced {
+		// Not the end of anything: the API would not let a container that has passed for good run again.
+		return &v1.ContainerStateWaiting{Reason: "ContainerCreating"}
 	}
 	delay := RestartDelay(o.End.Crashes)
 	if !p.Now.Before(o.End.FinishedAt.Add(delay)) {

@@ -62,6 +62,9 @@ type Container struct {
 	StopSent time.Time
 	// KillSent is when it was killed.
 	KillSent time.Time
+
+	// Resources are what the newest attempt runs with; nil: what is allocated to it.
+	Resources *v1.ResourceRequirements
 }
 
 // End is how an attempt ended.
@@ -77,6 +80,8 @@ type End struct {
 	FinishedAt time.Time `json:"finishedAt"`
 	// Crashes counts the attempts in a row, this one included, that ended before they had run for ResetAfter.
 	Crashes int `json:"crashes"`
+	// Replaced says that it was stopped to make room for a new attempt, which is made whatever the restart policy says.
+	Replaced bool `json:"replaced,omitempty"`
 	// Sandbox names the sandbox it ran in; init containers run again in a new one.
 	Sandbox string `json:"sandbox,omitempty"`
 }
@@ -113,12 +118,14 @@ type Input struct {
 	// SetupFailure is why the last setup failed.
 	SetupFailure *Failure
 
+	Resize Resize
+
 	PodIPs, HostIPs []string
 	// ImageVolumes are the IDs of the images that volumes show, by the volumes' names, as far as they are known.
 	ImageVolumes map[string]string
 	// RecursiveReadOnly says that the node can mount so.
 	RecursiveReadOnly bool
-	Stop            *Stop
+	Stop              *Stop
 
 	Containers map[string]*Container // by name; a missing one is absent
 }
@@ -135,6 +142,7 @@ const (
 	Start    Verb = "start"    // start the created attempt
 	StopIt   Verb = "stop"     // run preStop, then send the stop signal
 	Kill     Verb = "kill"     // send SIGKILL to everything in the container
+	Enact    Verb = "enact"    // make allocated resources true, of the Pod's control group and its running containers
 	Teardown Verb = "teardown" // undo Setup
 	Finish   Verb = "finish"   // remove the deleted Pod from the API
 )
@@ -146,6 +154,7 @@ type Action struct {
 	Attempt   int
 	Grace     time.Duration // StopIt: time the preStop hook and the process have in all
 	Message   string        // StopIt: why, for the event
+	Replace   bool          // StopIt: a new attempt is to follow
 }
 
 func (a Action) String() string {

@@ -35,6 +35,8 @@ func (w *worker) act(ctx context.Context, a lifecycle.Action) {
 		w.stop(ctx, a)
 	case lifecycle.Kill:
 		w.kill(ctx, a.Container)
+	case lifecycle.Enact:
+		w.enact(ctx)
 	case lifecycle.Teardown:
 		w.teardown(ctx)
 	case lifecycle.Finish:
@@ -46,12 +48,14 @@ func (w *worker) setup(ctx context.Context) {
 	before := w.sandboxID()
 	w.setupBusy = true
 	ctx, w.cancelUp = context.WithCancel(ctx)
-	sandbox := &step.Sandbox{Pod: w.pod, Dir: w.dir}
+	pod := w.allocatedPod()
+	sandbox := &step.Sandbox{Pod: pod, Dir: w.dir}
 	go func() {
 		err := w.node.Plan.Setup(ctx, sandbox, func() {
 			early := sandbox.Early()
 			w.tell(func() {
 				w.sandbox, w.prepared = &early, true
+				w.grouped(pod)
 				if before != "" && before != early.ID {
 					w.rerunInit(early.ID)
 				}
@@ -112,7 +116,8 @@ func reasonOr(reason string, err error) string {
 func (w *worker) create(ctx context.Context, name string, attempt int) {
 	c := w.container(name)
 	c.Busy = lifecycle.Create
-	o := orderInput{pod: w.pod, container: c.spec, attempt: attempt, sandbox: *w.sandbox}
+	pod := w.allocatedPod()
+	o := orderInput{pod: pod, container: findIn(pod, name), attempt: attempt, sandbox: *w.sandbox}
 	if w.networked {
 		o.podIPs = w.sandbox.IPs
 	}
@@ -124,7 +129,12 @@ func (w *worker) create(ctx context.Context, name string, attempt int) {
 	}
 	go func() {
 		m, reason, err := w.make(ctx, o)
-		w.tell(func() { w.created(ctx, name, attempt, m, reason, err) })
+		w.tell(func() {
+			w.created(ctx, name, attempt, m, reason, err)
+			if c := w.containers[name]; err == nil && c.ID == m.ID() {
+				w.runsWith(c, o.container.Resources)
+			}
+		})
 	}()
 }
 
@@ -139,7 +149,7 @@ func (w *worker) created(ctx context.Context, name string, attempt int, m runtim
 		c.Last, c.End = lastOf(c), nil
 		c.Phase, c.ID, c.Attempt, c.SpecHash, c.ImageID = lifecycle.Created, m.ID(), attempt, m.SpecHash, m.ImageID
 		c.Failure, c.Unhealthy, c.UnhealthyGrace = nil, "", nil
-		c.StopSent, c.KillSent = time.Time{}, time.Time{}
+		c.StopSent, c.KillSent, c.replaced = time.Time{}, time.Time{}, false
 		w.event(name, v1.EventTypeNormal, "Created", "Created container: %s", name)
 		w.late(ctx, c)
 	case ctx.Err() != nil || runtime.IsDown(err):
@@ -210,7 +220,7 @@ func (w *worker) late(ctx context.Context, c *container) {
 
 func (w *worker) stop(ctx context.Context, a lifecycle.Action) {
 	c := w.container(a.Container)
-	c.StopSent = time.Now()
+	c.StopSent, c.replaced = time.Now(), a.Replace
 	w.event(a.Container, v1.EventTypeNormal, "Killing", "%s", a.Message)
 	id, spc := c.ID, c.spec
 	served := ""

@@ -36,6 +36,9 @@ type Node struct {
 	Plan     step.Plan
 	Host     spec.Host
 
+	// Allocatable is what of the machine Pods may have together.
+	Allocatable v1.ResourceList
+
 	Dir    string // of the Pods' directories
 	LogDir string // of the Pods' logs
 

@@ -43,12 +43,14 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 	}
 	if held && !w.tornDown && w.anyLive() {
 		// Before anything is decided or reported: setting up what is there already changes nothing, and a Pod that runs must not be reported as not set up.
-		w.sandbox = &step.Sandbox{Pod: w.pod, Dir: w.dir}
+		pod := w.allocatedPod()
+		w.sandbox = &step.Sandbox{Pod: pod, Dir: w.dir}
 		if err := w.node.Plan.Setup(ctx, w.sandbox, func() {}); err != nil {
 			w.log.Warn("the Pod runs, but not all that surrounds it could be checked; it is tried again", "err", err)
 			w.failure = &lifecycle.Failure{Reason: "FailedCreatePodSandBox", Message: err.Error(), At: time.Now(), Count: 1}
 		} else {
 			w.prepared, w.networked = true, true
+			w.grouped(pod)
 		}
 	}
 	for _, c := range w.containers {
@@ -79,6 +81,7 @@ func (w *worker) adopt(ctx context.Context, s runtime.State, alive bool) {
 		c.Last = c.End
 	}
 	c.End, c.ID, c.Attempt, c.SpecHash, c.ImageID = nil, s.ID, s.Attempt, s.SpecHash, s.ImageID
+	w.ranWith(c)
 	switch {
 	case s.Running && alive:
 		c.Phase, c.StartedAt = lifecycle.Running, s.CreatedAt
@@ -203,6 +206,9 @@ func (w *worker) exited(ctx context.Context, x runtime.Exit) {
 	end := &lifecycle.End{
 		ID: x.ID, Attempt: c.Attempt, ImageID: c.ImageID, ExitCode: int32(x.Status), StartedAt: c.StartedAt, FinishedAt: x.At, Sandbox: w.sandboxID(),
 		Crashes: lifecycle.Crashes(c.Last, c.StartedAt, x.At),
+	}
+	if c.replaced {
+		end.Replaced, end.Crashes = true, 0 // it did not end by itself
 	}
 	spc, pod, attempt := c.spec, w.pod, c.Attempt
 	uid := string(w.pod.UID)

@@ -23,6 +23,7 @@ type past struct {
 	Ends     map[string][]*lifecycle.End `json:"ends,omitempty"`
 	TornDown bool                        `json:"tornDown,omitempty"`
 	Stop     *lifecycle.Stop             `json:"stop,omitempty"`
+	Given    *given                      `json:"given,omitempty"` // nil: what the spec says
 }
 
 const (

@@ -26,6 +26,7 @@ type Set struct {
 	ctx     context.Context
 	workers map[types.UID]*worker
 	ports   holders
+	room    *room
 	closed  *lifecycle.Stop               // why no new Pods are taken; nil while they are
 	found   map[types.UID][]runtime.State // at start, for workers not yet there
 	wg      sync.WaitGroup
@@ -34,7 +35,7 @@ type Set struct {
 
 // NewSet makes a Set.
 func NewSet(n *Node) *Set {
-	return &Set{node: n, workers: map[types.UID]*worker{}, ports: holders{}}
+	return &Set{node: n, workers: map[types.UID]*worker{}, ports: holders{}, room: newRoom(n.Allocatable)}
 }
 
 // Start takes up the Pods that the checkpoints tell of. containerd must answer by now; found are all its containers.
@@ -53,6 +54,7 @@ func (s *Set) Start(ctx context.Context, found []runtime.State) error {
 	for _, p := range pods {
 		s.Put(p)
 	}
+	s.each((*worker).reconsider) // when it is known what all of them have
 	return nil
 }
 
@@ -65,7 +67,7 @@ func (s *Set) Put(pod *v1.Pod) {
 	defer s.mu.Unlock()
 	if w := s.workers[pod.UID]; w != nil {
 		if over(pod) {
-			delete(s.ports, pod.UID)
+			s.release(pod.UID)
 		}
 		w.tell(func() { w.update(s.ctx, pod) })
 		return
@@ -75,6 +77,7 @@ func (s *Set) Put(pod *v1.Pod) {
 	}
 	uid := pod.UID
 	w := newWorker(s.node, pod, func() { s.drop(uid) })
+	w.room = share{s}
 	if len(s.found[uid]) == 0 && pod.DeletionTimestamp == nil && (pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed) {
 		if _, err := os.Stat(w.dir); err != nil {
 			w.tornDown = true // it ended long ago; there is nothing to take up
@@ -109,19 +112,27 @@ func (s *Set) admit(w *worker, pod *v1.Pod) *lifecycle.Stop {
 	_, err := os.Stat(w.dir)
 	if err == nil || len(s.found[pod.UID]) > 0 || pod.DeletionTimestamp != nil {
 		s.ports.hold(pod, hostPorts(pod))
+		s.room.hold(w.heldBefore(pod))
 		return nil
 	}
 	if s.closed != nil {
 		return s.closed
 	}
-	return s.ports.admit(pod)
+	if stop := s.room.admit(pod); stop != nil {
+		return stop
+	}
+	stop := s.ports.admit(pod)
+	if stop != nil {
+		s.room.drop(pod.UID)
+	}
+	return stop
 }
 
 // Remove takes in that the API no longer has a Pod.
 func (s *Set) Remove(pod *v1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.ports, pod.UID)
+	s.release(pod.UID)
 	if w := s.workers[pod.UID]; w != nil {
 		w.tell(func() { w.vanish(pod) })
 	}
@@ -133,7 +144,7 @@ func (s *Set) Keep(uids map[types.UID]bool) {
 	defer s.mu.Unlock()
 	for uid, w := range s.workers {
 		if !uids[uid] {
-			delete(s.ports, uid)
+			s.release(uid)
 			w.tell(func() { w.vanish(nil) })
 		}
 	}

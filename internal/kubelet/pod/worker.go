@@ -49,7 +49,9 @@ type worker struct {
 	waiting    map[chan struct{}]waiter
 	// imageVolumes are the IDs of the images of those that have one, by the volumes' names; what was reported before is not repeated here.
 	imageVolumes map[string]string
-	stopped    []chan struct{} // closed when the Pod has ended (Set.Stop)
+	stopped      []chan struct{} // closed when the Pod has ended (Set.Stop)
+	room         share
+	resize       resizing
 }
 
 // container is what a worker knows of one container beyond what decides.
@@ -58,6 +60,7 @@ type container struct {
 	spec      *v1.Container
 	exit      *runtime.Exit      // came while something else was being done for the container
 	stopProbe context.CancelFunc // ends its probes and hooks
+	replaced  bool               // it was stopped for a new attempt to take its place
 }
 
 func newWorker(n *Node, pod *v1.Pod, done func()) *worker {
@@ -141,7 +144,7 @@ func (w *worker) input() lifecycle.Input {
 	in := lifecycle.Input{
 		Pod: w.pod, Now: time.Now(), RuntimeUp: w.runtimeUp,
 		Prepared: w.prepared, Networked: w.networked, SetupBusy: w.setupBusy, TeardownBusy: w.downBusy || w.finishing, TornDown: w.tornDown,
-		SetupFailure: w.failure, Stop: w.record.Stop, HostIPs: w.node.Facts().HostIPs,
+		SetupFailure: w.failure, Stop: w.record.Stop, Resize: w.resizeInput(), HostIPs: w.node.Facts().HostIPs,
 		ImageVolumes: w.imageVolumes, RecursiveReadOnly: w.node.Host.RecursiveReadOnly && (w.sandbox == nil || runtime.IsUsual(w.sandbox.Runtime)),
 		Containers: make(map[string]*lifecycle.Container, len(w.containers)),
 	}
@@ -173,7 +176,9 @@ func (w *worker) update(ctx context.Context, pod *v1.Pod) {
 	if w.pod.DeletionTimestamp != nil && next.DeletionTimestamp == nil {
 		next.DeletionTimestamp, next.DeletionGracePeriodSeconds = w.pod.DeletionTimestamp, w.pod.DeletionGracePeriodSeconds
 	}
+	before := &w.pod.Spec
 	w.pod = next
+	w.resized(before)
 	w.stale = true // labels and annotations are files in downward volumes
 	for _, name := range w.names() {
 		if c := w.containers[name]; c != nil {
@@ -251,15 +256,21 @@ func (w *worker) names() []string {
 }
 
 func (w *worker) find(name string) *v1.Container {
-	for _, list := range [][]v1.Container{w.pod.Spec.InitContainers, w.pod.Spec.Containers} {
+	return findIn(w.pod, name)
+}
+
+func findIn(pod *v1.Pod, name string) *v1.Container {
+	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
 			if list[i].Name == name {
 				return &list[i]
 			}
 		}
 	}
-	if e := w.guest(name); e != nil {
-		return lifecycle.Ephemeral(e)
+	for i := range pod.Spec.EphemeralContainers {
+		if e := &pod.Spec.EphemeralContainers[i]; e.Name == name {
+			return lifecycle.Ephemeral(e)
+		}
 	}
 	return nil
 }
@@ -291,7 +302,7 @@ func (w *worker) refresh(ctx context.Context) {
 	}
 	w.stale, w.refreshing = false, true
 	sandbox := *w.sandbox
-	sandbox.Pod = w.pod
+	sandbox.Pod = w.allocatedPod()
 	go func() {
 		err := w.node.Plan.Refresh(ctx, step.VolumesName, &sandbox)
 		w.tell(func() {

@@ -163,6 +163,19 @@ func (r *Runtime) Signal(ctx context.Context, id string, sig unix.Signal, all bo
 	return nil
 }
 
+// Update changes the resources of a running container; one that has ended is no error.
+func (r *Runtime) Update(ctx context.Context, id string, resources *specs.LinuxResources) error {
+	encoded, err := typeurl.MarshalAny(resources)
+	if err != nil {
+		return err
+	}
+	_, err = r.Client.TaskService().Update(ctx, &tasks.UpdateTaskRequest{ContainerID: id, Resources: typeurl.MarshalProto(encoded)})
+	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("changing the resources of container %s: %w", id, err)
+	}
+	return nil
+}
+
 // DeleteTask removes a container's task, killing what still runs in it. Once it returns, everything the container wrote is in its pipes.
 // It leaves the record: see Delete.
 func (r *Runtime) DeleteTask(ctx context.Context, id string) error {

@@ -32,6 +32,20 @@ func resources(h Host, c *v1.Container) *specs.LinuxResources {
 	return r
 }
 
+// Update is what a running container's group is changed to. Unlike one that is made, it says what is not limited, too.
+func Update(h Host, c *v1.Container) *specs.LinuxResources {
+	r := resources(h, c)
+	none := int64(-1)
+	if r.CPU.Quota == nil {
+		period := uint64(cgroup.CFSPeriod)
+		r.CPU.Quota, r.CPU.Period = &none, &period
+	}
+	if r.Memory == nil {
+		r.Memory = &specs.LinuxMemory{Limit: &none}
+	}
+	return r
+}
+
 // PodLimits sums up what a Pod's containers may use together. Where one container has no limit, the Pod has none.
 func PodLimits(pod *v1.Pod) cgroup.Limits {
 	var l cgroup.Limits

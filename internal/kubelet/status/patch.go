@@ -14,10 +14,17 @@ import (
 // Lists of addresses and conditions are merged by key on the server: conditions of other owners stay, but addresses that the Pod no longer has
 // (after a reboot) would stay too, so those lists are replaced. Fields that may become empty are sent as null then.
 func patch(uid types.UID, st *v1.PodStatus) ([]byte, error) {
-	var conditions []condition
+	var conditions []any
+	there := map[v1.PodConditionType]bool{}
 	for _, c := range st.Conditions {
 		if lifecycle.OwnsCondition(c) {
 			conditions = append(conditions, condition{c, orNull(c.Reason), orNull(c.Message)})
+			there[c.Type] = true
+		}
+	}
+	for _, t := range []v1.PodConditionType{v1.PodResizePending, v1.PodResizeInProgress} {
+		if !there[t] {
+			conditions = append(conditions, map[string]any{"$patch": "delete", "type": t})
 		}
 	}
 	body := map[string]any{
@@ -34,6 +41,9 @@ func patch(uid types.UID, st *v1.PodStatus) ([]byte, error) {
 	}
 	if len(st.EphemeralContainerStatuses) > 0 {
 		body["ephemeralContainerStatuses"] = st.EphemeralContainerStatuses
+	}
+	if st.Resources != nil {
+		body["resources"], body["allocatedResources"] = st.Resources, st.AllocatedResources
 	}
 	if len(st.HostIPs) > 0 {
 		body["hostIPs"] = replaced(st.HostIPs)
