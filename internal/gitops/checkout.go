@@ -121,7 +121,7 @@ func (c *Checkout) render(ctx context.Context, in render.Input) ([]*source.Objec
 	}
 	own := c.app.DeepCopy()
 	own.Spec.Source.Path = in.Path
-	objects, _, err := translated(ctx, c.mapper, c.core, own, out.Objects)
+	objects, _, err := translated(ctx, c.mapper, c.core, anyone, own, out.Objects)
 	return objects, err
 }
 

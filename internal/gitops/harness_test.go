@@ -178,14 +178,24 @@ func (b *bench) until(what string, cond func(*v1alpha1.Application) bool) *v1alp
 	return b.find("shop", what, cond)
 }
 
-// find is until for any Application.
+// find is until for any Application beside it.
 func (b *bench) find(name, what string, cond func(*v1alpha1.Application) bool) *v1alpha1.Application {
 	b.t.Helper()
+	return b.findIn("gitopsd-system", name, what, cond)
+}
+
+// findIn is until for an Application of any namespace.
+func (b *bench) findIn(namespace, name, what string, cond func(*v1alpha1.Application) bool) *v1alpha1.Application {
+	b.t.Helper()
+	clients, err := client.New(b.cluster.System)
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
 	defer cancel()
 	var last *v1alpha1.Application
 	for ctx.Err() == nil {
-		w, err := b.apps.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+		w, err := clients.In(namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 		if err != nil {
 			b.t.Fatal(err)
 		}

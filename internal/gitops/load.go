@@ -107,7 +107,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	}
 	own := p.app.DeepCopy()
 	own.Spec.Source.RepoURL, own.Spec.Source.Path, own.Spec.TargetNamespace = req.URL, from.path, from.namespace
-	objects, found, err := translated(ctx, p.mapper, p.core, own, out.Objects)
+	objects, found, err := translated(ctx, p.mapper, p.core, p.mayReadSource, own, out.Objects)
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/authentication/serviceaccount"
-	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
@@ -97,23 +94,13 @@ func (p *pass) claimed(ctx context.Context, k diff.Key) string {
 
 // mayWrite says whether an Application's account may write an object: to name another's object in one's own repository must not be enough to get it.
 func (p *pass) mayWrite(ctx context.Context, app *v1alpha1.Application, o *apply.Object) bool {
-	account := app.Spec.ServiceAccountName
-	if account == "" {
-		return true
-	}
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User:   serviceaccount.MakeUsername(app.Namespace, account),
-		Groups: append(serviceaccount.MakeGroupNames(app.Namespace), user.AllAuthenticated),
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: "patch", Group: o.Resource.Group, Version: o.Resource.Version, Resource: o.Resource.Resource, Namespace: o.Ref.Namespace, Name: o.Ref.Name,
-		},
-	}}
-	answer, err := p.access.SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	allowed, err := p.may(ctx, app, authorizationv1.ResourceAttributes{
+		Verb: "patch", Group: o.Resource.Group, Version: o.Resource.Version, Resource: o.Resource.Resource, Namespace: o.Ref.Namespace, Name: o.Ref.Name,
+	})
 	if err != nil {
-		p.log.Warn("cannot ask what an account may do", "application", keyOf(app).String(), "account", account, "err", err)
-		return false
+		p.log.Warn("cannot ask what an account may do", "application", keyOf(app).String(), "account", app.Spec.ServiceAccountName, "err", err)
 	}
-	return answer.Status.Allowed
+	return allowed
 }
 
 // follows says whether another Application is moved by the same pushes as this one.

@@ -7,10 +7,13 @@ import (
 	"slices"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
@@ -189,6 +192,24 @@ func (p *pass) as() (*apply.Cluster, error) {
 		return p.cluster, nil
 	}
 	return p.cluster.As("system:serviceaccount:" + p.app.Namespace + ":" + p.app.Spec.ServiceAccountName)
+}
+
+// may asks whether an Application's account may do something; one without an account may do everything.
+func (p *pass) may(ctx context.Context, app *v1alpha1.Application, what authorizationv1.ResourceAttributes) (bool, error) {
+	account := app.Spec.ServiceAccountName
+	if account == "" {
+		return true, nil
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:               serviceaccount.MakeUsername(app.Namespace, account),
+		Groups:             append(serviceaccount.MakeGroupNames(app.Namespace), user.AllAuthenticated),
+		ResourceAttributes: &what,
+	}}
+	answer, err := p.access.SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return false, err
+	}
+	return answer.Status.Allowed, nil
 }
 
 // ensureFinalizer keeps the finalizer on the Application exactly while deleting it is to delete its objects.

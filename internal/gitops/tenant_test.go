@@ -3,10 +3,13 @@ package gitops_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/gitops"
 )
 
 func TestAnAccountThatMayNotReadIsSaidSo(t *testing.T) {
@@ -17,4 +20,42 @@ func TestAnAccountThatMayNotReadIsSaidSo(t *testing.T) {
 		return c != nil && a.Status.Sync == "Failed" && strings.Contains(c.Message, "nothing of it was applied:\ndeploy/") && strings.Contains(c.Message, ": refused: ") &&
 			strings.Contains(c.Message, "system:serviceaccount:gitopsd-system:nobody")
 	})
+}
+
+// What another namespace says of a source is told only to an Application whose account may read it there.
+func TestASourceOfAnotherNamespaceIsForAccountsThatMayReadIt(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/source.yaml"] = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: private, namespace: shop}\nspec: {url: '" + b.git.Repo() + "', ref: {branch: main}}\n"
+	// The account has every right to Applications in the tenant's own namespace, and none in the shop's.
+	files["deploy/tenant.yaml"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: tenant}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: deployer, namespace: tenant}\n" +
+		"---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: deployer, namespace: tenant}\n" +
+		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\nsubjects: [{kind: ServiceAccount, name: deployer, namespace: tenant}]\n"
+	files["tenant/apps.yaml"] = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: stolen, namespace: tenant}\n" +
+		"spec: {interval: 10m, path: ./own, sourceRef: {kind: GitRepository, name: private, namespace: shop}, serviceAccountName: deployer}\n"
+	files["own/cm.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: own, namespace: tenant}\n"
+	b.applied(b.push(files))
+	app := &v1alpha1.Application{
+		ObjectMeta: metav1.ObjectMeta{Name: "tenant", Namespace: "tenant"},
+		Spec:       v1alpha1.ApplicationSpec{Source: v1alpha1.Source{RepoURL: b.git.Repo(), Path: "tenant"}, ServiceAccountName: "deployer", Interval: &metav1.Duration{Duration: time.Second}},
+	}
+	if err := gitops.EnsureRoot(t.Context(), b.cluster.System, app); err != nil {
+		t.Fatal(err)
+	}
+	const refused = "tenant/apps.yaml:4: Kustomization tenant/stolen: spec.sourceRef: looking for GitRepository shop/private: " +
+		"spec.serviceAccountName: the account deployer may not read the ConfigMap shop/gitrepository.private, in which the source is described; grant it get, or describe the source in the Application's own namespace"
+	b.findIn("tenant", "tenant", "it is refused", func(a *v1alpha1.Application) bool {
+		c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady)
+		return c != nil && strings.Contains(c.Message, refused)
+	})
+	// The owner of the source grants it, and the next look finds it.
+	files["deploy/grant.yaml"] = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: sources, namespace: shop}\n" +
+		"rules: [{apiGroups: [''], resources: [configmaps], resourceNames: [gitrepository.private], verbs: [get]}]\n" +
+		"---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: sources, namespace: shop}\n" +
+		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: sources}\nsubjects: [{kind: ServiceAccount, name: deployer, namespace: tenant}]\n"
+	b.applied(b.push(files))
+	b.ready("tenant", "stolen")
+	if _, err := b.kube.CoreV1().ConfigMaps("tenant").Get(t.Context(), "own", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
 }

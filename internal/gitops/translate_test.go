@@ -1,7 +1,6 @@
 package gitops_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -11,38 +10,14 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
-	"github.com/gitopsd/gitopsd/internal/client"
 )
 
 // ready waits until an Application of any namespace is synced and healthy.
 func (b *bench) ready(namespace, name string) *v1alpha1.Application {
 	b.t.Helper()
-	clients, err := client.New(b.cluster.System)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
-	defer cancel()
-	var last *v1alpha1.Application
-	for ctx.Err() == nil {
-		w, err := clients.In(namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		for e := range w.ResultChan() {
-			if app, ok := e.Object.(*v1alpha1.Application); ok && e.Type != watch.Deleted {
-				if last = app; app.Status.Sync == "Synced" && app.Status.Health == "Healthy" {
-					w.Stop()
-					return app
-				}
-			}
-		}
-	}
-	if last == nil {
-		b.t.Fatalf("there is no Application %s/%s after 20 s", namespace, name)
-	}
-	b.t.Fatalf("Application %s/%s is not synced and healthy after 20 s: %+v", namespace, name, last.Status)
-	return nil
+	return b.findIn(namespace, name, "Application "+namespace+"/"+name+" is synced and healthy", func(a *v1alpha1.Application) bool {
+		return a.Status.Sync == "Synced" && a.Status.Health == "Healthy"
+	})
 }
 
 // fleet is a repository as Flux's users lay theirs out: a folder for each cluster, which names the folders of what runs there, charts among it.

@@ -141,7 +141,7 @@ func (t *translation) source(r *reading, field string, id sourceID) (place, erro
 	if !here {
 		var err error
 		if content, err = t.in.Find(t.ctx, id.kind, id.namespace, id.name); err != nil {
-			return place{}, err
+			return place{}, fmt.Errorf("%s: %s: %s: looking for %s: %w", source.At(r.object.Place(field)), r.object, field, id, err)
 		}
 		t.out.Found = true
 	}
