@@ -75,7 +75,7 @@ type Rendering struct {
 	// directory chooses among plain manifests.
 	// +optional
 	Directory *Directory `json:"directory,omitempty"`
-	// kustomize is applied on top of the path's kustomization.yaml.
+	// kustomize is applied on top of the path's kustomization.yaml, or of what a chart's templates make.
 	// +optional
 	Kustomize *Kustomize `json:"kustomize,omitempty"`
 	// helm says how a chart is rendered, and where it comes from if not from the path.

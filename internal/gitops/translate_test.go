@@ -31,9 +31,10 @@ func fleet(charts string) map[string]string {
 		"clusters/staging/apps.yaml":  kustomization("apps", "./apps/staging", "  dependsOn: [{name: infra}]\n  postBuild: {substitute: {colour: red}}\n"),
 		"infra/charts.yaml": "apiVersion: source.toolkit.fluxcd.io/v1\nkind: HelmRepository\nmetadata: {name: charts, namespace: flux-system}\nspec: {interval: 5m, url: '" + charts +
 			"', secretRef: {name: charts}}\n",
-		"apps/base/kustomization.yaml":    "namespace: web\nresources: [namespace.yaml, release.yaml]\n",
-		"apps/base/namespace.yaml":        "apiVersion: v1\nkind: Namespace\nmetadata: {name: web}\n",
-		"apps/base/release.yaml":          "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec:\n  interval: 50m\n  releaseName: web\n  targetNamespace: shop\n  chart: {spec: {chart: web, version: 0.x, sourceRef: {kind: HelmRepository, name: charts, namespace: flux-system}}}\n  values: {colour: none}\n",
+		"apps/base/kustomization.yaml": "namespace: web\nresources: [namespace.yaml, release.yaml]\n",
+		"apps/base/namespace.yaml":     "apiVersion: v1\nkind: Namespace\nmetadata: {name: web}\n",
+		"apps/base/release.yaml": "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec:\n  interval: 50m\n  releaseName: web\n  targetNamespace: shop\n  chart: {spec: {chart: web, version: 0.x, sourceRef: {kind: HelmRepository, name: charts, namespace: flux-system}}}\n  values: {colour: none}\n" +
+			"  postRenderers: [{kustomize: {patches: [{target: {kind: ConfigMap, name: web}, patch: '[{\"op\": \"add\", \"path\": \"/data/patched\", \"value\": \"yes\"}]'}]}}]\n",
 		"apps/staging/kustomization.yaml": "resources: [../base]\npatches: [{path: values.yaml, target: {kind: HelmRelease}}]\n",
 		"apps/staging/values.yaml":        "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec:\n  chart: {spec: {version: '>=1.0.0'}}\n  values: {colour: '${colour}'}\n",
 	}
@@ -61,7 +62,7 @@ func TestARepositoryForFluxIsAppliedAsItIs(t *testing.T) {
 		t.Errorf("origin %s", origin)
 	}
 	cm, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "web", metav1.GetOptions{})
-	if err != nil || cm.Data["colour"] != "red" || cm.Data["chart"] != "1.0.0" {
+	if err != nil || cm.Data["colour"] != "red" || cm.Data["chart"] != "1.0.0" || cm.Data["patched"] != "yes" {
 		t.Errorf("the chart's ConfigMap: %v %v", cm.Data, err)
 	}
 

@@ -1265,7 +1265,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallb
 					},
 					"kustomize": {
 						SchemaProps: spec.SchemaProps{
-							Description: "kustomize is applied on top of the path's kustomization.yaml.",
+							Description: "kustomize is applied on top of the path's kustomization.yaml, or of what a chart's templates make.",
 							Ref:         ref(v1alpha1.Kustomize{}.OpenAPIModelName()),
 						},
 					},
@@ -2782,7 +2782,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref common.ReferenceCallback)
 					},
 					"kustomize": {
 						SchemaProps: spec.SchemaProps{
-							Description: "kustomize is applied on top of the path's kustomization.yaml.",
+							Description: "kustomize is applied on top of the path's kustomization.yaml, or of what a chart's templates make.",
 							Ref:         ref(v1alpha1.Kustomize{}.OpenAPIModelName()),
 						},
 					},
@@ -3038,7 +3038,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 					},
 					"kustomize": {
 						SchemaProps: spec.SchemaProps{
-							Description: "kustomize is applied on top of the path's kustomization.yaml.",
+							Description: "kustomize is applied on top of the path's kustomization.yaml, or of what a chart's templates make.",
 							Ref:         ref(v1alpha1.Kustomize{}.OpenAPIModelName()),
 						},
 					},

@@ -108,47 +108,6 @@ func run(ctx context.Context, w work) (result, error) {
 	return out, nil
 }
 
-// overlayOf is the kustomization that the Application puts on top.
-func overlayOf(dir string, top *folder, o *v1alpha1.Kustomize) ([]byte, error) {
-	k := types.Kustomization{
-		TypeMeta:      types.TypeMeta{APIVersion: types.KustomizationVersion, Kind: types.KustomizationKind},
-		Resources:     []string{relative(overlayRoot, dir)},
-		BuildMetadata: []string{types.OriginAnnotations, types.TransformerAnnotations},
-		SortOptions:   top.kustomization.SortOptions,
-	}
-	if slices.Contains(top.kustomization.BuildMetadata, types.ManagedByLabelOption) {
-		k.BuildMetadata = append(k.BuildMetadata, types.ManagedByLabelOption)
-	}
-	if o != nil {
-		k.NamePrefix, k.NameSuffix, k.Namespace = o.NamePrefix, o.NameSuffix, o.Namespace
-		k.CommonAnnotations = o.CommonAnnotations
-		if len(o.CommonLabels) > 0 {
-			k.Labels = append(k.Labels, types.Label{Pairs: o.CommonLabels, IncludeSelectors: true})
-		}
-		if len(o.Labels) > 0 {
-			k.Labels = append(k.Labels, types.Label{Pairs: o.Labels})
-		}
-		for _, i := range o.Images {
-			k.Images = append(k.Images, types.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest})
-		}
-		for _, r := range o.Replicas {
-			k.Replicas = append(k.Replicas, types.Replica{Name: r.Name, Count: r.Count})
-		}
-		for _, p := range o.Patches {
-			t := types.Patch{Patch: p.Patch}
-			if s := p.Target; s != nil {
-				t.Target = &types.Selector{LabelSelector: s.LabelSelector, AnnotationSelector: s.AnnotationSelector}
-				t.Target.Group, t.Target.Version, t.Target.Kind, t.Target.Name, t.Target.Namespace = s.Group, s.Version, s.Kind, s.Name, s.Namespace
-			}
-			k.Patches = append(k.Patches, t)
-		}
-		for _, c := range o.Components {
-			k.Components = append(k.Components, relative(overlayRoot, path.Join(dir, c)))
-		}
-	}
-	return yaml.Marshal(k)
-}
-
 // made turns what kustomize made back into an object of ours.
 func (f *Files) made(top *folder, b []byte) (source.Made, error) {
 	docs, err := source.Documents(source.File{Path: top.shown + ".json", Data: b})

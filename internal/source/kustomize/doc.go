@@ -5,5 +5,5 @@
 //
 // The work has two halves. Gather walks the kustomizations, their bases and components, reads just the files that they name, and refuses what they must not ask for, with
 // file and line. Build, which reads nothing any more, runs kustomize's own code over those files in memory. Bases in other repositories are fetched by the function that the caller
-// gives, which decides what is allowed; kustomize itself reaches neither network nor disk, and runs no plugin and no program.
+// gives, which decides what is allowed; kustomize itself reaches neither network nor disk, and runs no plugin and no program. Overlay is Build for objects that are there already.
 package kustomize

@@ -204,8 +204,20 @@ func (in *Input) chart(ctx context.Context, dir string) (Output, error) {
 	}
 	from := in.From
 	from.Omit = chart.Omit
-	objects, err := source.Parse(rendered, from)
-	return Output{Objects: objects, Remote: remote || more}, err
+	out := Output{Remote: remote || more}
+	if in.Spec.Kustomize == nil {
+		out.Objects, err = source.Parse(rendered, from)
+		return out, err
+	}
+	made, err := source.Manifests(rendered, from)
+	if err != nil {
+		return Output{}, err
+	}
+	if made, err = kustomize.Overlay(ctx, made, path.Join(c.Root, source.ChartFile), in.Spec.Kustomize); err != nil {
+		return Output{}, err
+	}
+	out.Objects, err = source.Compose(made, in.From)
+	return out, err
 }
 
 // chartFiles are the files of the chart at the path, or of the one that the Application names. remote says that they may be others another time.

@@ -38,7 +38,7 @@ func (t *translation) kustomization(r *reading) (*v1alpha1.Application, error) {
 	app := t.begin(r, f, "")
 	s := &app.Spec
 	id := reference(f.object("sourceRef"), app.Namespace)
-	if id.kind != "GitRepository" {
+	if id.kind != "GitRepository" && id.kind != externalArtifact {
 		f.fail("sourceRef.kind", "manifests are read from a GitRepository, not from %s", id)
 		return nil, nil
 	}
@@ -48,6 +48,11 @@ func (t *translation) kustomization(r *reading) (*v1alpha1.Application, error) {
 	}
 	s.Source = found.git
 	s.Source.Path = strings.TrimPrefix(f.text("path"), "./")
+	if found.part != nil {
+		if s.Source.Path, err = found.part.in(s.Source.Path); err != nil {
+			f.fail("path", "%v", err)
+		}
+	}
 	if !f.flag("prune", false) {
 		s.Prune = new(bool)
 	}
@@ -155,9 +160,34 @@ func (t *translation) helmRelease(r *reading) (*v1alpha1.Application, error) {
 	upgrade.rest()
 	driftOf(f.object("driftDetection"), s)
 	f.tune("maxHistory", "persistentClient", "storageNamespace", "test", "rollback", "uninstall", "waitStrategy")
-	f.refuse("postRenderers", "write an overlay of the rendered chart, or give the chart values that do the same")
+	s.Source.Kustomize = postRendered(f)
 	f.done()
 	return app, nil
+}
+
+// postRendered is what a HelmRelease changes in what the chart's templates make; nil for nothing.
+func postRendered(f *fields) *v1alpha1.Kustomize {
+	var k v1alpha1.Kustomize
+	meta := f.object("commonMetadata")
+	meta.into("labels", &k.Labels)
+	meta.into("annotations", &k.CommonAnnotations)
+	for _, p := range f.objects("postRenderers") {
+		var more v1alpha1.Kustomize
+		overlay := p.object("kustomize")
+		overlay.into("patches", &more.Patches)
+		overlay.into("images", &more.Images)
+		for _, old := range []string{"patchesStrategicMerge", "patchesJson6902"} {
+			overlay.refuse(old, "Flux has given it up; use patches")
+		}
+		if len(k.Images) > 0 && !emptyOverlay(more) {
+			p.fail("kustomize", "images are replaced after all patches, once; join it with the one before")
+		}
+		k.Patches, k.Images = append(k.Patches, more.Patches...), append(k.Images, more.Images...)
+	}
+	if emptyOverlay(k) {
+		return nil
+	}
+	return &k
 }
 
 // chartOf is where a HelmRelease's chart comes from.

@@ -32,6 +32,8 @@ func Described(data map[string]string) (map[string]any, error) {
 type place struct {
 	git   v1alpha1.Source
 	chart v1alpha1.HelmChart
+	// part is the artifact that was cut out of git; nil for all of it.
+	part *artifact
 }
 
 // place reads the spec of a source.
@@ -114,24 +116,50 @@ func first(texts ...string) string {
 	return ""
 }
 
-// keep puts a ConfigMap in a source's place, so that objects of other Applications can refer to it.
-func (t *translation) keep(r *reading) error {
+// description is what an object says of a source.
+type description struct {
+	id   sourceID
+	spec any
+}
+
+// descriptions are what an object says of sources: an ArtifactGenerator of each artifact, another of itself.
+func (t *translation) descriptions(r *reading) []description {
 	o := r.object
-	namespace, gvk := t.namespaceOf(o), o.GroupVersionKind()
-	r.place(gvk.Kind, r.spec()) // for its errors
-	text, err := json.Marshal(map[string]any{"spec": o.Content["spec"]})
-	if err != nil {
-		return fmt.Errorf("%s: %w", o, err)
+	gk := o.GroupVersionKind().GroupKind()
+	switch gk {
+	case artifactGenerator:
+		var out []description
+		for _, a := range r.artifacts(t.namespaceOf(o)) {
+			out = append(out, description{sourceID{externalArtifact, t.namespaceOf(o), a.name}, a.spec()})
+		}
+		return out
+	case appProject:
+		f := r.spec()
+		f.refuse("signatureKeys", "write an Application of gitopsd.io/v1alpha1 with spec.source.verify instead (docs/sources.md)")
+		f.refuse("destinationServiceAccounts", "write an Application of gitopsd.io/v1alpha1 with spec.serviceAccountName instead (docs/applications.md)")
+		f.rest()
+		return []description{{sourceID{gk.Kind, t.in.Own.Namespace, o.Name()}, o.Content["spec"]}}
 	}
-	t.home(r, namespace)
-	t.out.Objects = append(t.out.Objects, o.With(map[string]any{
-		"apiVersion": "v1", "kind": "ConfigMap",
-		"metadata": map[string]any{
-			"name": ConfigMapName(gvk.Kind, o.Name()), "namespace": namespace,
-			"annotations": map[string]any{v1alpha1.AnnotationTranslatedFrom: fmt.Sprintf("%s of %s", o, gvk.GroupVersion())},
-		},
-		"data": map[string]any{described: string(text)},
-	}))
+	r.place(gk.Kind, r.spec()) // for its errors
+	return []description{{sourceID{gk.Kind, t.namespaceOf(o), o.Name()}, o.Content["spec"]}}
+}
+
+// keep puts a ConfigMap in the place of what describes a source, so that objects of other Applications can refer to it.
+func (t *translation) keep(r *reading) error {
+	for _, d := range t.descriptions(r) {
+		t.home(r, d.id.namespace)
+		text, err := json.Marshal(map[string]any{"spec": d.spec})
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.object, err)
+		}
+		t.out.Objects = append(t.out.Objects, r.object.With(map[string]any{
+			"apiVersion": "v1", "kind": "ConfigMap",
+			"metadata": map[string]any{
+				"name": ConfigMapName(d.id.kind, d.id.name), "namespace": d.id.namespace, "annotations": map[string]any{v1alpha1.AnnotationTranslatedFrom: r.standsFor()},
+			},
+			"data": map[string]any{described: string(text)},
+		}))
+	}
 	return nil
 }
 
@@ -156,7 +184,14 @@ func (t *translation) source(r *reading, field string, id sourceID) (place, erro
 	}
 	spec, _ := content["spec"].(map[string]any)
 	there := &reading{object: r.object}
-	p := there.place(id.kind, &fields{r: there, path: "spec", content: spec, read: map[string]bool{}})
+	f := &fields{r: there, path: "spec", content: spec, read: map[string]bool{}}
+	if id.kind == externalArtifact {
+		part := artifactOf(f)
+		p, err := t.source(r, field, part.from)
+		p.part = &part
+		return p, err
+	}
+	p := there.place(id.kind, f)
 	if len(there.errs) > 0 && !here {
 		r.fail(field, "%s cannot be used: %s", id, there.errs[0].Message)
 	}

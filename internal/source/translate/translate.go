@@ -40,6 +40,11 @@ const (
 	argo          = "argoproj.io"
 )
 
+var (
+	artifactGenerator = schema.GroupKind{Group: "source.extensions.fluxcd.io", Kind: "ArtifactGenerator"}
+	appProject        = schema.GroupKind{Group: argo, Kind: "AppProject"}
+)
+
 // foreign are the kinds that can be translated.
 var foreign = map[schema.GroupKind]func(*translation, *reading) (*v1alpha1.Application, error){
 	{Group: fluxKustomize, Kind: "Kustomization"}: (*translation).kustomization,
@@ -47,11 +52,13 @@ var foreign = map[schema.GroupKind]func(*translation, *reading) (*v1alpha1.Appli
 	{Group: argo, Kind: "Application"}:            (*translation).argoApplication,
 }
 
-// sources are the kinds that only say where something is.
+// sources are the kinds of which only the description is kept: where something is, or what it was restricted to.
 var sources = map[schema.GroupKind]bool{
 	{Group: fluxSource, Kind: "GitRepository"}:  true,
 	{Group: fluxSource, Kind: "HelmRepository"}: true,
 	{Group: fluxSource, Kind: "OCIRepository"}:  true,
+	artifactGenerator:                           true,
+	appProject:                                  true,
 }
 
 // translation is one commit on its way.
@@ -108,7 +115,9 @@ func (t *translation) survey() (map[schema.GroupKind]bool, error) {
 			t.namespaces[o.Name()] = true
 		}
 		if sources[gk] {
-			t.known[sourceID{gk.Kind, t.namespaceOf(o), o.Name()}] = o.Content
+			for _, d := range t.descriptions(&reading{object: o}) { // the errors are told when they are kept
+				t.known[d.id] = map[string]any{"spec": d.spec}
+			}
 		}
 		if (sources[gk] || foreign[gk] != nil) && !asked[gk] {
 			asked[gk] = true
@@ -130,18 +139,23 @@ func (t *translation) survey() (map[schema.GroupKind]bool, error) {
 // before says whether an object was translated before. Then its kind goes on being translated: if the cluster came to serve it meanwhile, what the objects stood for would be
 // dropped, and everything that it brought with it.
 func (t *translation) before(gk schema.GroupKind, o *source.Object) bool {
-	was := v1alpha1.ObjectRef{Group: v1alpha1.GroupVersion.Group, Kind: "Application", Namespace: t.namespaceOf(o), Name: o.Name()}
+	made := func(group, kind, namespace, name string) bool {
+		return slices.ContainsFunc(t.in.Own.Status.Inventory, func(r v1alpha1.ObjectRef) bool {
+			return r.Group == group && r.Kind == kind && r.Namespace == namespace && r.Name == name
+		})
+	}
+	namespace, name := t.namespaceOf(o), o.Name()
 	switch {
 	case sources[gk]:
-		was.Group, was.Kind, was.Name = "", "ConfigMap", ConfigMapName(gk.Kind, o.Name())
+		return slices.ContainsFunc(t.descriptions(&reading{object: o}), func(d description) bool {
+			return made("", "ConfigMap", d.id.namespace, ConfigMapName(d.id.kind, d.id.name))
+		})
 	case gk.Group == fluxHelm:
-		was.Name += releaseSuffix
+		name += releaseSuffix
 	case gk.Group == argo:
-		was.Namespace = t.in.Own.Namespace
+		namespace = t.in.Own.Namespace
 	}
-	return slices.ContainsFunc(t.in.Own.Status.Inventory, func(r v1alpha1.ObjectRef) bool {
-		return r.Group == was.Group && r.Kind == was.Kind && r.Namespace == was.Namespace && r.Name == was.Name
-	})
+	return made(v1alpha1.GroupVersion.Group, "Application", namespace, name)
 }
 
 // namespaceOf is where an object is.
@@ -212,12 +226,16 @@ func (t *translation) describe(app *v1alpha1.Application, r *reading) {
 		return out
 	}
 	app.Labels, app.Annotations = metadata("labels"), metadata("annotations")
+	app.Annotations[v1alpha1.AnnotationTranslatedFrom] = r.standsFor()
+}
+
+// standsFor says what an object was made from, and what was left out.
+func (r *reading) standsFor() string {
 	text := fmt.Sprintf("%s of %s", r.object, r.object.GroupVersionKind().GroupVersion())
 	if len(r.dropped) > 0 {
-		slices.Sort(r.dropped)
-		text += "; without " + strings.Join(slices.Compact(r.dropped), ", ")
+		text += "; without " + strings.Join(slices.Compact(slices.Sorted(slices.Values(r.dropped))), ", ")
 	}
-	app.Annotations[v1alpha1.AnnotationTranslatedFrom] = text
+	return text
 }
 
 // namespace adds a Namespace unless the commit has it: one that is made if it is missing, and that is then nobody's.
