@@ -22,26 +22,28 @@ import (
 
 // Config is a node's command line.
 type Config struct {
-	Server      string // URL of the API server
-	Token       string
-	DataDir     string
-	Name        string
-	IP          string // that other nodes reach this one at; empty for the one that leads to the API server
-	Containerd  string // address of a running containerd; empty to run one of our own
-	CgroupRoot  string
-	PodLogDir   string
-	Mirror      string
-	Bind        string
-	Port        int
-	Labels      map[string]string
-	ClusterCIDR []string
-	ClusterDNS  []string // addresses of the cluster's DNS; none: those of the Service kube-system/kube-dns; "none": Pods use the host's resolver
-	Domain      string
-	ResolvConf  string // the host's; empty to find it
-	JoinTimeout time.Duration
-	Shutdown    shutdown.Config
-	Release     string // of this program; the log collector of another one is replaced
-	KubeVersion string // that the Node reports, as version of the API it speaks
+	Server     string // URL of the API server
+	Token      string
+	DataDir    string
+	Name       string
+	IP         string // that other nodes reach this one at; empty for the one that leads to the API server
+	Containerd string // address of a running containerd; empty to run one of our own
+	CgroupRoot string
+	PodLogDir  string
+	// PodManifestPath is the folder of the manifests of static Pods; empty for none.
+	PodManifestPath string
+	Mirror          string
+	Bind            string
+	Port            int
+	Labels          map[string]string
+	ClusterCIDR     []string
+	ClusterDNS      []string // addresses of the cluster's DNS; none: those of the Service kube-system/kube-dns; "none": Pods use the host's resolver
+	Domain          string
+	ResolvConf      string // the host's; empty to find it
+	JoinTimeout     time.Duration
+	Shutdown        shutdown.Config
+	Release         string // of this program; the log collector of another one is replaced
+	KubeVersion     string // that the Node reports, as version of the API it speaks
 	// Self is the command that runs this program; its subcommands "logger" and "hold" are processes of their own.
 	Self string
 

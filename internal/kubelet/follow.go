@@ -35,6 +35,7 @@ func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 				fail(err)
 			}
 			d.poke()
+			d.static.look() // mirrors belong to the Node
 		}
 	}
 	_, err := d.own.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -53,9 +54,14 @@ func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 	return err
 }
 
+// warn records a warning about the Node.
+func (d *daemon) warn(reason, message string) { d.tell(v1.EventTypeWarning, reason, message) }
+
 // event records an event about the Node. It carries the Node's name for its UID, as the kubelet's do: that is what `kubectl describe node` looks for.
-func (d *daemon) event(reason, message string) {
-	d.node.Recorder.Event(&v1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: d.cfg.Name, UID: types.UID(d.cfg.Name)}, v1.EventTypeNormal, reason, message)
+func (d *daemon) event(reason, message string) { d.tell(v1.EventTypeNormal, reason, message) }
+
+func (d *daemon) tell(kind, reason, message string) {
+	d.node.Recorder.Event(&v1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: d.cfg.Name, UID: types.UID(d.cfg.Name)}, kind, reason, message)
 }
 
 // follow takes up the Pods there are, then follows containerd and the API.
@@ -71,6 +77,8 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 	d.images.OnArrival(d.pods.ImagesArrived)
 	archives := image.NewArchives(d.images, filepath.Join(d.cfg.DataDir, "images"), filepath.Join(d.cfg.DataDir, "images.json"))
 	must(func() error { return archives.Run(ctx) })
+	d.static.api = pods
+	must(func() error { return d.static.follow(ctx) })
 	// Only when the API has said which Pods there are can others be told to be gone; and only when those have made room is there any for new ones.
 	if !cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
 		return context.Cause(ctx)
@@ -81,14 +89,24 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 		there[obj.(*v1.Pod).UID] = true
 	}
 	d.pods.Keep(there)
+	d.static.look()
+	put := func(obj any) {
+		if p := obj.(*v1.Pod); isMirror(p) {
+			d.static.look()
+		} else {
+			d.pods.Put(p)
+		}
+	}
 	handled, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { d.pods.Put(obj.(*v1.Pod)) },
-		UpdateFunc: func(_, obj any) { d.pods.Put(obj.(*v1.Pod)) },
+		AddFunc:    put,
+		UpdateFunc: func(_, obj any) { put(obj) },
 		DeleteFunc: func(obj any) {
 			if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 				obj = t.Obj
 			}
-			if p, ok := obj.(*v1.Pod); ok {
+			if p, ok := obj.(*v1.Pod); ok && isMirror(p) {
+				d.static.look()
+			} else if ok {
 				d.pods.Remove(p)
 			}
 		},

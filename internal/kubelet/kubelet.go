@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -36,6 +37,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/server"
+	"github.com/gitopsd/gitopsd/internal/kubelet/static"
 	"github.com/gitopsd/gitopsd/internal/kubelet/stats"
 	"github.com/gitopsd/gitopsd/internal/kubelet/status"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
@@ -71,6 +73,7 @@ type daemon struct {
 	pods    *pod.Set
 	node    *pod.Node
 	images  *image.Store
+	static  *staticPods
 	dns     *dns.Server // nil: Pods use the host's resolver
 
 	client    kubernetes.Interface
@@ -185,6 +188,10 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}
 	d.pods = pod.NewSet(d.node)
 
+	d.static = &staticPods{
+		daemon: d, folder: static.Folder{Path: cfg.PodManifestPath, Node: cfg.Name}, kick: make(chan struct{}, 1), refused: map[types.UID]bool{},
+	}
+
 	podInformer := d.podInformer()
 	if err := d.watchOwnNode(cancel); err != nil {
 		return err
@@ -234,7 +241,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, DNS: d.dnsMetrics(),
-			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
+			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
 		}}
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
 		return srv.Serve(ctx, listener, id)

@@ -297,6 +297,7 @@ func (p *plan) end(name string, o *Container, grace time.Duration, why string, r
 	if o.StopSent.IsZero() {
 		if o.Busy == None {
 			p.do(Action{Verb: StopIt, Container: name, Grace: max(at.Sub(p.Now), 0), Message: why, Replace: replace})
+			p.out.again(at)
 		}
 		return
 	}

@@ -331,7 +331,7 @@ func (w *worker) removeContainers(ctx context.Context, uid string) error {
 // finish removes a Pod that was deleted and has ended: from the API first, so that its name is free only when its containers are gone, then its traces on disk.
 func (w *worker) finish(ctx context.Context) {
 	w.finishing = true
-	pod, gone := w.pod, w.gone
+	pod, gone, mirror := w.pod, w.gone || w.static, w.mirror
 	go func() {
 		var err error
 		if !gone {
@@ -341,6 +341,7 @@ func (w *worker) finish(ctx context.Context) {
 		}
 		if err == nil {
 			w.node.Status.Forget(pod.UID)
+			w.node.Status.Forget(mirror)
 			w.node.Probes.Forget(pod)
 			w.saver.close()
 			err = errors.Join(os.RemoveAll(w.node.podLogs(pod)), os.RemoveAll(filepath.Join(w.node.Dir, string(pod.UID))))

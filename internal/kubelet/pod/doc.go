@@ -13,6 +13,8 @@
 //
 // so a worker that starts finds out where its Pod stands before it acts, whatever happened to the one before.
 //
+// A static Pod's worker is as any other's, but it writes the status to the Pod's mirror (static.go).
+//
 // A Pod that is new to the node and asks for a host port that another holds is turned away: it fails at once, and nothing is set up for it. So is any new Pod
 // while the node shuts down.
 package pod

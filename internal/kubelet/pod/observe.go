@@ -23,7 +23,9 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 		w.log.Error("what is known of the Pod's past is lost; it goes on from what runs", "err", err)
 	}
 	w.record, w.tornDown = r, w.tornDown || r.TornDown
-	w.node.Status.Known(w.pod.UID, w.pod.Status.DeepCopy())
+	if !w.static {
+		w.node.Status.Known(w.pod.UID, w.pod.Status.DeepCopy())
+	}
 
 	id, _ := os.ReadFile(filepath.Join(w.dir, sandboxFile))
 	held := len(id) > 0 && namespaces.Held(filepath.Join(w.dir, "ns"))

@@ -28,7 +28,7 @@ func (w *worker) report(ctx context.Context, st v1.PodStatus) {
 	if w.gone {
 		return
 	}
-	w.node.Status.Set(ctx, ref(&next), st.DeepCopy(), urgent)
+	w.send(ctx, urgent)
 }
 
 func ref(p *v1.Pod) status.Ref { return status.Ref{Namespace: p.Namespace, Name: p.Name, UID: p.UID} }

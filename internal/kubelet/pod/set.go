@@ -31,11 +31,20 @@ type Set struct {
 	found   map[types.UID][]runtime.State // at start, for workers not yet there
 	wg      sync.WaitGroup
 	up      bool
+	ending  map[types.UID]bool // static Pods that were told to end
+	gone    func()
 }
 
 // NewSet makes a Set.
 func NewSet(n *Node) *Set {
-	return &Set{node: n, workers: map[types.UID]*worker{}, ports: holders{}, room: newRoom(n.Allocatable)}
+	return &Set{node: n, workers: map[types.UID]*worker{}, ports: holders{}, room: newRoom(n.Allocatable), ending: map[types.UID]bool{}, gone: func() {}}
+}
+
+// OnGone has f called whenever nothing is left of a static Pod.
+func (s *Set) OnGone(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = f
 }
 
 // Start takes up the Pods that the checkpoints tell of. containerd must answer by now; found are all its containers.
@@ -138,12 +147,12 @@ func (s *Set) Remove(pod *v1.Pod) {
 	}
 }
 
-// Keep takes in which Pods there are at all: any other was deleted while nobody watched.
+// Keep takes in which Pods there are at all: any other was deleted while nobody watched. Static Pods are none of the API's.
 func (s *Set) Keep(uids map[types.UID]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for uid, w := range s.workers {
-		if !uids[uid] {
+		if !uids[uid] && !w.static {
 			s.release(uid)
 			w.tell(func() { w.vanish(nil) })
 		}
@@ -153,8 +162,12 @@ func (s *Set) Keep(uids map[types.UID]bool) {
 func (s *Set) drop(uid types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if w := s.workers[uid]; w != nil && w.static {
+		defer s.gone()
+	}
 	delete(s.workers, uid)
 	delete(s.ports, uid)
+	delete(s.ending, uid)
 }
 
 // Exit hands the end of a container to the worker concerned.

@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
@@ -30,6 +31,10 @@ type worker struct {
 	gone   bool    // the API has no such Pod any more
 	ended  bool
 	record past
+
+	static bool      // its manifest is on this node
+	first  *v1.Pod   // a static Pod as it was taken up; never written
+	mirror types.UID // of what the API shows of a static Pod; empty while it shows nothing
 
 	containers map[string]*container
 	sandbox    *step.Sandbox // what the last setup gave; steps work on their own
@@ -64,11 +69,15 @@ type container struct {
 }
 
 func newWorker(n *Node, pod *v1.Pod, done func()) *worker {
-	return &worker{
+	w := &worker{
 		node: n, dir: filepath.Join(n.Dir, string(pod.UID)), done: done,
 		log:  slog.With("pod", pod.Namespace+"/"+pod.Name),
 		wake: make(chan struct{}, 1), pod: pod.DeepCopy(), containers: map[string]*container{}, waiting: map[chan struct{}]waiter{}, imageVolumes: map[string]string{},
 	}
+	if w.static = isStatic(pod); w.static {
+		w.first = pod
+	}
+	return w
 }
 
 // tell has f run by the worker's own goroutine.

@@ -21,6 +21,7 @@ type Facts struct {
 	CgroupRoot    string
 	Containerd    string
 	PodLogDir     string
+	StaticPodPath string
 	MaxPods       int32
 	Shutdown      shutdown.Config
 }
@@ -42,7 +43,7 @@ func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.Kube
 			},
 		},
 		ClusterDomain: f.ClusterDomain, ClusterDNS: f.ClusterDNS(ctx), CgroupRoot: f.CgroupRoot, CgroupDriver: "cgroupfs", CgroupsPerQOS: &no,
-		StreamingConnectionIdleTimeout: metav1.Duration{Duration: idleTimeout}, MaxPods: f.MaxPods, ContainerRuntimeEndpoint: "unix://" + f.Containerd, PodLogsDir: f.PodLogDir,
+		StreamingConnectionIdleTimeout: metav1.Duration{Duration: idleTimeout}, MaxPods: f.MaxPods, ContainerRuntimeEndpoint: "unix://" + f.Containerd, PodLogsDir: f.PodLogDir, StaticPodPath: f.StaticPodPath,
 		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &no, EnableSystemLogQuery: &no,
 		FailSwapOn: &no, RegisterNode: &yes,
 	}

@@ -1,0 +1,84 @@
+package pod
+
+import (
+	"context"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/static"
+	"github.com/gitopsd/gitopsd/internal/kubelet/status"
+)
+
+// A static Pod is run like any other, but the API has only its mirror: that is where the status goes, and nobody is asked before the Pod is gone.
+
+// StaticPod is one that has a worker.
+type StaticPod struct {
+	*v1.Pod      // as it was taken up
+	Ending  bool // it was told to end
+}
+
+// Static gives the static Pods that this node runs, those included that have not ended yet.
+func (s *Set) Static() []StaticPod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []StaticPod
+	for _, w := range s.workers {
+		if w.static {
+			out = append(out, StaticPod{w.first, s.ending[w.first.UID]})
+		}
+	}
+	return out
+}
+
+// EndStatic ends a static Pod, with the grace period that its manifest gives it.
+func (s *Set) EndStatic(p *v1.Pod) {
+	last := p.DeepCopy()
+	last.DeletionGracePeriodSeconds = p.Spec.TerminationGracePeriodSeconds
+	s.mu.Lock()
+	s.ending[p.UID] = true
+	s.mu.Unlock()
+	s.Remove(last)
+}
+
+// Mirrored takes in a static Pod's mirror, as the API has it; nil if there is none.
+func (s *Set) Mirrored(uid types.UID, mirror *v1.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.workers[uid]; w != nil && w.static {
+		w.tell(func() { w.mirrored(s.ctx, mirror) })
+	}
+}
+
+func (w *worker) mirrored(ctx context.Context, mirror *v1.Pod) {
+	uid := types.UID("")
+	if mirror != nil {
+		uid = mirror.UID
+	}
+	if w.mirror != uid {
+		if w.mirror != "" {
+			w.node.Status.Forget(w.mirror)
+		}
+		w.mirror = uid
+		if mirror != nil {
+			w.node.Status.Known(uid, mirror.Status.DeepCopy())
+			w.send(ctx, true)
+		}
+	}
+	if mirror != nil {
+		w.node.Status.Observed(ctx, status.Ref{Namespace: mirror.Namespace, Name: mirror.Name, UID: uid}, mirror.ResourceVersion, &mirror.Status)
+	}
+}
+
+// send has the Pod's status written to the API.
+func (w *worker) send(ctx context.Context, urgent bool) {
+	to := ref(w.pod)
+	if w.static {
+		to.UID = w.mirror
+	}
+	if to.UID != "" {
+		w.node.Status.Set(ctx, to, w.pod.Status.DeepCopy(), urgent)
+	}
+}
+
+func isStatic(p *v1.Pod) bool { return static.IsUID(p.UID) }
