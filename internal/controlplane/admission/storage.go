@@ -9,22 +9,20 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 const (
 	claimProtection  = "kubernetes.io/pvc-protection"
 	volumeProtection = "kubernetes.io/pv-protection"
 )
-
-// The two annotations that make a StorageClass the default one; the older is still written by charts.
-var defaultStorageClassAnnotations = []string{"storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"}
 
 // defaultStorageClass gives a claim that names no class the default one.
 func defaultStorageClass(f informers.SharedInformerFactory) *rule {
@@ -41,9 +39,7 @@ func defaultStorageClass(f informers.SharedInformerFactory) *rule {
 		if err != nil {
 			return err
 		}
-		if name := newestDefault(all, func(c *storagev1.StorageClass) bool {
-			return slices.ContainsFunc(defaultStorageClassAnnotations, func(key string) bool { return c.Annotations[key] == "true" })
-		}); name != "" {
+		if name := pv.DefaultClass(all); name != "" {
 			claim.Spec.StorageClassName = &name
 		}
 		return nil
@@ -63,9 +59,7 @@ func defaultIngressClass(f informers.SharedInformerFactory) *rule {
 		if err != nil {
 			return err
 		}
-		if name := newestDefault(all, func(c *networkingv1.IngressClass) bool {
-			return c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true"
-		}); name != "" {
+		if name := newestDefault(all); name != "" {
 			ingress.Spec.IngressClassName = &name
 		}
 		return nil
@@ -74,14 +68,16 @@ func defaultIngressClass(f informers.SharedInformerFactory) *rule {
 
 // newestDefault is the name of the default among several that claim to be: the youngest, and among those of one age the first by name; empty
 // when there is none.
-func newestDefault[T metav1.Object](all []T, isDefault func(T) bool) string {
-	defaults := slices.DeleteFunc(slices.Clone(all), func(c T) bool { return !isDefault(c) })
+func newestDefault(all []*networkingv1.IngressClass) string {
+	defaults := slices.DeleteFunc(slices.Clone(all), func(c *networkingv1.IngressClass) bool {
+		return c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] != "true"
+	})
 	if len(defaults) == 0 {
 		return ""
 	}
-	return slices.MinFunc(defaults, func(a, b T) int {
-		return cmp.Or(b.GetCreationTimestamp().Compare(a.GetCreationTimestamp().Time), strings.Compare(a.GetName(), b.GetName()))
-	}).GetName()
+	return slices.MinFunc(defaults, func(a, b *networkingv1.IngressClass) int {
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	}).Name
 }
 
 // storageInUse keeps claims and volumes until nobody uses them: a controller takes the finalizer away then.

@@ -23,6 +23,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -48,6 +49,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/deployment"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpoints"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/endpointslice"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ephemeralvolume"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/horizontalpodautoscaler"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
@@ -65,6 +67,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/statefulset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ttlafterfinished"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/volumebinding"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 )
 
@@ -171,6 +174,8 @@ func table(cfg Config) ([]runner, error) {
 		replicaset.NewForReplicationControllers(c, f, events),
 		statefulset.New(c, f, events),
 		claimprotection.New(c, f),
+		volumebinding.New(c, f, events),
+		ephemeralvolume.New(c, f, events),
 		daemonset.New(c, f, events),
 		respread.New(c, f, events, cfg.Scheduling, respread.DefaultPace),
 		endpointslice.New(c, f, events),
@@ -220,7 +225,9 @@ var watched = []schema.GroupVersionResource{
 	corev1.SchemeGroupVersion.WithResource("limitranges"),
 	corev1.SchemeGroupVersion.WithResource("resourcequotas"),
 	corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"),
+	corev1.SchemeGroupVersion.WithResource("persistentvolumes"),
 	corev1.SchemeGroupVersion.WithResource("replicationcontrollers"),
+	storagev1.SchemeGroupVersion.WithResource("storageclasses"),
 	rbacv1.SchemeGroupVersion.WithResource("roles"),
 	rbacv1.SchemeGroupVersion.WithResource("rolebindings"),
 	rbacv1.SchemeGroupVersion.WithResource("clusterroles"),
