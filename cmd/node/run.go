@@ -54,6 +54,16 @@ func run(ctx context.Context, args []string) error {
 	f.DurationVar(&cfg.Shutdown.GracePeriod, "shutdown-grace-period", 0, "how long all Pods together have to end when the host shuts down; 0 ends none")
 	f.DurationVar(&cfg.Shutdown.GracePeriodCritical, "shutdown-grace-period-critical-pods", 0, "part of it that is kept for critical Pods, which end last")
 	f.StringToStringVar(&cfg.Shutdown.ByPodPriority, "shutdown-grace-period-by-pod-priority", nil, "instead of both: PRIORITY=PERIOD,…, for Pods of that priority and above; the lowest end first")
+	f.StringVar(&cfg.Eviction.Hard, "eviction-hard", cfg.Eviction.Hard, "what must be left of memory, disks and process numbers: SIGNAL<AMOUNT,…; Pods are ended when it is not")
+	f.StringVar(&cfg.Eviction.Soft, "eviction-soft", "", "likewise, when it is not for as long as --eviction-soft-grace-period says")
+	f.StringVar(&cfg.Eviction.SoftGracePeriod, "eviction-soft-grace-period", "", "SIGNAL=DURATION,… for each of --eviction-soft")
+	f.StringVar(&cfg.Eviction.MinimumReclaim, "eviction-minimum-reclaim", "", "SIGNAL=AMOUNT,… that must be left on top of a threshold before it is no longer met")
+	f.IntVar(&cfg.Eviction.MaxPodGracePeriod, "eviction-max-pod-grace-period", 0, "the most seconds that Pods have to end for a soft threshold")
+	f.DurationVar(&cfg.Eviction.PressureTransitionPeriod, "eviction-pressure-transition-period", cfg.Eviction.PressureTransitionPeriod, "how long the node still reports a pressure after it is over")
+	f.IntVar(&cfg.Images.HighThreshold, "image-gc-high-threshold", cfg.Images.HighThreshold, "percentage of the disk in use from which on unused images are removed; 100 removes none")
+	f.IntVar(&cfg.Images.LowThreshold, "image-gc-low-threshold", cfg.Images.LowThreshold, "percentage down to which they are")
+	f.DurationVar(&cfg.Images.MinimumAge, "minimum-image-ttl-duration", cfg.Images.MinimumAge, "how long an unused image is kept at least")
+	f.DurationVar(&cfg.Images.MaximumAge, "image-maximum-gc-age", 0, "how long an image may be unused before it is removed in any case; 0 for ever")
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {
 		return err

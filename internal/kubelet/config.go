@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/gitopsd/gitopsd/internal/dns"
+	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 )
@@ -42,6 +43,8 @@ type Config struct {
 	ResolvConf      string // the host's; empty to find it
 	JoinTimeout     time.Duration
 	Shutdown        shutdown.Config
+	Eviction        eviction.Config
+	Images          image.Keeping
 	Release         string // of this program; the log collector of another one is replaced
 	KubeVersion     string // that the Node reports, as version of the API it speaks
 	// Self is the command that runs this program; its subcommands "logger" and "hold" are processes of their own.
@@ -50,6 +53,8 @@ type Config struct {
 	mirror       *url.URL
 	clusterCIDRs []netip.Prefix
 	stages       []shutdown.Stage
+	thresholds   []eviction.Threshold
+	podMemory    int64 // bytes that Pods may have together
 	clusterDNS   []netip.Addr
 	ownDNS       bool // the node answers DNS questions
 }
@@ -63,6 +68,7 @@ func Defaults() Config {
 	return Config{
 		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
 		ClusterCIDR: []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
+		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(),
 	}
 }
 
@@ -85,6 +91,12 @@ func (c *Config) complete() (err error) {
 		return fmt.Errorf("--mirror: %w", err)
 	}
 	if c.stages, err = c.Shutdown.Stages(); err != nil {
+		return err
+	}
+	if c.thresholds, err = c.Eviction.Thresholds(); err != nil {
+		return err
+	}
+	if err := c.Images.Check(); err != nil {
 		return err
 	}
 	for _, s := range c.ClusterCIDR {

@@ -74,6 +74,10 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 		return context.Cause(ctx)
 	}
 	d.followShutdowns(ctx, must)
+	must(func() error {
+		d.followPressure(ctx)
+		return nil
+	})
 	d.images.OnArrival(d.pods.ImagesArrived)
 	archives := image.NewArchives(d.images, filepath.Join(d.cfg.DataDir, "images"), filepath.Join(d.cfg.DataDir, "images.json"))
 	must(func() error { return archives.Run(ctx) })

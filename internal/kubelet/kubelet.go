@@ -84,6 +84,7 @@ type daemon struct {
 	changed     chan struct{} // something that the Node's conditions depend on did
 	facts       env.Facts
 	going       going
+	pressure    pressure
 }
 
 // settled is when starting is over, and with it the need for most of the program's text that starting touched.
@@ -193,6 +194,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}
 
 	podInformer := d.podInformer()
+	d.openPressure(podInformer.GetStore())
+	d.pods.Refuse = d.pressure.admit
 	if err := d.watchOwnNode(cancel); err != nil {
 		return err
 	}
@@ -229,7 +232,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
 		Event: d.event,
 		Observe: func() register.Observed {
-			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load()}
+			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load(), Pressure: d.pressure.conditions()}
 		},
 		Stored: d.stored,
 	}
@@ -242,6 +245,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, DNS: d.dnsMetrics(),
 			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
+			Eviction: cfg.Eviction, Images: cfg.Images,
 		}}
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
 		return srv.Serve(ctx, listener, id)

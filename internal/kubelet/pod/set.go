@@ -27,12 +27,14 @@ type Set struct {
 	workers map[types.UID]*worker
 	ports   holders
 	room    *room
-	closed  *lifecycle.Stop               // why no new Pods are taken; nil while they are
-	found   map[types.UID][]runtime.State // at start, for workers not yet there
-	wg      sync.WaitGroup
-	up      bool
-	ending  map[types.UID]bool // static Pods that were told to end
-	gone    func()
+	// Refuse says why a Pod that is new to the node is turned away for what the node is short of, or nothing; nil: never.
+	Refuse func(*v1.Pod) *lifecycle.Stop
+	closed *lifecycle.Stop               // why no new Pods are taken; nil while they are
+	found  map[types.UID][]runtime.State // at start, for workers not yet there
+	wg     sync.WaitGroup
+	up     bool
+	ending map[types.UID]bool // static Pods that were told to end
+	gone   func()
 }
 
 // NewSet makes a Set.
@@ -126,6 +128,11 @@ func (s *Set) admit(w *worker, pod *v1.Pod) *lifecycle.Stop {
 	}
 	if s.closed != nil {
 		return s.closed
+	}
+	if s.Refuse != nil {
+		if stop := s.Refuse(pod); stop != nil {
+			return stop
+		}
 	}
 	if stop := s.room.admit(pod); stop != nil {
 		return stop
@@ -234,6 +241,17 @@ func (s *Set) Get(namespace, name string) *v1.Pod {
 		}
 	}
 	return nil
+}
+
+// ByUID gives a Pod of this node, with its status as last reported; nil if there is none.
+func (s *Set) ByUID(uid types.UID) *v1.Pod {
+	s.mu.Lock()
+	w := s.workers[uid]
+	s.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	return w.view()
 }
 
 // List gives the node's Pods, with their statuses as last reported.

@@ -2,7 +2,7 @@ package register
 
 import (
 	"cmp"
-	"fmt"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -11,21 +11,11 @@ import (
 
 // Observed is what a node's conditions are decided from.
 type Observed struct {
-	Runtime              string // why containerd cannot be used; empty when it can
-	Network              string // why Pods cannot be given addresses; empty when they can
-	ShuttingDown         bool   // the host is about to go down
-	MemoryAvailable      uint64 // bytes
-	DiskTotal, DiskFree  uint64
-	Processes, PIDsLimit int
+	Runtime      string                 // why containerd cannot be used; empty when it can
+	Network      string                 // why Pods cannot be given addresses; empty when they can
+	ShuttingDown bool                   // the host is about to go down
+	Pressure     []v1.NodeConditionType // what the node is short of
 }
-
-// From when on a node counts as short of something: upstream's defaults for hard eviction.
-const (
-	minMemory  = 100 << 20
-	minDisk    = 10 // percent
-	minPIDs    = 5  // percent
-	percentage = 100
-)
 
 // Conditions decides the node's conditions; before are the ones last reported, whose transition times stay while nothing changes.
 func Conditions(o Observed, before []v1.NodeCondition, now time.Time) []v1.NodeCondition {
@@ -37,11 +27,11 @@ func Conditions(o Observed, before []v1.NodeCondition, now time.Time) []v1.NodeC
 		return c
 	}
 	list := []v1.NodeCondition{
-		cond(v1.NodeMemoryPressure, o.MemoryAvailable < minMemory, "KubeletHasInsufficientMemory", fmt.Sprintf("%d MiB of memory are available, fewer than %d", o.MemoryAvailable>>20, minMemory>>20),
+		cond(v1.NodeMemoryPressure, slices.Contains(o.Pressure, v1.NodeMemoryPressure), "KubeletHasInsufficientMemory", "kubelet has insufficient memory available",
 			"KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-		cond(v1.NodeDiskPressure, o.DiskTotal > 0 && o.DiskFree*percentage < o.DiskTotal*minDisk, "KubeletHasDiskPressure", fmt.Sprintf("%d MiB of disk are free, less than %d%%", o.DiskFree>>20, minDisk),
+		cond(v1.NodeDiskPressure, slices.Contains(o.Pressure, v1.NodeDiskPressure), "KubeletHasDiskPressure", "kubelet has disk pressure",
 			"KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-		cond(v1.NodePIDPressure, o.PIDsLimit > 0 && (o.PIDsLimit-o.Processes)*percentage < o.PIDsLimit*minPIDs, "KubeletHasInsufficientPID", fmt.Sprintf("%d of %d processes exist", o.Processes, o.PIDsLimit),
+		cond(v1.NodePIDPressure, slices.Contains(o.Pressure, v1.NodePIDPressure), "KubeletHasInsufficientPID", "kubelet has insufficient PID available",
 			"KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 	}
 	ready := v1.NodeCondition{Type: v1.NodeReady, Status: v1.ConditionTrue, Reason: "KubeletReady", Message: "node is posting ready status"}

@@ -13,20 +13,19 @@ import (
 )
 
 func TestConditions(t *testing.T) {
-	fine := Observed{MemoryAvailable: 1 << 30, DiskTotal: 100, DiskFree: 50, Processes: 100, PIDsLimit: 10000}
+	fine := Observed{}
 	with := func(f func(*Observed)) Observed { o := fine; f(&o); return o }
 	for name, c := range map[string]struct {
 		o    Observed
 		want string
 	}{
-		"all is well":               {fine, "Ready"},
-		"containerd is away":        {with(func(o *Observed) { o.Runtime = "containerd does not answer" }), "not Ready: containerd does not answer"},
-		"no addresses yet":          {with(func(o *Observed) { o.Network = "no podCIDRs" }), "not Ready: no podCIDRs"},
-		"the host goes down":        {with(func(o *Observed) { o.ShuttingDown = true }), "not Ready: node is shutting down"},
-		"little memory":             {with(func(o *Observed) { o.MemoryAvailable = 99 << 20 }), "MemoryPressure Ready"},
-		"a full disk":               {with(func(o *Observed) { o.DiskFree = 9 }), "DiskPressure Ready"},
-		"too many processes":        {with(func(o *Observed) { o.Processes = 9600 }), "PIDPressure Ready"},
-		"a disk nobody can measure": {with(func(o *Observed) { o.DiskTotal, o.DiskFree = 0, 0 }), "Ready"},
+		"all is well":        {fine, "Ready"},
+		"containerd is away": {with(func(o *Observed) { o.Runtime = "containerd does not answer" }), "not Ready: containerd does not answer"},
+		"no addresses yet":   {with(func(o *Observed) { o.Network = "no podCIDRs" }), "not Ready: no podCIDRs"},
+		"the host goes down": {with(func(o *Observed) { o.ShuttingDown = true }), "not Ready: node is shutting down"},
+		"little memory":      {with(func(o *Observed) { o.Pressure = []v1.NodeConditionType{v1.NodeMemoryPressure} }), "MemoryPressure Ready"},
+		"a full disk":        {with(func(o *Observed) { o.Pressure = []v1.NodeConditionType{v1.NodeDiskPressure} }), "DiskPressure Ready"},
+		"too many processes": {with(func(o *Observed) { o.Pressure = []v1.NodeConditionType{v1.NodePIDPressure} }), "PIDPressure Ready"},
 	} {
 		var got []string
 		for _, cond := range Conditions(c.o, nil, time.Unix(0, 0)) {
@@ -44,7 +43,7 @@ func TestConditions(t *testing.T) {
 }
 
 func TestATransitionTimeChangesWithItsStatusOnly(t *testing.T) {
-	ok := Observed{MemoryAvailable: 1 << 30}
+	ok := Observed{}
 	first := Conditions(ok, nil, time.Unix(100, 0))
 	second := Conditions(ok, first, time.Unix(200, 0))
 	if changed(first, second) {

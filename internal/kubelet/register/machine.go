@@ -24,8 +24,9 @@ func Capacity(dir string) v1.ResourceList {
 		v1.ResourceMemory: *resource.NewQuantity(int64(Meminfo()["MemTotal"]), resource.BinarySI),
 		v1.ResourcePods:   *resource.NewQuantity(MaxPods, resource.DecimalSI),
 	}
-	if total, _, ok := disk(dir); ok {
-		out[v1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(total), resource.BinarySI)
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) == nil {
+		out[v1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(st.Blocks)*st.Bsize, resource.BinarySI)
 	}
 	return out
 }
@@ -42,15 +43,6 @@ func Meminfo() map[string]uint64 {
 		}
 	}
 	return out
-}
-
-// disk gives the size of the file system that holds dir and what of it is free for those without privileges.
-func disk(dir string) (total, free uint64, ok bool) {
-	var st unix.Statfs_t
-	if unix.Statfs(dir, &st) != nil {
-		return 0, 0, false
-	}
-	return st.Blocks * uint64(st.Bsize), st.Bavail * uint64(st.Bsize), true
 }
 
 func firstLine(file string) string {
@@ -87,8 +79,8 @@ func osImage() string {
 	return "Linux"
 }
 
-// processes counts those of the machine and how many there may be: the numbers behind PIDPressure.
-func processes() (have, limit int) {
+// Processes counts those of the machine and how many there may be: the numbers behind PIDPressure.
+func Processes() (have, limit int) {
 	f := strings.Fields(firstLine("/proc/loadavg")) // "… … … running/all last"
 	if len(f) > 3 {
 		_, all, _ := strings.Cut(f[3], "/")

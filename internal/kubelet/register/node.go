@@ -27,7 +27,7 @@ type Node struct {
 	Port    int32  // of the node's server
 	DataDir string // on the disk that Pods write to
 	Version string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
-	// Observe tells what only the rest of the daemon knows: the first three fields of Observed.
+	// Observe tells what only the rest of the daemon knows.
 	Observe func() Observed
 	// Containerd is its version, once known.
 	Containerd func() string
@@ -125,19 +125,11 @@ func (n *Node) register(ctx context.Context) (*v1.Node, error) {
 	return nodes.Patch(ctx, n.Name, types.MergePatchType, body, metav1.PatchOptions{})
 }
 
-func (n *Node) observe() Observed {
-	o := n.Observe()
-	o.MemoryAvailable = Meminfo()["MemAvailable"]
-	o.DiskTotal, o.DiskFree, _ = disk(n.DataDir)
-	o.Processes, o.PIDsLimit = processes()
-	return o
-}
-
 func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
 	capacity := Capacity(n.DataDir)
 	st := v1.NodeStatus{
 		Capacity: capacity, Allocatable: capacity.DeepCopy(),
-		Conditions:      Conditions(n.observe(), before, time.Now()),
+		Conditions:      Conditions(n.Observe(), before, time.Now()),
 		NodeInfo:        info(n.Containerd(), n.Version),
 		DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: n.Port}},
 		Images:          images(n.Images()),
@@ -181,7 +173,7 @@ func (n *Node) report(ctx context.Context) error {
 	st := n.status(n.reported)
 	if node := n.Stored(); node != nil && n.reported != nil {
 		n.reported = asStored(node, st.Conditions)
-		st.Conditions = Conditions(n.observe(), n.reported, time.Now())
+		st.Conditions = Conditions(n.Observe(), n.reported, time.Now())
 	}
 	if !changed(n.reported, st.Conditions) && len(st.Images) == n.images && time.Since(n.sent) < reportEvery {
 		return nil

@@ -272,6 +272,15 @@ func (s *State) set(t *tasktypes.Process) {
 	}
 }
 
+// Written says how many bytes a container wrote to its own file system, and how many inodes it made there; zero if that cannot be found out.
+func (r *Runtime) Written(ctx context.Context, id string) (bytes, inodes int64) {
+	u, err := r.Client.SnapshotService(image.Snapshotter).Usage(ctx, id)
+	if err != nil {
+		return 0, 0 // it is gone, most likely
+	}
+	return u.Size, u.Inodes
+}
+
 // RemoveStraySnapshots deletes the file systems of containers that no longer are; live are the IDs of those that are.
 func (r *Runtime) RemoveStraySnapshots(ctx context.Context, live map[string]bool) error {
 	sn := r.Client.SnapshotService(image.Snapshotter)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 )
 
 // Namespace is where the node's containers and images live within containerd.
@@ -26,6 +29,7 @@ type Runtime struct {
 	pipes  string // where the pipes of executed commands are
 
 	mu      sync.Mutex
+	root    string
 	version string
 }
 
@@ -78,9 +82,10 @@ func (r *Runtime) WaitUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("containerd: %w", err)
 	}
+	root := r.findRoot(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.version = v.Version
+	r.version, r.root = v.Version, root
 	return nil
 }
 
@@ -89,6 +94,25 @@ func (r *Runtime) Version() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.version
+}
+
+// defaultRoot is where containerd keeps its data unless it is told otherwise.
+const defaultRoot = "/var/lib/containerd"
+
+// Root is the directory of the daemon's images and containers, as it tells.
+func (r *Runtime) Root() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return cmp.Or(r.root, defaultRoot)
+}
+
+// findRoot asks the daemon for its root; one that does not say has the usual one.
+func (r *Runtime) findRoot(ctx context.Context) string {
+	list, err := r.Client.IntrospectionService().Plugins(ctx, "type==io.containerd.snapshotter.v1,id=="+image.Snapshotter)
+	if err != nil || len(list.Plugins) == 0 {
+		return ""
+	}
+	return list.Plugins[0].Exports["root"]
 }
 
 // IsDown says whether err means that the daemon did not answer, as opposed to that it answered with a failure.

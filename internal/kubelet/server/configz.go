@@ -7,6 +7,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
+	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 )
@@ -24,6 +26,8 @@ type Facts struct {
 	StaticPodPath string
 	MaxPods       int32
 	Shutdown      shutdown.Config
+	Eviction      eviction.Config
+	Images        image.Keeping
 }
 
 // configuration tells of this node's settings in the kubelet's own form, as /configz has it. What the node has no setting for is left out.
@@ -48,6 +52,8 @@ func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.Kube
 		FailSwapOn: &no, RegisterNode: &yes,
 	}
 	f.Shutdown.Published(c)
+	f.Eviction.Published(c)
+	f.Images.Published(c)
 	c.Kind, c.APIVersion = "KubeletConfiguration", kubeletconfig.SchemeGroupVersion.String()
 	return map[string]*kubeletconfig.KubeletConfiguration{"kubeletconfig": c}
 }
