@@ -157,6 +157,9 @@ func (w *worker) created(ctx context.Context, name string, attempt int, m runtim
 	case reason == startError:
 		w.startFailed(name, attempt, m, err)
 	default:
+		if errors.Is(err, errNoImage) {
+			c.ImageReady = false
+		}
 		w.containerFailed(c, name, reason, err)
 	}
 }

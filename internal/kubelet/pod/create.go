@@ -3,6 +3,7 @@ package pod
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -37,6 +38,9 @@ const (
 	configError = "CreateContainerConfigError" // what the Pod asks for cannot be worked out
 	createError = "CreateContainerError"       // the node could not do it
 )
+
+// errNoImage has the image fetched again.
+var errNoImage = errors.New("was removed from the node before the container could be created")
 
 // make creates an attempt, and gives the reason to report if it cannot.
 func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, reason string, err error) {
@@ -95,7 +99,7 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 		return o, err
 	}
 	if img == nil {
-		return o, fmt.Errorf("image %q was removed from the node before container %s could be created", c.Image, c.Name)
+		return o, fmt.Errorf("container %s: image %q: %w", c.Name, c.Image, errNoImage)
 	}
 	o.Image, o.ImageID = img, img.ID
 
