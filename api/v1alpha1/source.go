@@ -84,7 +84,8 @@ type Rendering struct {
 	// submodules reads folders of the commit that are submodules; their repositories are read with the same credentials where they are on the same host, and without any elsewhere.
 	// +optional
 	Submodules bool `json:"submodules,omitempty"`
-	// remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, such as https://github.com/example/. Default: none.
+	// remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, and of repositories that a chart's dependencies may be fetched from,
+	// such as https://github.com/example/. Default: none.
 	// +optional
 	// +listType=set
 	Remotes []string `json:"remotes,omitempty"`

@@ -1289,7 +1289,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallb
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, such as https://github.com/example/. Default: none.",
+							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, and of repositories that a chart's dependencies may be fetched from, such as https://github.com/example/. Default: none.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -2806,7 +2806,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref common.ReferenceCallback)
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, such as https://github.com/example/. Default: none.",
+							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, and of repositories that a chart's dependencies may be fetched from, such as https://github.com/example/. Default: none.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -3062,7 +3062,7 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, such as https://github.com/example/. Default: none.",
+							Description: "remotes are prefixes of the URLs of Git repositories that kustomize may read bases from, and of repositories that a chart's dependencies may be fetched from, such as https://github.com/example/. Default: none.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{

@@ -68,7 +68,7 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 		return nil, fail(definition, "dependencies: %v", err)
 	}
 	if missing := absent(c); len(missing) > 0 {
-		return nil, fail(definition, "the chart depends on %s, which is not in its folder charts: run `helm dependency build` and commit what it puts there, or allow its repository in spec.source.helm.repositories", strings.Join(missing, ", "))
+		return nil, fail(definition, "the chart depends on %s, which is not in its folder charts: run `helm dependency build` and commit what it puts there, or allow its repository in spec.source.helm.repositories or spec.source.remotes", strings.Join(missing, ", "))
 	}
 	capabilities := common.DefaultCapabilities.Copy()
 	if r.Cluster.KubeVersion != "" {

@@ -190,6 +190,19 @@ func TestChartsComeFromRepositoriesAndRegistries(t *testing.T) {
 			}
 		})
 	}
+	t.Run("dependencies from where remotes allow it", func(t *testing.T) {
+		in := render.Input{
+			Tree: tree, Path: "locked", Spec: v1alpha1.Rendering{Remotes: []string{"https://"}}, Application: "shop", From: source.From{DefaultNamespace: "default"},
+			Charts: fetcher, ChartCredentials: map[string]source.Credentials{url: credentials},
+		}
+		if out, err := render.Render(t.Context(), in); err != nil || len(out.Objects) != 2 || out.Remote {
+			t.Errorf("%d objects, may change by itself: %t: %v", len(out.Objects), out.Remote, err)
+		}
+		in.Spec.Remotes = []string{"https://example.com/"}
+		if _, err := render.Render(t.Context(), in); err == nil || !strings.Contains(err.Error(), "spec.source.remotes") {
+			t.Error(err)
+		}
+	})
 	t.Run("a chart is fetched once", func(t *testing.T) {
 		before := requests.Load()
 		for range 10 {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,13 +50,18 @@ func (r *Remotes) Base(ctx context.Context, text string) (fs.FS, string, error) 
 
 // allow says whether the Application lets something be fetched.
 func (r *Remotes) allow(to string) error {
-	plain := source.Redact(to)
-	for _, prefix := range r.Allowed {
-		if strings.HasPrefix(plain, prefix) && (strings.HasSuffix(prefix, "/") || len(plain) == len(prefix) || strings.ContainsRune("/.?", rune(plain[len(prefix)]))) {
-			return nil
-		}
+	if allowed(r.Allowed, to) {
+		return nil
 	}
-	return &source.Error{Reason: source.InvalidSource, Message: fmt.Sprintf("%s is in another repository, which the Application does not allow; add a prefix of it to spec.source.remotes, or copy the folder into this repository", plain)}
+	return &source.Error{Reason: source.InvalidSource, Message: fmt.Sprintf("%s is in another repository, which the Application does not allow; add a prefix of it to spec.source.remotes, or copy the folder into this repository", source.Redact(to))}
+}
+
+// allowed says whether a URL begins with one of the prefixes, and with all of the last part of it.
+func allowed(prefixes []string, to string) bool {
+	plain := source.Redact(to)
+	return slices.ContainsFunc(prefixes, func(prefix string) bool {
+		return strings.HasPrefix(plain, prefix) && (strings.HasSuffix(prefix, "/") || len(plain) == len(prefix) || strings.ContainsRune("/.?", rune(plain[len(prefix)])))
+	})
 }
 
 // base is a folder of a repository at a ref.

@@ -266,9 +266,10 @@ func (in *Input) dependencies(ctx context.Context, dir string, helm *v1alpha1.He
 			c.Files = chart.Add(c.Files, c.Root, d.Name, files, at)
 			continue
 		}
-		if !slices.ContainsFunc(helm.Repositories, func(r v1alpha1.HelmRepository) bool {
+		named := slices.ContainsFunc(helm.Repositories, func(r v1alpha1.HelmRepository) bool {
 			return strings.TrimSuffix(r.URL, "/") == strings.TrimSuffix(d.Repository, "/")
-		}) {
+		})
+		if !named && !allowed(in.Spec.Remotes, d.Repository) {
 			continue
 		}
 		fetched, err := in.fetch(ctx, d.Repository, d.Name, d.Version)

@@ -133,6 +133,7 @@ func (t *translation) argoSource(f *fields, app *v1alpha1.Application) {
 		return
 	}
 	src.RepoURL, src.Ref, src.Path, src.Helm = url, argoRevision(revision), strings.TrimPrefix(f.text("path"), "./"), helm
+	src.Remotes = anywhere()
 	t.lendCredentials(src)
 	src.Kustomize = argoKustomize(f.object("kustomize"))
 	d := f.object("directory")

@@ -48,7 +48,7 @@ func (r *reading) place(kind string, f *fields) place {
 	}
 	switch kind {
 	case "GitRepository":
-		p.git.RepoURL, p.git.Ref = url, fluxRef(f.object("ref"))
+		p.git.RepoURL, p.git.Ref, p.git.Remotes = url, fluxRef(f.object("ref")), anywhere()
 		p.git.Submodules = f.flag("recurseSubmodules", false)
 		p.git.Verify = fluxVerify(f.object("verify"))
 		f.tune("gitImplementation", "sparseCheckout")
@@ -105,6 +105,9 @@ func fluxVerify(f *fields) *v1alpha1.Verify {
 	f.into("secretRef", &out.SecretRef)
 	return out
 }
+
+// anywhere is from where Flux and Argo CD fetch what a kustomization or a chart of a repository names, unless they are told not to.
+func anywhere() []string { return []string{"https://", "oci://", "ssh://"} }
 
 // first is the first text that is not empty.
 func first(texts ...string) string {
@@ -176,7 +179,7 @@ func (t *translation) source(r *reading, field string, id sourceID) (place, erro
 	if content == nil {
 		if id.kind == "GitRepository" && id.name == bootstrapped {
 			own := t.in.Own.Spec.Source
-			return place{git: v1alpha1.Source{RepoURL: own.RepoURL, Ref: own.Ref, SecretRef: own.SecretRef, Verify: own.Verify}}, nil
+			return place{git: v1alpha1.Source{RepoURL: own.RepoURL, Ref: own.Ref, SecretRef: own.SecretRef, Verify: own.Verify, Rendering: v1alpha1.Rendering{Remotes: anywhere()}}}, nil
 		}
 		file, line := r.object.Place(field)
 		return place{}, &source.Error{Reason: source.RefNotFound, Message: fmt.Sprintf("%s: %s: %s: neither the commit nor another Application has %s; it is looked for again at each look at the repository",
