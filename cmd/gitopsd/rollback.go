@@ -47,7 +47,7 @@ Exit status: 0 the rollback was asked for, 1 the command failed.`,
 			case from == "":
 				return errors.New("gitopsd has not read the repository yet; gitopsd status says why")
 			case to == from:
-				return fmt.Errorf("commit %s is what Git says; gitopsd sync %s applies it", cli.Short(to), app.Name)
+				return fmt.Errorf("%s is what the source says; gitopsd sync %s applies it", cli.Revision(to), app.Name)
 			case app.Spec.Suspend:
 				return fmt.Errorf("%s/%s is suspended; gitopsd resume %s first", app.Namespace, app.Name, app.Name)
 			}

@@ -163,7 +163,7 @@ func next(app *v1alpha1.Application, r *ApplicationReport) string {
 		if r.Revision == "" {
 			return fix
 		}
-		return fix + "; commit " + Short(r.Revision) + " stays applied"
+		return fix + "; " + Revision(r.Revision) + " stays applied"
 	case r.Reason == "PathNotFound":
 		return "set spec.source.path to a folder of the repository, or push a commit that has it"
 	case r.Reason == "RolloutFailed":

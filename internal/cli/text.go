@@ -39,6 +39,14 @@ func Short(commit string) string {
 	return commit
 }
 
+// Revision is how messages call a revision: a commit, or a chart's version.
+func Revision(revision string) string {
+	if len(revision) == 40 {
+		return "commit " + Short(revision)
+	}
+	return "version " + revision
+}
+
 // ago is the time since t in the largest unit that is still exact enough to act upon.
 func ago(t *time.Time, now time.Time) string {
 	if t == nil || t.IsZero() {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,6 +57,10 @@ func TestAnApplicationMayBeAChartAloneWhoseVersionsAreItsRevisions(t *testing.T)
 	b.secret("gitopsd-system", "charts", host.secret)
 	b.sync("1")
 	b.applied("1.0.0")
+	b.until("it says so of the version", func(a *v1alpha1.Application) bool {
+		c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady)
+		return c != nil && c.Message == "version 1.0.0 is applied and healthy"
+	})
 	chart := func() string {
 		t.Helper()
 		cm, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "shop", metav1.GetOptions{})

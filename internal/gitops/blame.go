@@ -81,5 +81,5 @@ func Blame(ctx context.Context, config *rest.Config, app *v1alpha1.Application, 
 		b.lines, err = c.git.Blame(ctx, c.req, c.Commit.Hash, files)
 		return b, err
 	}
-	return nil, fmt.Errorf("commit %s has no %s", short(c.Commit.Hash), k)
+	return nil, fmt.Errorf("%s has no %s", named(c.Commit.Hash), k)
 }

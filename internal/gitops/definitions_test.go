@@ -15,6 +15,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/gitops"
 )
 
 // widgets defines the kind Widget, whose spec has these fields.
@@ -173,5 +175,26 @@ func TestObjectsOfAToolThatIsNotInstalledAreLeftOutWhereTheApplicationSaysSo(t *
 	app := b.applied(commit)
 	if n := len(app.Status.Inventory); n != 1 {
 		t.Errorf("%d objects in the inventory, want the Namespace alone: %v", n, app.Status.Inventory)
+	}
+}
+
+// Definitions are published with fields that the server does not store: what older generators wrote is no difference.
+func TestDefinitionsAsTheyArePublishedAreInSync(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/widgets.yaml"] = strings.NewReplacer(
+		"metadata: {name: widgets.example.com}", "metadata: {name: widgets.example.com, creationTimestamp: null}",
+		"  scope: Namespaced\n", "  scope: Namespaced\n  preserveUnknownFields: false\n",
+		"    schema:\n", "    additionalPrinterColumns: [{name: Age, type: date, jsonPath: .metadata.creationTimestamp, priority: 0}]\n    subresources: {status: {}}\n    schema:\n",
+	).Replace(widgets("a")) + "status: {acceptedNames: {kind: '', plural: ''}, conditions: [], storedVersions: []}\n"
+	app := b.applied(b.push(files))
+	look, _, err := gitops.Look(t.Context(), b.cluster.System, app, app.Spec.Source.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range look.Plan() {
+		if s.Action != diff.Unchanged {
+			t.Errorf("%s %s: %v", s.Action, diff.KeyOf(s.Ref), s.Fields)
+		}
 	}
 }

@@ -204,7 +204,7 @@ func (p *pass) health(ctx context.Context) error {
 	if p.trigger == "" {
 		p.trigger = triggerRollback
 	}
-	why := fmt.Errorf("not healthy in time; rolled back to commit %s", short(s.HealthyRevision))
+	why := fmt.Errorf("not healthy in time; rolled back to %s", named(s.HealthyRevision))
 	for _, u := range s.Unhealthy {
 		why = fmt.Errorf("%w; %s: %s", why, diff.KeyOf(u.ObjectRef), u.Message)
 	}
@@ -215,9 +215,9 @@ func (p *pass) health(ctx context.Context) error {
 func (p *pass) rollBack(ctx context.Context, bad source.Commit, why error) error {
 	good, err := p.load(ctx, p.commitFromHistory(p.app.Status.HealthyRevision), shapeOf(p.app.Spec))
 	if err != nil {
-		return fmt.Errorf("rolling Application %s back to commit %s: %w", p.key, short(p.app.Status.HealthyRevision), err)
+		return fmt.Errorf("rolling Application %s back to %s: %w", p.key, named(p.app.Status.HealthyRevision), err)
 	}
 	p.history(bad, resultRolledBack, why, counts{})
-	p.event(p.app, corev1.EventTypeWarning, resultRolledBack, fmt.Sprintf("commit %s: %s", short(bad.Hash), why))
+	p.event(p.app, corev1.EventTypeWarning, resultRolledBack, fmt.Sprintf("%s: %s", named(bad.Hash), why))
 	return p.advance(ctx, good)
 }

@@ -141,7 +141,7 @@ func (p *pass) holdForReaders(plan diff.Plan, commit string) error {
 	p.hold(true) // before looking, so that nobody's word is missed
 	for k, m := range p.others() {
 		if p.behind(k, m, commit) {
-			return &movingError{fmt.Sprintf("commit %s drops objects: waiting for Application %s, which follows the same repository, to read it, so that nothing is deleted that moves there", short(commit), k)}
+			return &movingError{fmt.Sprintf("%s drops objects: waiting for Application %s, which follows the same repository, to read it, so that nothing is deleted that moves there", named(commit), k)}
 		}
 	}
 	p.hold(false)
@@ -189,7 +189,7 @@ func (p *pass) conflicts(rev *revision, plan diff.Plan) error {
 		}
 		k := diff.KeyOf(s.Ref)
 		if p.lettingGo(s.Reason, k, rev.commit.Hash) {
-			moving = &movingError{fmt.Sprintf("commit %s has %s, which is still Application %s's: waiting for that to let go of it", short(rev.commit.Hash), k, slashed(s.Reason))}
+			moving = &movingError{fmt.Sprintf("%s has %s, which is still Application %s's: waiting for that to let go of it", named(rev.commit.Hash), k, slashed(s.Reason))}
 			continue
 		}
 		errs = append(errs, &apply.Error{Source: rev.byKey[k].Source, Temporary: true, Message: fmt.Sprintf(

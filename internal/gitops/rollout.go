@@ -59,7 +59,7 @@ func (p *pass) rollOut(ctx context.Context, next *revision, steps []step) error 
 			left := ro.StepTime.Add(healthTimeout(&p.app.Spec)).Sub(p.now())
 			if left > 0 {
 				p.repeat(left)
-				p.out.rolling = fmt.Sprintf("commit %s, step %d of %d (%s): waiting for %s", short(ro.Revision), ro.Step, ro.Steps, s.title(), waiting)
+				p.out.rolling = fmt.Sprintf("%s, step %d of %d (%s): waiting for %s", named(ro.Revision), ro.Step, ro.Steps, s.title(), waiting)
 				return errWaiting
 			}
 			failed = fmt.Sprintf("not healthy within %s: %s", healthTimeout(&p.app.Spec), waiting)
@@ -202,7 +202,7 @@ func (p *pass) afterFailure(ctx context.Context, next *revision) error {
 		}
 		if waiting != "" && !late {
 			p.repeat(ro.StepTime.Add(healthTimeout(&p.app.Spec)).Sub(p.now()))
-			p.out.rolling = fmt.Sprintf("commit %s failed and its %s hooks run: waiting for %s", short(ro.Revision), s.phase, waiting)
+			p.out.rolling = fmt.Sprintf("%s failed and its %s hooks run: waiting for %s", named(ro.Revision), s.phase, waiting)
 			return errWaiting
 		}
 	}
@@ -222,17 +222,17 @@ func (p *pass) endRollout(ctx context.Context, next *revision) error {
 	why := errors.New(ro.Failure)
 	if p.app.Spec.OnFailure != v1alpha1.FailureRollback || s.HealthyRevision == "" || s.HealthyRevision == ro.Revision {
 		p.history(next.commit, resultFailed, why, counts{created: ro.Created, updated: ro.Updated})
-		p.event(p.app, corev1.EventTypeWarning, reasonRolloutFailed, fmt.Sprintf("commit %s: %s", short(ro.Revision), ro.Failure))
+		p.event(p.app, corev1.EventTypeWarning, reasonRolloutFailed, fmt.Sprintf("%s: %s", named(ro.Revision), ro.Failure))
 		p.out.failed = p.rolloutFailure()
 		return nil
 	}
-	return p.rollBack(ctx, next.commit, fmt.Errorf("%w; rolled back to commit %s", why, short(s.HealthyRevision)))
+	return p.rollBack(ctx, next.commit, fmt.Errorf("%w; rolled back to %s", why, named(s.HealthyRevision)))
 }
 
 // rolloutFailure is how the status speaks of a commit that stopped at a step.
 func (p *pass) rolloutFailure() error {
 	ro := p.rollout()
-	return fmt.Errorf("commit %s stopped at %s; push a fix, or try it again with gitopsd sync", short(ro.Revision), ro.Failure)
+	return fmt.Errorf("%s stopped at %s; push a fix, or try it again with gitopsd sync", named(ro.Revision), ro.Failure)
 }
 
 // unsettled are those of a revision's objects that are not known to be in the cluster as the revision has them.

@@ -150,11 +150,11 @@ func concludeSync(s *v1alpha1.ApplicationStatus, o outlook) {
 	case s.AppliedRevision == "":
 		synced(syncUnknown, metav1.ConditionUnknown, "NotApplied", "no commit has been applied yet")
 	case s.WantedRevision != s.AppliedRevision && o.pinned:
-		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("commit %s is applied instead of %s, because somebody rolled back to it; that holds until a push, or gitopsd sync", short(s.AppliedRevision), short(s.WantedRevision)))
+		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("%s is applied instead of %s, because somebody rolled back to it; that holds until a push, or gitopsd sync", named(s.AppliedRevision), short(s.WantedRevision)))
 	case s.WantedRevision != s.AppliedRevision && rolledBack(s, s.WantedRevision, o.generation):
-		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("commit %s did not become healthy and was rolled back to %s; push a fix, or ask for it again with gitopsd sync", short(s.WantedRevision), short(s.AppliedRevision)))
+		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("%s did not become healthy and was rolled back to %s; push a fix, or ask for it again with gitopsd sync", named(s.WantedRevision), short(s.AppliedRevision)))
 	case s.WantedRevision != s.AppliedRevision:
-		synced(syncOutOfSync, metav1.ConditionFalse, "Behind", fmt.Sprintf("commit %s is applied, %s is wanted", short(s.AppliedRevision), short(s.WantedRevision)))
+		synced(syncOutOfSync, metav1.ConditionFalse, "Behind", fmt.Sprintf("%s is applied, %s is wanted", named(s.AppliedRevision), short(s.WantedRevision)))
 	case len(o.drift) > 0:
 		message := fmt.Sprintf("%d fields differ from Git: %s", len(o.drift), describeDrift(o.drift[0]))
 		if len(o.drift) == 1 {
@@ -165,9 +165,9 @@ func concludeSync(s *v1alpha1.ApplicationStatus, o outlook) {
 		}
 		synced(syncOutOfSync, metav1.ConditionFalse, "Drifted", message)
 	case !o.measured:
-		synced(syncUnknown, metav1.ConditionUnknown, "NotMeasured", fmt.Sprintf("commit %s was applied; the cluster has not been compared with it since the start", short(s.AppliedRevision)))
+		synced(syncUnknown, metav1.ConditionUnknown, "NotMeasured", fmt.Sprintf("%s was applied; the cluster has not been compared with it since the start", named(s.AppliedRevision)))
 	default:
-		synced(syncSynced, metav1.ConditionTrue, resultApplied, "commit "+short(s.AppliedRevision)+" is applied")
+		synced(syncSynced, metav1.ConditionTrue, resultApplied, named(s.AppliedRevision)+" is applied")
 	}
 }
 
@@ -184,14 +184,14 @@ func concludeReady(s *v1alpha1.ApplicationStatus, o outlook) {
 			return
 		}
 	}
-	set(s, o, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready", fmt.Sprintf("commit %s is applied and healthy", short(s.AppliedRevision)))
+	set(s, o, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready", fmt.Sprintf("%s is applied and healthy", named(s.AppliedRevision)))
 }
 
 func refused(r *refusal) string {
 	if r.stage == "source" && r.temporary {
-		return fmt.Sprintf("commit %s cannot be read whole and is tried again, nothing of it was applied:\n%s", short(r.commit), r.err)
+		return fmt.Sprintf("%s cannot be read whole and is tried again, nothing of it was applied:\n%s", named(r.commit), r.err)
 	}
-	return fmt.Sprintf("commit %s was refused, nothing of it was applied:\n%s", short(r.commit), r.err)
+	return fmt.Sprintf("%s was refused, nothing of it was applied:\n%s", named(r.commit), r.err)
 }
 
 func set(s *v1alpha1.ApplicationStatus, o outlook, kind string, status metav1.ConditionStatus, reason, message string) {
@@ -277,16 +277,24 @@ func firstLine(s string) string {
 	return line
 }
 
-func short(commit string) string {
-	if len(commit) == 40 { // a chart's version is shown whole
-		return commit[:12]
+func short(revision string) string {
+	if len(revision) == 40 { // a chart's version is shown whole
+		return revision[:12]
 	}
-	return commit
+	return revision
+}
+
+// named is how messages call a revision: a commit, or a chart's version.
+func named(revision string) string {
+	if len(revision) == 40 {
+		return "commit " + short(revision)
+	}
+	return "version " + revision
 }
 
 // fetched says what was read, and who signed it if that was asked for.
 func fetched(c source.Commit) string {
-	text := "commit " + short(c.Hash) + " was read"
+	text := named(c.Hash) + " was read"
 	if c.Signer != "" {
 		text += "; it is signed by the " + c.Signer
 	}

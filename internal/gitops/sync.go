@@ -63,7 +63,7 @@ func (p *pass) sync(ctx context.Context) error {
 		return p.keep(ctx)
 	}
 	if name, why := waitingFor(p.app, p.application); name != "" {
-		p.out.waiting = fmt.Sprintf("commit %s waits for Application %s, on which it depends: %s", short(goal.Hash), name, why)
+		p.out.waiting = fmt.Sprintf("%s waits for Application %s, on which it depends: %s", named(goal.Hash), name, why)
 		return p.keep(ctx)
 	}
 	next, err := p.load(ctx, goal, shapeOf(p.app.Spec))
@@ -99,7 +99,7 @@ func (p *pass) sync(ctx context.Context) error {
 		return p.keep(ctx)
 	}
 	if p.out.failed == nil && !apierrors.IsConflict(err) {
-		p.out.failed = fmt.Errorf("commit %s cannot be applied now and is tried again: %w", short(goal.Hash), err)
+		p.out.failed = fmt.Errorf("%s cannot be applied now and is tried again: %w", named(goal.Hash), err)
 	}
 	return err
 }
@@ -213,7 +213,7 @@ func (p *pass) advance(ctx context.Context, next *revision) error {
 
 // inPart says that a commit was applied only in part, and has it tried again.
 func (p *pass) inPart(c source.Commit, err error) error {
-	p.out.failed = fmt.Errorf("commit %s was applied only in part and is tried again: %w", short(c.Hash), err)
+	p.out.failed = fmt.Errorf("%s was applied only in part and is tried again: %w", named(c.Hash), err)
 	return &partialError{err}
 }
 
@@ -230,8 +230,8 @@ func (p *pass) noteApplied(next *revision, c counts) {
 		return // it is the same as before, and there is nothing to tell
 	}
 	p.history(next.commit, resultApplied, nil, c)
-	p.event(p.app, corev1.EventTypeNormal, resultApplied, fmt.Sprintf("commit %s %q by %s: %d created, %d updated, %d pruned, %d unchanged (%s, %d ms)",
-		short(next.commit.Hash), next.commit.Subject, next.commit.Author, c.created, c.updated, c.pruned, c.unchanged, p.trigger, p.now().Sub(p.began).Milliseconds()))
+	p.event(p.app, corev1.EventTypeNormal, resultApplied, fmt.Sprintf("%s %q by %s: %d created, %d updated, %d pruned, %d unchanged (%s, %d ms)",
+		named(next.commit.Hash), next.commit.Subject, next.commit.Author, c.created, c.updated, c.pruned, c.unchanged, p.trigger, p.now().Sub(p.began).Milliseconds()))
 }
 
 // counts are what a sync did.
