@@ -42,6 +42,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&cfg.Containerd, "containerd-address", "", "socket of a running containerd (default: start one of the node's own)")
 	f.StringVar(&cfg.CgroupRoot, "cgroup-root", cfg.CgroupRoot, "control group that all Pods are in, below the hierarchy's mount point")
 	f.StringVar(&cfg.PodLogDir, "pod-log-dir", cfg.PodLogDir, "where containers' logs are written")
+	f.StringSliceVar(&cfg.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "kernel parameters that Pods may set beyond the safe ones; a * at the end stands for any rest")
 	f.StringVar(&cfg.PodManifestPath, "pod-manifest-path", "", "folder of manifests of Pods that this node runs by itself (static Pods), a file each")
 	f.StringVar(&cfg.Mirror, "mirror", "", "registry that is tried first for every image, http://host:port")
 	f.StringVar(&cfg.Bind, "bind", cfg.Bind, "address that the API server reaches this node's own server at")

@@ -19,6 +19,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
+	"github.com/gitopsd/gitopsd/internal/kubelet/sysctl"
 )
 
 // Config is a node's command line.
@@ -31,6 +32,8 @@ type Config struct {
 	Containerd string // address of a running containerd; empty to run one of our own
 	CgroupRoot string
 	PodLogDir  string
+	// AllowedUnsafeSysctls are kernel parameters that Pods may set beyond the safe ones.
+	AllowedUnsafeSysctls []string
 	// PodManifestPath is the folder of the manifests of static Pods; empty for none.
 	PodManifestPath string
 	Mirror          string
@@ -55,6 +58,7 @@ type Config struct {
 	stages       []shutdown.Stage
 	thresholds   []eviction.Threshold
 	podMemory    int64 // bytes that Pods may have together
+	sysctls      sysctl.Allowed
 	clusterDNS   []netip.Addr
 	ownDNS       bool // the node answers DNS questions
 }
@@ -89,6 +93,9 @@ func (c *Config) complete() (err error) {
 	}
 	if c.mirror, err = image.ParseMirror(c.Mirror); err != nil {
 		return fmt.Errorf("--mirror: %w", err)
+	}
+	if c.sysctls, err = sysctl.Parse(c.AllowedUnsafeSysctls); err != nil {
+		return err
 	}
 	if c.stages, err = c.Shutdown.Stages(); err != nil {
 		return err

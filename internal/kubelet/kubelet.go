@@ -30,6 +30,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
+	"github.com/gitopsd/gitopsd/internal/kubelet/lsm"
 	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
 	"github.com/gitopsd/gitopsd/internal/kubelet/probe"
@@ -164,6 +165,10 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	events.StartRecordingToSink(&typedv1.EventSinkImpl{Interface: d.client.CoreV1().Events("")})
 	defer events.Shutdown()
 
+	modules := lsm.Detect("/")
+	if err := modules.Load(); err != nil {
+		slog.Warn("containers are less confined than they could be", "err", err)
+	}
 	d.images = image.New(d.runtime.Client, image.Registry{Client: d.runtime.Client, Mirror: cfg.mirror}, cfg.DataDir)
 	objects := reference.New(d.client)
 	recorder := events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
@@ -174,6 +179,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Dir:         filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
 		Services: d.services(ctx),
+		Rules:    pod.Rules{Sysctls: cfg.sysctls, Modules: modules, Node: d.stored},
 		Seccomp:  seccompProfiles(filepath.Join(cfg.DataDir, "seccomp")),
 		Plan: step.Plan{
 			Steps: []step.Step{
@@ -234,7 +240,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Observe: func() register.Observed {
 			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load(), Pressure: d.pressure.conditions()}
 		},
-		Stored: d.stored,
+		Stored:   d.stored,
+		Handlers: runtime.Handlers(d.node.Host.RecursiveReadOnly),
 	}
 	wg.Go(func() {
 		reg.Run(ctx, func(n *v1.Node) { wg.Go(func() { register.RenewLease(ctx, d.client, n) }) })
@@ -244,7 +251,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, DNS: d.dnsMetrics(),
-			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
+			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls,
+			MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
 			Eviction: cfg.Eviction, Images: cfg.Images,
 		}}
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }

@@ -172,6 +172,9 @@ func (p *plan) containerStatus(c *v1.Container, before *v1.ContainerStatus, init
 	}
 	s.Started = &isStarted
 	s.VolumeMounts = p.volumeMounts(c, before)
+	if s.User = o.User; s.User == nil && before != nil && before.ContainerID == s.ContainerID {
+		s.User = before.User
+	}
 	p.reportResources(&s, c, o)
 	return s
 }

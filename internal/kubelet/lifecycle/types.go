@@ -39,6 +39,7 @@ type Container struct {
 	SpecHash string // of the container's spec when the attempt was created
 
 	ImageID   string
+	User      *v1.ContainerUser // that the newest attempt's first process runs as; nil if this process did not create it
 	StartedAt time.Time
 	End       *End // of the newest attempt; set exactly when Phase is Exited
 	Last      *End // of the attempt before, if any

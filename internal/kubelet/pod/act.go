@@ -128,11 +128,12 @@ func (w *worker) create(ctx context.Context, name string, attempt int) {
 		}
 	}
 	go func() {
-		m, reason, err := w.make(ctx, o)
+		m, user, reason, err := w.make(ctx, o)
 		w.tell(func() {
 			w.created(ctx, name, attempt, m, reason, err)
 			if c := w.containers[name]; err == nil && c.ID == m.ID() {
 				w.runsWith(c, o.container.Resources)
+				c.User = user
 			}
 		})
 	}()

@@ -43,45 +43,55 @@ const (
 var errNoImage = errors.New("was removed from the node before the container could be created")
 
 // make creates an attempt, and gives the reason to report if it cannot.
-func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, reason string, err error) {
+func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, user *v1.ContainerUser, reason string, err error) {
 	if err := w.mountImages(ctx, in); err != nil {
-		return m, createError, err
+		return m, nil, createError, err
 	}
 	o, err := w.order(ctx, in)
 	m = o.Meta
 	if err != nil {
-		return m, configError, err
+		return m, nil, configError, err
 	}
 	id := m.ID()
 	streams, err := w.node.Logs.Open(ctx, id, logs.Streams{
 		Log: w.node.LogPath(in.pod, in.container.Name, in.attempt), TTY: in.container.TTY, HasStdin: in.container.Stdin,
 	})
 	if err != nil {
-		return m, createError, err
+		return m, nil, createError, err
 	}
 	select {
 	case w.node.Creating <- struct{}{}:
 		defer func() { <-w.node.Creating }()
 	case <-ctx.Done():
-		return m, createError, ctx.Err()
+		return m, nil, createError, ctx.Err()
 	}
 	o.Runtime = in.sandbox.Runtime
 	o.Stdin, o.Stdout, o.Stderr, o.TTY = streams.Stdin(), streams.Stdout(), streams.Stderr(), in.container.TTY
 	if err := w.node.Runtime.Create(ctx, o); err != nil {
 		if runtime.IsDown(err) || ctx.Err() != nil {
-			return m, createError, err
+			return m, nil, createError, err
 		}
 		go w.remove(ctx, id)
 		if strings.Contains(err.Error(), "OCI runtime create failed") {
-			return m, startError, err
+			return m, nil, startError, err
 		}
-		return m, createError, err
+		return m, nil, createError, err
 	}
 	// Logs of the attempt before the last are nobody's any more.
 	if in.attempt >= 2 {
 		os.Remove(w.node.LogPath(in.pod, in.container.Name, in.attempt-2))
 	}
-	return m, "", nil
+	return m, userOf(o.Spec.Process.User), "", nil
+}
+
+// userOf is who a container's first process runs as, as its status reports it (KEP-3619).
+func userOf(u specs.User) *v1.ContainerUser {
+	groups := []int64{int64(u.GID)}
+	for _, g := range u.AdditionalGids {
+		groups = append(groups, int64(g))
+	}
+	slices.Sort(groups)
+	return &v1.ContainerUser{Linux: &v1.LinuxContainerUser{UID: int64(u.UID), GID: int64(u.GID), SupplementalGroups: slices.Compact(groups)}}
 }
 
 // order works out what containerd is to create.
@@ -130,6 +140,10 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 		Namespaces: in.sandbox.Namespaces, Hostname: in.sandbox.Hostname,
 		Cgroup: w.node.Cgroups.Container(string(pod.UID), o.ID()), Group: string(pod.UID),
 	}
+	if input.AppArmor, err = w.node.Rules.Modules.AppArmorProfile(pod, c.SecurityContext); err != nil {
+		return o, fmt.Errorf("container %s: %w", c.Name, err)
+	}
+	input.ProcessLabel, input.FileLabel = w.node.Rules.Modules.Labels(pod, c.SecurityContext)
 	if in.target != "" && input.Namespaces.PID == "" {
 		if input.Namespaces.PID, err = w.processesOf(ctx, in); err != nil {
 			return o, err

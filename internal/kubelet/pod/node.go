@@ -39,6 +39,8 @@ type Node struct {
 	// Allocatable is what of the machine Pods may have together.
 	Allocatable v1.ResourceList
 
+	Rules Rules
+
 	Dir    string // of the Pods' directories
 	LogDir string // of the Pods' logs
 

@@ -134,6 +134,9 @@ func (s *Set) admit(w *worker, pod *v1.Pod) *lifecycle.Stop {
 			return stop
 		}
 	}
+	if stop := s.node.Rules.Refuse(pod); stop != nil {
+		return stop
+	}
 	if stop := s.room.admit(pod); stop != nil {
 		return stop
 	}

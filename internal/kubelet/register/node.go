@@ -32,6 +32,8 @@ type Node struct {
 	// Containerd is its version, once known.
 	Containerd func() string
 	Images     func() []*image.Image
+	// Handlers are what RuntimeClasses can name, with what each can do.
+	Handlers []v1.NodeRuntimeHandler
 	// Stored is the Node as the API has it, as far as is known here; nil when it is not.
 	Stored func() *v1.Node
 	// Event records an event about the Node; nil for nobody to be told.
@@ -126,6 +128,7 @@ func (n *Node) register(ctx context.Context) (*v1.Node, error) {
 }
 
 func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
+	yes := true
 	capacity := Capacity(n.DataDir)
 	st := v1.NodeStatus{
 		Capacity: capacity, Allocatable: capacity.DeepCopy(),
@@ -133,6 +136,8 @@ func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
 		NodeInfo:        info(n.Containerd(), n.Version),
 		DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: n.Port}},
 		Images:          images(n.Images()),
+		Features:        &v1.NodeFeatures{SupplementalGroupsPolicy: &yes},
+		RuntimeHandlers: n.Handlers,
 	}
 	for _, ip := range n.IPs {
 		st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	v1 "k8s.io/api/core/v1"
 )
 
 // ForHandler gives containerd's name for what a RuntimeClass calls its handler. That is the name of a shim: handler "runsc" is run by containerd-shim-runsc-v1,
@@ -33,3 +35,9 @@ func ForHandler(handler string) (string, error) {
 
 // IsUsual says whether containers are run by the node's usual runtime, of which it is known what it can do.
 func IsUsual(name string) bool { return name == "" || name == shim }
+
+// Handlers are the handlers of which it is known what they can do: the usual one, which also has the empty name.
+func Handlers(recursiveReadOnly bool) []v1.NodeRuntimeHandler {
+	can := &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursiveReadOnly}
+	return []v1.NodeRuntimeHandler{{Name: "", Features: can}, {Name: "runc", Features: can}}
+}

@@ -24,6 +24,7 @@ type Facts struct {
 	Containerd    string
 	PodLogDir     string
 	StaticPodPath string
+	UnsafeSysctls []string
 	MaxPods       int32
 	Shutdown      shutdown.Config
 	Eviction      eviction.Config
@@ -47,7 +48,7 @@ func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.Kube
 			},
 		},
 		ClusterDomain: f.ClusterDomain, ClusterDNS: f.ClusterDNS(ctx), CgroupRoot: f.CgroupRoot, CgroupDriver: "cgroupfs", CgroupsPerQOS: &no,
-		StreamingConnectionIdleTimeout: metav1.Duration{Duration: idleTimeout}, MaxPods: f.MaxPods, ContainerRuntimeEndpoint: "unix://" + f.Containerd, PodLogsDir: f.PodLogDir, StaticPodPath: f.StaticPodPath,
+		StreamingConnectionIdleTimeout: metav1.Duration{Duration: idleTimeout}, MaxPods: f.MaxPods, ContainerRuntimeEndpoint: "unix://" + f.Containerd, PodLogsDir: f.PodLogDir, StaticPodPath: f.StaticPodPath, AllowedUnsafeSysctls: f.UnsafeSysctls,
 		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &no, EnableSystemLogQuery: &no,
 		FailSwapOn: &no, RegisterNode: &yes,
 	}

@@ -44,6 +44,9 @@ type Input struct {
 	Cgroup     string
 	Group      string // containers of one group share a shim
 	Seccomp    *specs.LinuxSeccomp
+	AppArmor   string // profile; empty for none
+	// ProcessLabel and FileLabel are SELinux labels; empty where the runtime is not to set any.
+	ProcessLabel, FileLabel string
 }
 
 // Build makes the specification.
@@ -76,6 +79,8 @@ func Build(in Input) (*specs.Spec, error) {
 			},
 			NoNewPrivileges: sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation,
 			OOMScoreAdj:     oomScoreAdj(in.Host, pod, c),
+			ApparmorProfile: in.AppArmor,
+			SelinuxLabel:    in.ProcessLabel,
 		},
 		Mounts: append(defaultMounts(in, privileged), in.Mounts...),
 		Linux: &specs.Linux{
@@ -84,6 +89,7 @@ func Build(in Input) (*specs.Spec, error) {
 			Resources:   resources(in.Host, c),
 			Sysctl:      sysctls(pod),
 			Seccomp:     in.Seccomp,
+			MountLabel:  in.FileLabel,
 		},
 	}
 	if in.Namespaces.UTS == "" {
