@@ -11,6 +11,7 @@ import (
 type Table struct {
 	hosts        map[string]*paths
 	certificates map[string]*Certificate
+	routes       []*Route
 	backends     []*Backend
 }
 
@@ -24,7 +25,7 @@ type paths struct {
 
 // NewTable makes a Table. Of two routes of the same host, kind and path the first is kept.
 func NewTable(list []*Route, certificates []*Certificate) *Table {
-	t := &Table{hosts: map[string]*paths{}, certificates: map[string]*Certificate{}}
+	t := &Table{routes: list, hosts: map[string]*paths{}, certificates: map[string]*Certificate{}}
 	seen := map[string]bool{}
 	for _, r := range list {
 		p := t.hosts[r.Host]
@@ -78,6 +79,9 @@ func (p *paths) add(r *Route) {
 		}
 	}
 }
+
+// Routes are all of them.
+func (t *Table) Routes() []*Route { return t.routes }
 
 // Backends are those of all routes, each once.
 func (t *Table) Backends() []*Backend { return t.backends }

@@ -115,8 +115,11 @@ func (o *one) each(f func(host string, kind routes.PathKind, path string, to *ne
 		rule := &o.Spec.Rules[i]
 		host := strings.ToLower(rule.Host)
 		if rule.HTTP != nil {
-			for j := range rule.HTTP.Paths {
-				p := &rule.HTTP.Paths[j]
+			// Of /foo and /foo/, which as prefixes are the same, the API prefers the longer.
+			paths := slices.Clone(rule.HTTP.Paths)
+			slices.SortStableFunc(paths, func(x, y networkingv1.HTTPIngressPath) int { return len(y.Path) - len(x.Path) })
+			for j := range paths {
+				p := &paths[j]
 				f(host, o.kind(p), cmp.Or(p.Path, "/"), &p.Backend)
 			}
 		}
