@@ -2,14 +2,19 @@ package translate_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
@@ -115,4 +120,107 @@ func (s *scene) find(_ context.Context, kind, namespace, name string) (map[strin
 
 func indent(text string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  ") + "\n"
+}
+
+// inputs are the objects of the scripts.
+func inputs(t testing.TB) []string {
+	t.Helper()
+	var out []string
+	for _, file := range []string{"flux", "argo"} {
+		text, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, before := range strings.Split(string(text), "\n----\n") {
+			if i := strings.LastIndex("\n"+before, "\ntranslate"); i >= 0 {
+				_, input, _ := strings.Cut(before[i:], "\n")
+				out = append(out, input)
+			}
+		}
+	}
+	return out
+}
+
+// check translates, and sees that whatever is made is an Application that says nothing which ours cannot.
+func check(t *testing.T, text string) {
+	t.Helper()
+	objects, err := parse(text)
+	if err != nil {
+		return
+	}
+	out, err := translate.Objects(t.Context(), translate.Input{Objects: objects, Own: own(), Served: (&scene{}).served(""), Find: (&scene{}).find})
+	if err != nil {
+		return
+	}
+	for _, o := range out.Objects {
+		if o.Position() == "" {
+			t.Errorf("%s has no origin", o)
+		}
+		if o.GroupVersionKind() != v1alpha1.GroupVersion.WithKind("Application") || slices.Contains(objects, o) {
+			continue
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Content, &v1alpha1.Application{}, true); err != nil {
+			t.Errorf("%s: %v\n%s", o, err, text)
+		}
+	}
+}
+
+// FuzzTranslate checks that no object of theirs, however it is written, ends the process.
+func FuzzTranslate(f *testing.F) {
+	for _, text := range inputs(f) {
+		f.Add(text)
+	}
+	f.Fuzz(check)
+}
+
+// TestAFieldOfAnyTypeIsAnErrorAtWorst puts values of every type into each place of the scripts' objects.
+func TestAFieldOfAnyTypeIsAnErrorAtWorst(t *testing.T) {
+	values := []any{nil, "", "x", "../..", 1, -1.5, true, []any{}, []any{nil}, []any{"x"}, []any{map[string]any{}}, map[string]any{}, map[string]any{"name": map[string]any{}, "x": nil}}
+	n := 0
+	var each func(at any, try func())
+	each = func(at any, try func()) {
+		put := func(was any, set func(any)) {
+			for _, v := range values {
+				set(v)
+				try()
+				n++
+			}
+			set(was)
+			each(was, try)
+		}
+		switch at := at.(type) {
+		case map[string]any:
+			for k, was := range at {
+				put(was, func(v any) { at[k] = v })
+			}
+		case []any:
+			for i, was := range at {
+				put(was, func(v any) { at[i] = v })
+			}
+		}
+	}
+	for _, text := range inputs(t) {
+		var docs []any
+		for _, d := range strings.Split(text, "\n---\n") {
+			var content map[string]any
+			if err := yaml.Unmarshal([]byte(d), &content); err != nil {
+				t.Fatal(err)
+			}
+			docs = append(docs, content)
+		}
+		each(docs, func() {
+			var b strings.Builder
+			for _, d := range docs {
+				text, err := json.Marshal(d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				fmt.Fprintf(&b, "---\n%s\n", text)
+			}
+			check(t, b.String())
+		})
+	}
+	if n < 5000 {
+		t.Errorf("only %d variants were tried", n)
+	}
 }
