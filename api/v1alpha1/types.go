@@ -232,6 +232,9 @@ type ApplicationStatus struct {
 	// +optional
 	// +listType=atomic
 	Inventory []ObjectRef `json:"inventory,omitempty"`
+	// omitted is how many objects of the applied revision spec.source.omit left out.
+	// +optional
+	Omitted int32 `json:"omitted,omitempty"`
 	// drift lists the fields whose live value is not Git's.
 	// +optional
 	// +listType=atomic

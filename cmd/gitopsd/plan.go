@@ -151,6 +151,7 @@ func planned(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 		held[c.Namespace]++
 	}
 	r := cli.NewPlanReport(p.Plan(), p.Where, held, refusal)
+	r.Omitted = p.Omitted()
 	if refusal != nil {
 		return r, nil // nothing of it would be applied
 	}

@@ -13,6 +13,8 @@ import (
 // PlanReport is what an apply would do, as plan prints it for programs.
 type PlanReport struct {
 	Steps []PlanStep `json:"steps"`
+	// Omitted is how many objects spec.source.omit leaves out.
+	Omitted int `json:"omitted,omitempty"`
 	// Forecast is what would become of the Pods that come.
 	Forecast []forecast.Outlook `json:"forecast,omitempty"`
 	// Errors are what would stop the commit; then nothing of it would be applied.
@@ -140,8 +142,12 @@ func WritePlan(w io.Writer, r PlanReport, f Format, colour bool) error {
 		}
 		t.write(p)
 	}
-	p.print(fmt.Sprintf("%d to create, %d to update, %d to prune, %d unchanged\n",
+	p.print(fmt.Sprintf("%d to create, %d to update, %d to prune, %d unchanged",
 		count[string(diff.Create)], count[string(diff.Update)], count[string(diff.Prune)], count[string(diff.Unchanged)]))
+	if r.Omitted > 0 {
+		p.print(fmt.Sprintf(", %d left out by spec.source.omit", r.Omitted))
+	}
+	p.print("\n")
 	writeForecast(p, r.Forecast)
 	if len(r.Errors) > 0 {
 		p.print("\nThe commit would be refused:\n")

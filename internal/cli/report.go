@@ -40,8 +40,10 @@ type ApplicationReport struct {
 	Message string     `json:"message,omitempty"`
 	Since   *time.Time `json:"since,omitempty"`
 	// Doing is what is being done at the moment; empty for nothing.
-	Doing     string         `json:"doing,omitempty"`
-	Objects   int            `json:"objects"`
+	Doing   string `json:"doing,omitempty"`
+	Objects int    `json:"objects"`
+	// Omitted is how many objects of the revision spec.source.omit left out.
+	Omitted   int            `json:"omitted,omitempty"`
 	Drift     []DriftReport  `json:"drift"`
 	Reverted  []DriftReport  `json:"reverted,omitempty"`
 	Unhealthy []HealthReport `json:"unhealthy,omitempty"`
@@ -94,7 +96,7 @@ func newApplicationReport(app *v1alpha1.Application) ApplicationReport {
 		Repo: redact(app.Spec.Source.URL()), Ref: refText(app.Spec.Source.Ref), Path: app.Spec.Source.Path,
 		Revision: s.AppliedRevision, Wanted: s.WantedRevision,
 		Sync: cmp.Or(s.Sync, "Unknown"), Health: cmp.Or(s.Health, "Unknown"), Suspended: app.Spec.Suspend,
-		Objects: len(s.Inventory), Drift: driftReports(s.Drift), Reverted: driftReports(s.Reverted),
+		Objects: len(s.Inventory), Omitted: int(s.Omitted), Drift: driftReports(s.Drift), Reverted: driftReports(s.Reverted),
 	}
 	if len(r.Reverted) == 0 {
 		r.Reverted = nil

@@ -75,7 +75,11 @@ func WriteStatus(w io.Writer, r Report, f Format, now time.Time, colour bool) er
 		if len(a.Drift) > 0 {
 			drifted.style = Yellow
 		}
-		t.add(plain(a.Namespace+"/"+a.Name), plain(Short(a.Revision)), sync, state(a.Health), plain(fmt.Sprint(a.Objects)), drifted, plain(ago(a.Applied, now)))
+		objects := fmt.Sprint(a.Objects)
+		if a.Omitted > 0 {
+			objects += fmt.Sprintf(" (%d left out)", a.Omitted)
+		}
+		t.add(plain(a.Namespace+"/"+a.Name), plain(Short(a.Revision)), sync, state(a.Health), plain(objects), drifted, plain(ago(a.Applied, now)))
 	}
 	t.write(p)
 	for _, a := range r.Applications {

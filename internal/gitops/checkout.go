@@ -32,6 +32,8 @@ type Checkout struct {
 	// served is what the cluster serves, for charts that ask.
 	served []string
 	dir    string
+	// omitted is how many objects the last rendering left out.
+	omitted int
 }
 
 // CheckOut fetches what a ref of the Application's repository is, into a directory that Close removes. The repository's credentials are read from its Secret,
@@ -119,6 +121,7 @@ func (c *Checkout) render(ctx context.Context, in render.Input) ([]*source.Objec
 	if err != nil {
 		return nil, err
 	}
+	c.omitted = out.Omitted
 	own := c.app.DeepCopy()
 	own.Spec.Source.Path = in.Path
 	objects, _, err := translated(ctx, c.mapper, c.core, anyone, own, out.Objects)

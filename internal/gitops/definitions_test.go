@@ -176,6 +176,10 @@ func TestObjectsOfAToolThatIsNotInstalledAreLeftOutWhereTheApplicationSaysSo(t *
 	if n := len(app.Status.Inventory); n != 1 {
 		t.Errorf("%d objects in the inventory, want the Namespace alone: %v", n, app.Status.Inventory)
 	}
+	look, _, err := gitops.Look(t.Context(), b.cluster.System, app, app.Spec.Source.Ref)
+	if err != nil || look.Omitted() != 1 || app.Status.Omitted != 1 {
+		t.Errorf("a look counts %d left out, the status %d, want 1: %v", look.Omitted(), app.Status.Omitted, err)
+	}
 }
 
 // Definitions are published with fields that the server does not store: what older generators wrote is no difference.

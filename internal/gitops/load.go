@@ -124,7 +124,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	}
 	killpoint.Reach("rendered")
 	r := newRevision(c, from, resolved)
-	r.inputs, r.extras = inputs, p.m.extras.fingerprint
+	r.inputs, r.extras, r.omitted = inputs, p.m.extras.fingerprint, out.Omitted
 	return r, nil
 }
 

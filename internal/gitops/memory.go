@@ -97,6 +97,8 @@ type revision struct {
 	// hooks are those that are made anew at each sync; left are those that the commit has and that are to be left alone.
 	hooks []*apply.Object
 	left  map[diff.Key]bool
+	// omitted is how many objects of the commit spec.source.omit left out.
+	omitted int
 	// carried says that nothing which the objects are made of differs from the commit before, so that they are the same ones.
 	carried bool
 	// partial says that the commit is still on its way: objects of steps that are still to come are as the commit before has them.

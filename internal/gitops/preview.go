@@ -21,10 +21,14 @@ type Preview struct {
 	objects map[diff.Key]*apply.Object
 	live    map[diff.Key]*unstructured.Unstructured
 	cluster *apply.Cluster
+	omitted int
 }
 
 // Plan is what would be done.
 func (p *Preview) Plan() diff.Plan { return p.plan }
+
+// Omitted is how many objects spec.source.omit left out.
+func (p *Preview) Omitted() int { return p.omitted }
 
 // Where says where an object, or a field of it, is set; empty for an object that only the cluster has.
 func (p *Preview) Where(k diff.Key, field string) (file string, line int) {
@@ -64,7 +68,7 @@ func Look(ctx context.Context, config *rest.Config, app *v1alpha1.Application, r
 	}
 	defer c.Close()
 	objects, err := c.Objects(ctx)
-	p, err := compare(ctx, config, app, objects, err)
+	p, err := compare(ctx, config, c, objects, err)
 	return p, c.Commit, err
 }
 
@@ -83,7 +87,7 @@ func PreviewFolder(ctx context.Context, config *rest.Config, app *v1alpha1.Appli
 	in := c.input(path)
 	in.Tree = tree
 	objects, err := c.render(ctx, in)
-	return preview(ctx, config, app, objects, err)
+	return preview(ctx, config, c, objects, err)
 }
 
 // PreviewRef previews what the Application's repository has at another ref. The commit is fetched into a directory that is gone afterwards.
@@ -94,12 +98,12 @@ func PreviewRef(ctx context.Context, config *rest.Config, app *v1alpha1.Applicat
 	}
 	defer c.Close()
 	objects, err := c.Objects(ctx)
-	return preview(ctx, config, app, objects, err)
+	return preview(ctx, config, c, objects, err)
 }
 
 // preview returns an apply.Errors or source.ParseErrors next to whatever of the plan could be made. err is that of the rendering.
-func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application, rendered []*source.Object, err error) (*Preview, error) {
-	p, err := compare(ctx, config, app, rendered, err)
+func preview(ctx context.Context, config *rest.Config, c *Checkout, rendered []*source.Object, err error) (*Preview, error) {
+	p, err := compare(ctx, config, c, rendered, err)
 	if err != nil {
 		return p, err
 	}
@@ -114,12 +118,12 @@ func preview(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 		}
 	}
 	apply.HandOver(changes, removals)
-	return p, p.cluster.Preflight(ctx, changes, app.Namespace)
+	return p, p.cluster.Preflight(ctx, changes, c.app.Namespace)
 }
 
 // compare makes the plan.
-func compare(ctx context.Context, config *rest.Config, app *v1alpha1.Application, rendered []*source.Object, err error) (*Preview, error) {
-	p := &Preview{objects: map[diff.Key]*apply.Object{}}
+func compare(ctx context.Context, config *rest.Config, c *Checkout, rendered []*source.Object, err error) (*Preview, error) {
+	p := &Preview{objects: map[diff.Key]*apply.Object{}, omitted: c.omitted}
 	if err != nil {
 		return p, err
 	}
@@ -130,6 +134,7 @@ func compare(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 	if p.cluster, err = apply.NewCluster(config, apply.NewMapper(d)); err != nil {
 		return nil, err
 	}
+	app := c.app
 	key := keyOf(app)
 	objects, err := p.cluster.Resolve(ctx, rendered, apply.Target{Application: mark(key), Namespace: targetNamespace(app)})
 	if err != nil {

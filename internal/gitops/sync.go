@@ -222,6 +222,7 @@ func (p *pass) noteApplied(next *revision, c counts) {
 	s := &p.app.Status
 	s.AppliedRevision = next.commit.Hash
 	s.AppliedSource = appliedSource(next.shape)
+	s.Omitted = int32(next.omitted)
 	s.LastAppliedTime = &metav1.MicroTime{Time: p.now()}
 	s.UnhealthySince = nil
 	s.Rollout = nil

@@ -1121,6 +1121,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationStatus(ref common.ReferenceC
 							},
 						},
 					},
+					"omitted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "omitted is how many objects of the applied revision spec.source.omit left out.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
 					"drift": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{

@@ -44,6 +44,8 @@ type Input struct {
 // Output is what was made.
 type Output struct {
 	Objects []*source.Object
+	// Omitted is how many objects spec.source.omit left out.
+	Omitted int
 	// Remote says that something beside the commit had a part in it, so that the same commit may give other objects another time.
 	Remote bool
 }
@@ -64,7 +66,7 @@ func Render(ctx context.Context, in Input) (Output, error) {
 	in.Tree = open
 	out, err := in.objects(ctx, dir)
 	if err == nil {
-		out.Objects, err = in.omit(out.Objects)
+		out.Objects, out.Omitted, err = in.omit(out.Objects)
 	}
 	if err == nil && in.Spec.Substitute != nil {
 		out.Objects, err = in.substitute(out.Objects)
