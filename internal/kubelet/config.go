@@ -32,6 +32,13 @@ type Config struct {
 	Containerd string // address of a running containerd; empty to run one of our own
 	CgroupRoot string
 	PodLogDir  string
+	// RegistryHostsDir has a folder for each registry, with its hosts.toml.
+	RegistryHostsDir string
+	// ProviderConfig and ProviderDir are the configuration and the programs of credential provider plugins; empty for none.
+	ProviderConfig, ProviderDir string
+	// SerializeImagePulls has one image pulled after the other, else MaxParallelImagePulls at a time; 0 for as many as there are.
+	SerializeImagePulls   bool
+	MaxParallelImagePulls int
 	// AllowedUnsafeSysctls are kernel parameters that Pods may set beyond the safe ones.
 	AllowedUnsafeSysctls []string
 	// PodManifestPath is the folder of the manifests of static Pods; empty for none.
@@ -54,6 +61,7 @@ type Config struct {
 	Self string
 
 	mirror       *url.URL
+	providers    *image.Providers
 	clusterCIDRs []netip.Prefix
 	stages       []shutdown.Stage
 	thresholds   []eviction.Threshold
@@ -71,7 +79,8 @@ func Defaults() Config {
 	}
 	return Config{
 		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
-		ClusterCIDR: []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
+		RegistryHostsDir: "/etc/containerd/certs.d",
+		ClusterCIDR:      []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
 		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(),
 	}
 }
@@ -93,6 +102,12 @@ func (c *Config) complete() (err error) {
 	}
 	if c.mirror, err = image.ParseMirror(c.Mirror); err != nil {
 		return fmt.Errorf("--mirror: %w", err)
+	}
+	if c.providers, err = image.LoadProviders(c.ProviderConfig, c.ProviderDir); err != nil {
+		return err
+	}
+	if c.MaxParallelImagePulls < 0 || c.SerializeImagePulls && c.MaxParallelImagePulls > 1 {
+		return fmt.Errorf("--max-parallel-image-pulls %d: must be 0 for no limit, or a number of pulls, 1 with --serialize-image-pulls", c.MaxParallelImagePulls)
 	}
 	if c.sysctls, err = sysctl.Parse(c.AllowedUnsafeSysctls); err != nil {
 		return err
@@ -142,6 +157,14 @@ func (c *Config) complete() (err error) {
 		return fmt.Errorf("--node-ip %q: must be an IP address of this host", c.IP)
 	}
 	return nil
+}
+
+// parallelPulls is how many images are pulled at a time; 0 for as many as there are.
+func (c *Config) parallelPulls() int {
+	if c.SerializeImagePulls {
+		return 1
+	}
+	return c.MaxParallelImagePulls
 }
 
 // ownAddress is the address that packets to the API server leave from. Connecting a UDP socket sends nothing.

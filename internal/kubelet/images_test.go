@@ -30,6 +30,7 @@ type testRegistry struct {
 	addr           string
 	user, password string
 	manifests      atomic.Int32
+	delay          func(*http.Request) // before a request that fetches is answered; set before anybody fetches
 }
 
 // serveRegistry serves one that wants a user and a password, if given.
@@ -49,6 +50,9 @@ func serveRegistry(t testing.TB, user, password string) *testRegistry {
 		}
 		if strings.Contains(req.URL.Path, "/manifests/") && req.Method != http.MethodPut {
 			r.manifests.Add(1)
+		}
+		if r.delay != nil && req.Method == http.MethodGet {
+			r.delay(req)
 		}
 		inner.ServeHTTP(w, req)
 	})}

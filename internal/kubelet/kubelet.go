@@ -169,7 +169,10 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err := modules.Load(); err != nil {
 		slog.Warn("containers are less confined than they could be", "err", err)
 	}
-	d.images = image.New(d.runtime.Client, image.Registry{Client: d.runtime.Client, Mirror: cfg.mirror}, cfg.DataDir)
+	d.images = image.New(d.runtime.Client, image.Pulling{
+		Puller:    image.Registry{Client: d.runtime.Client, Mirror: cfg.mirror, HostsDir: cfg.RegistryHostsDir},
+		Providers: cfg.providers, MaxParallel: cfg.parallelPulls(),
+	}, cfg.DataDir)
 	objects := reference.New(d.client)
 	recorder := events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	d.node = &pod.Node{
@@ -251,7 +254,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, DNS: d.dnsMetrics(),
-			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls,
+			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls, ParallelPulls: cfg.parallelPulls(),
 			MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
 			Eviction: cfg.Eviction, Images: cfg.Images,
 		}}

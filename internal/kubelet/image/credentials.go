@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"path"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -16,7 +17,7 @@ type Credential struct{ User, Password string }
 type Keyring []entry
 
 type entry struct {
-	match string // host, or host/path prefix; * stands for one label of the host
+	match string // host, or host/path prefix; * stands for any part of one label of the host
 	Credential
 }
 
@@ -100,7 +101,7 @@ func matches(pattern, repo string) bool {
 		return false
 	}
 	for i := range pl {
-		if pl[i] != rl[i] && pl[i] != "*" {
+		if ok, err := path.Match(pl[i], rl[i]); err != nil || !ok {
 			return false
 		}
 	}

@@ -18,14 +18,16 @@ import (
 
 // Registry pulls from the registries that references name, trying Mirror first.
 type Registry struct {
-	Client *client.Client
-	Mirror *url.URL // tried first for every image, over the scheme it names; nil for none
+	Client   *client.Client
+	Mirror   *url.URL // tried first for every image, over the scheme it names; nil for none
+	HostsDir string   // folder with a folder for each registry, whose hosts.toml names its mirrors; empty for none
 }
 
 // Pull tries the mirror, then the registry itself with each credential in turn, or anonymously if there is none.
-func (r Registry) Pull(ctx context.Context, ref string, creds []Credential) (images.Image, error) {
+func (r Registry) Pull(ctx context.Context, ref string, creds []Credential, tell func(Progress)) (images.Image, error) {
+	began := time.Now()
 	if r.Mirror != nil {
-		img, err := r.pull(ctx, ref, r.mirrorHost)
+		img, err := r.pull(ctx, ref, r.mirrorHost, began, tell)
 		if err == nil {
 			return img, nil
 		}
@@ -36,11 +38,11 @@ func (r Registry) Pull(ctx context.Context, ref string, creds []Credential) (ima
 	}
 	var all error
 	for _, c := range creds {
-		auth := docker.NewDockerAuthorizer(docker.WithAuthClient(httpClient), docker.WithAuthCreds(func(string) (string, string, error) {
-			return c.User, c.Password, nil
-		}))
-		// Registries on this machine may speak plain HTTP.
-		img, err := r.pull(ctx, ref, docker.ConfigureDefaultRegistries(docker.WithAuthorizer(auth), docker.WithClient(httpClient), docker.WithPlainHTTP(docker.MatchLocalhost)))
+		hosts, err := r.hosts(ctx, ref, c)
+		if err != nil {
+			return images.Image{}, err
+		}
+		img, err := r.pull(ctx, ref, hosts, began, tell)
 		if err == nil {
 			return img, nil
 		}
@@ -49,10 +51,14 @@ func (r Registry) Pull(ctx context.Context, ref string, creds []Credential) (ima
 	return images.Image{}, all
 }
 
-func (r Registry) pull(ctx context.Context, ref string, hosts docker.RegistryHosts) (images.Image, error) {
+func (r Registry) pull(ctx context.Context, ref string, hosts docker.RegistryHosts, began time.Time, tell func(Progress)) (images.Image, error) {
+	var found parts
+	watched, stop := context.WithCancel(ctx)
+	defer stop()
+	go found.tell(watched, r.Client, began, tell)
 	img, err := r.Client.Pull(ctx, ref,
 		client.WithPullUnpack, client.WithPullSnapshotter(Snapshotter), client.WithPullLabel(pulledLabel, "true"),
-		client.WithResolver(docker.NewResolver(docker.ResolverOptions{Hosts: hosts})))
+		client.WithImageHandler(&found), client.WithResolver(docker.NewResolver(docker.ResolverOptions{Hosts: hosts})))
 	if err != nil {
 		return images.Image{}, err
 	}

@@ -37,8 +37,9 @@ type Image struct {
 // Store is the node's images.
 type Store struct {
 	client *client.Client
-	pull   Puller
-	dir    string // for messages: where the daemon keeps its data
+	pull   Pulling
+	slots  chan struct{} // nil for no limit
+	dir    string        // for messages: where the daemon keeps its data
 
 	mu       sync.Mutex
 	byRef    map[string]*Image
@@ -49,12 +50,24 @@ type Store struct {
 
 // Puller fetches an image into the content store and unpacks it.
 type Puller interface {
-	Pull(ctx context.Context, ref string, creds []Credential) (images.Image, error)
+	// Pull tells of its progress as long as it takes.
+	Pull(ctx context.Context, ref string, creds []Credential, tell func(Progress)) (images.Image, error)
+}
+
+// Pulling is what concerns getting images from registries.
+type Pulling struct {
+	Puller
+	Providers   *Providers // nil for none
+	MaxParallel int        // pulls at the same time; 0 for as many as there are
 }
 
 // New makes a Store; dir is only named in messages.
-func New(c *client.Client, p Puller, dir string) *Store {
-	return &Store{client: c, pull: p, dir: dir, byRef: map[string]*Image{}, imported: make(chan struct{}), arrived: func() {}}
+func New(c *client.Client, p Pulling, dir string) *Store {
+	s := &Store{client: c, pull: p, dir: dir, byRef: map[string]*Image{}, imported: make(chan struct{}), arrived: func() {}}
+	if p.MaxParallel > 0 {
+		s.slots = make(chan struct{}, p.MaxParallel)
+	}
+	return s
 }
 
 // OnArrival has f called whenever an archive brought images; whoever waits for one need not wait longer.
@@ -65,11 +78,12 @@ type Result struct {
 	Image  *Image
 	Pulled bool // false: it was present
 	Took   time.Duration
+	Waited time.Duration // part of Took that it waited for its turn
 }
 
 // Ensure makes the image of a container present as its pull policy asks. pulling is called once it is clear that a registry must be asked, and
-// gives the credentials for it. Every error is an *Error, but for the context's own.
-func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, pulling func() (Keyring, error)) (Result, error) {
+// gives the credentials for it; tell is told now and then how far that has come. Every error is an *Error, but for the context's own.
+func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, pulling func() (Keyring, error), tell func(Progress)) (Result, error) {
 	full, err := Normalize(ref)
 	if err != nil {
 		return Result{}, err
@@ -88,9 +102,13 @@ func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, pu
 	if err != nil {
 		return Result{}, &Error{Reason: "ErrImagePull", Err: err}
 	}
+	more, providerErr := s.pull.Providers.For(ctx, full)
 	began := time.Now()
-	img, err := s.Pull(ctx, full, ring.For(full))
-	return Result{Image: img, Pulled: true, Took: time.Since(began)}, err
+	img, waited, err := s.Pull(ctx, full, append(ring.For(full), more.For(full)...), tell)
+	if ie := (*Error)(nil); errors.As(err, &ie) && providerErr != nil {
+		err = &Error{Reason: ie.Reason, Err: fmt.Errorf("%w; %w", ie.Err, providerErr)}
+	}
+	return Result{Image: img, Pulled: true, Took: time.Since(began), Waited: waited}, err
 }
 
 // present finds an image that is on the node, waiting for the archives that are still being read at start.
@@ -124,21 +142,28 @@ func (s *Store) Get(ctx context.Context, full string) (*Image, error) {
 	return s.load(ctx, rec)
 }
 
-// Pull fetches and unpacks; pulls of one reference with the same credentials at the same time are one.
-func (s *Store) Pull(ctx context.Context, full string, creds []Credential) (*Image, error) {
+// Pull fetches and unpacks, and says how long it waited for its turn. Pulls of one reference with the same credentials at the same time are one, which tells its first caller of its progress.
+func (s *Store) Pull(ctx context.Context, full string, creds []Credential, tell func(Progress)) (*Image, time.Duration, error) {
 	key := full + fmt.Sprint(creds)
+	var waited time.Duration
 	v, err, _ := s.flight.Do(key, func() (any, error) {
+		if s.slots != nil {
+			began := time.Now()
+			s.slots <- struct{}{}
+			defer func() { <-s.slots }()
+			waited = time.Since(began)
+		}
 		// One caller going away must not fail the others.
-		rec, err := s.pull.Pull(context.WithoutCancel(ctx), full, creds)
+		rec, err := s.pull.Pull(context.WithoutCancel(ctx), full, creds, tell)
 		if err != nil {
 			return nil, pullError(full, s.dir, err)
 		}
 		return s.load(context.WithoutCancel(ctx), rec)
 	})
 	if err != nil {
-		return nil, err
+		return nil, waited, err
 	}
-	return v.(*Image), nil
+	return v.(*Image), waited, nil
 }
 
 // load unpacks a stored image and remembers it.

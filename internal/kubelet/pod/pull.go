@@ -55,13 +55,17 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, container, ref string, p
 		asked = true
 		w.tell(func() { w.event(container, v1.EventTypeNormal, "Pulling", "Pulling image %q", ref) })
 		return w.keyring(ctx, pod)
+	}, func(p image.Progress) {
+		w.tell(func() {
+			w.event(container, v1.EventTypeNormal, "Pulling", "Pulling image %q: %s of %s after %s", ref, humanize.Bytes(uint64(p.Done)), humanize.Bytes(uint64(p.Total)), p.Took.Round(time.Second))
+		})
 	})
 	w.tell(func() {
 		var ie *image.Error
 		switch {
 		case err == nil && res.Pulled:
-			w.event(container, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %s. Image size: %s.",
-				ref, res.Took.Round(time.Millisecond), humanize.Bytes(uint64(res.Image.Size)))
+			w.event(container, v1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %s (%s including waiting). Image size: %s.",
+				ref, (res.Took - res.Waited).Round(time.Millisecond), res.Took.Round(time.Millisecond), humanize.Bytes(uint64(res.Image.Size)))
 		case err == nil:
 			w.event(container, v1.EventTypeNormal, "Pulled", "Container image %q already present on machine", ref)
 		case ctx.Err() != nil:

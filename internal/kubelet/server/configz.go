@@ -25,6 +25,7 @@ type Facts struct {
 	PodLogDir     string
 	StaticPodPath string
 	UnsafeSysctls []string
+	ParallelPulls int // 0 for no limit
 	MaxPods       int32
 	Shutdown      shutdown.Config
 	Eviction      eviction.Config
@@ -53,6 +54,11 @@ func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.Kube
 		FailSwapOn: &no, RegisterNode: &yes,
 	}
 	f.Shutdown.Published(c)
+	serialize := f.ParallelPulls == 1
+	c.SerializeImagePulls = &serialize
+	if n := int32(f.ParallelPulls); n > 1 {
+		c.MaxParallelImagePulls = &n
+	}
 	f.Eviction.Published(c)
 	f.Images.Published(c)
 	c.Kind, c.APIVersion = "KubeletConfiguration", kubeletconfig.SchemeGroupVersion.String()
