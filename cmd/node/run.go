@@ -66,10 +66,15 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&cfg.Eviction.MinimumReclaim, "eviction-minimum-reclaim", "", "SIGNAL=AMOUNT,… that must be left on top of a threshold before it is no longer met")
 	f.IntVar(&cfg.Eviction.MaxPodGracePeriod, "eviction-max-pod-grace-period", 0, "the most seconds that Pods have to end for a soft threshold")
 	f.DurationVar(&cfg.Eviction.PressureTransitionPeriod, "eviction-pressure-transition-period", cfg.Eviction.PressureTransitionPeriod, "how long the node still reports a pressure after it is over")
-	f.IntVar(&cfg.Images.HighThreshold, "image-gc-high-threshold", cfg.Images.HighThreshold, "percentage of the disk in use from which on unused images are removed; 100 removes none")
-	f.IntVar(&cfg.Images.LowThreshold, "image-gc-low-threshold", cfg.Images.LowThreshold, "percentage down to which they are")
-	f.DurationVar(&cfg.Images.MinimumAge, "minimum-image-ttl-duration", cfg.Images.MinimumAge, "how long an unused image is kept at least")
+	f.IntVar(&cfg.Images.HighThreshold, "image-gc-high-threshold-percent", cfg.Images.HighThreshold, "percentage of the disk in use from which on unused images are removed; 100 removes none")
+	f.IntVar(&cfg.Images.LowThreshold, "image-gc-low-threshold-percent", cfg.Images.LowThreshold, "percentage down to which they are")
+	f.DurationVar(&cfg.Images.MinimumAge, "image-minimum-gc-age", cfg.Images.MinimumAge, "how long an unused image is kept at least")
 	f.DurationVar(&cfg.Images.MaximumAge, "image-maximum-gc-age", 0, "how long an image may be unused before it is removed in any case; 0 for ever")
+	f.StringToStringVar(&cfg.Allocatable.SystemReserved, "system-reserved", nil, "what is kept from Pods for the system, RESOURCE=AMOUNT,… of cpu, memory, ephemeral-storage and pid")
+	f.StringToStringVar(&cfg.Allocatable.KubeReserved, "kube-reserved", nil, "likewise, for this daemon and containerd")
+	f.StringSliceVar(&cfg.Allocatable.Enforce, "enforce-node-allocatable", cfg.Allocatable.Enforce, "pods: all Pods together are held to what is not reserved; none: they are not")
+	f.Int64Var(&cfg.Allocatable.PodPIDsLimit, "pod-pids-limit", cfg.Allocatable.PodPIDsLimit, "how many processes one Pod may have; -1 any number")
+	f.Float64Var(&cfg.Throttling, "memory-throttling-factor", 0, "part of the memory between its request and its limit from which on a container is slowed down, with cgroup v2; 0 never")
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/gitopsd/gitopsd/internal/dns"
+	"github.com/gitopsd/gitopsd/internal/kubelet/allocatable"
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
@@ -54,6 +55,8 @@ type Config struct {
 	JoinTimeout     time.Duration
 	Shutdown        shutdown.Config
 	Eviction        eviction.Config
+	Allocatable     allocatable.Config
+	Throttling      float64 // MemoryThrottlingFactor of a KubeletConfiguration; 0 for none
 	Images          image.Keeping
 	Release         string // of this program; the log collector of another one is replaced
 	KubeVersion     string // that the Node reports, as version of the API it speaks
@@ -65,7 +68,7 @@ type Config struct {
 	clusterCIDRs []netip.Prefix
 	stages       []shutdown.Stage
 	thresholds   []eviction.Threshold
-	podMemory    int64 // bytes that Pods may have together
+	share        allocatable.Share
 	sysctls      sysctl.Allowed
 	clusterDNS   []netip.Addr
 	ownDNS       bool // the node answers DNS questions
@@ -81,7 +84,7 @@ func Defaults() Config {
 		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
 		RegistryHostsDir: "/etc/containerd/certs.d",
 		ClusterCIDR:      []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
-		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(),
+		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(),
 	}
 }
 
@@ -120,6 +123,12 @@ func (c *Config) complete() (err error) {
 	}
 	if err := c.Images.Check(); err != nil {
 		return err
+	}
+	if c.share, err = c.Allocatable.Check(); err != nil {
+		return err
+	}
+	if c.Throttling < 0 || c.Throttling > 1 {
+		return fmt.Errorf("--memory-throttling-factor %v: must be from 0, which is none, to 1", c.Throttling)
 	}
 	for _, s := range c.ClusterCIDR {
 		p, err := netip.ParsePrefix(s)

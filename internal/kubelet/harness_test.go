@@ -113,7 +113,7 @@ func (h *host) nodeFlags(token string) []string {
 	return []string{"--server", fmt.Sprintf("https://%s:%d", hostIP, apiPort), "--token", token, "--data-dir", filepath.Join(h.dir, "n"),
 		"--name", "n1", "--node-ip", hostIP, "--cgroup-root", h.cgroup(), "--pod-log-dir", filepath.Join(h.dir, "logs"), "-v",
 		// The disk is that of whoever runs the tests, and as full as they like it.
-		"--eviction-hard", "memory.available<50Mi,nodefs.available<500Mi,imagefs.available<500Mi", "--image-gc-high-threshold", "100"}
+		"--eviction-hard", "memory.available<50Mi,nodefs.available<500Mi,imagefs.available<500Mi", "--image-gc-high-threshold-percent", "100"}
 }
 
 func (h *host) cgroup() string { return "/gitopsd-test-" + filepath.Base(filepath.Dir(h.dir)) }

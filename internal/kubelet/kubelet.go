@@ -86,6 +86,7 @@ type daemon struct {
 	facts       env.Facts
 	going       going
 	pressure    pressure
+	podMemory   int64 // bytes that Pods may have together; 0 for any
 }
 
 // settled is when starting is over, and with it the need for most of the program's text that starting touched.
@@ -116,6 +117,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}
 	hostFacts, err := host(ctx, tree)
 	if err != nil {
+		return err
+	}
+	if err := d.reserve(tree, &hostFacts); err != nil {
 		return err
 	}
 	if cfg.Containerd == "" {
@@ -160,7 +164,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if d.network, err = newPodNetwork(cfg); err != nil {
 		return err
 	}
-	d.facts = env.Facts{HostIPs: []string{cfg.IP}, Allocatable: register.Capacity(cfg.DataDir)}
+	d.facts = env.Facts{HostIPs: []string{cfg.IP}, Allocatable: d.allocatable(register.Capacity(cfg.DataDir))}
 	events := record.NewBroadcaster()
 	events.StartRecordingToSink(&typedv1.EventSinkImpl{Interface: d.client.CoreV1().Events("")})
 	defer events.Shutdown()
@@ -186,7 +190,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Seccomp:  seccompProfiles(filepath.Join(cfg.DataDir, "seccomp")),
 		Plan: step.Plan{
 			Steps: []step.Step{
-				step.Directory{}, step.Cgroup{Tree: tree}, step.Handler{Class: objects.RuntimeClass, Runtime: runtime.ForHandler},
+				step.Directory{}, step.Cgroup{Tree: tree, Host: hostFacts}, step.Handler{Class: objects.RuntimeClass, Runtime: runtime.ForHandler},
 				d.volumes(ctx, objects, recorder),
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
 				step.Resolver{ClusterDNS: d.clusterDNS, Domain: cfg.Domain, HostFile: cfg.ResolvConf},
@@ -239,7 +243,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	reg := &register.Node{
 		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
-		Event: d.event,
+		Event:       d.event,
+		Allocatable: d.allocatable,
 		Observe: func() register.Observed {
 			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load(), Pressure: d.pressure.conditions()}
 		},
@@ -256,7 +261,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, DNS: d.dnsMetrics(),
 			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls, ParallelPulls: cfg.parallelPulls(),
 			MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
-			Eviction: cfg.Eviction, Images: cfg.Images,
+			Eviction: cfg.Eviction, Images: cfg.Images, Allocatable: cfg.Allocatable, Throttling: cfg.Throttling,
 		}}
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
 		return srv.Serve(ctx, listener, id)

@@ -157,7 +157,7 @@ func (d *daemon) left() map[eviction.Signal]eviction.Observation {
 	if m := register.Meminfo(); m["MemTotal"] > 0 {
 		out[eviction.Memory] = eviction.Observation{Available: int64(m["MemAvailable"]), Capacity: int64(m["MemTotal"])}
 	}
-	if total := d.cfg.podMemory; total > 0 {
+	if total := d.podMemory; total > 0 {
 		used := int64(d.node.Cgroups.Usage(d.cfg.CgroupRoot).WorkingSet)
 		out[eviction.PodMemory] = eviction.Observation{Available: total - used, Capacity: total}
 	}

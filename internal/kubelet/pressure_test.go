@@ -57,8 +57,8 @@ volumes: [{name: v, emptyDir: {sizeLimit: 1Mi}}]
 }
 
 func TestPodsAreEndedWhenMemoryIsShort(t *testing.T) {
-	// More than there is: short from the beginning, and for ever.
-	h := start(t, "--eviction-hard", fmt.Sprintf("memory.available<%d", register.Meminfo()["MemTotal"]*2), "--eviction-pressure-transition-period", "0s")
+	// More than there is: short from the beginning, and for ever. Not a hard threshold: of that, nothing would be offered to Pods.
+	h := start(t, "--eviction-soft", fmt.Sprintf("memory.available<%d", register.Meminfo()["MemTotal"]*2), "--eviction-soft-grace-period", "memory.available=1s")
 	h.eventually("the Node to tell of it", func() (bool, string) {
 		n, err := h.client.CoreV1().Nodes().Get(h.ctx(), "n1", metav1.GetOptions{})
 		if err != nil {

@@ -120,6 +120,22 @@ func (t *Tree) Setup(uid string, l Limits) error {
 	if err := t.make(p); err != nil {
 		return fmt.Errorf("making control group %s: %w", p, err)
 	}
+	return t.limit(p, l)
+}
+
+// LimitAll sets the limits of all Pods together.
+func (t *Tree) LimitAll(l Limits) error { return t.limit(t.root, l) }
+
+// Has says whether the kernel has a controller here.
+func (t *Tree) Has(controller string) bool {
+	if !t.Unified() {
+		return t.legacy[controller] != ""
+	}
+	b, _ := os.ReadFile(t.unified + "/cgroup.controllers")
+	return slices.Contains(strings.Fields(string(b)), controller)
+}
+
+func (t *Tree) limit(p string, l Limits) error {
 	type setting struct{ controller, file, value string }
 	var set []setting
 	add := func(controller, file string, value any) {

@@ -77,6 +77,9 @@ type Threshold struct {
 	Reclaim Value // how much more must be left before it counts as met no longer
 }
 
+// Amount is what is to be left of a capacity.
+func (t Threshold) Amount(capacity int64) int64 { return t.Value.of(capacity) }
+
 // Config is the node's flags, named after the fields of a KubeletConfiguration.
 type Config struct {
 	Hard, Soft, SoftGracePeriod, MinimumReclaim string // lists like memory.available<100Mi,nodefs.available<10%

@@ -30,11 +30,11 @@ func DefaultKeeping() Keeping {
 func (k Keeping) Check() error {
 	switch {
 	case k.HighThreshold < 0 || k.HighThreshold > 100:
-		return fmt.Errorf("--image-gc-high-threshold %d: must be a percentage, 0 to 100", k.HighThreshold)
+		return fmt.Errorf("--image-gc-high-threshold-percent %d: must be a percentage, 0 to 100", k.HighThreshold)
 	case k.LowThreshold < 0 || k.LowThreshold >= k.HighThreshold && k.HighThreshold > 0:
-		return fmt.Errorf("--image-gc-low-threshold %d: must be a percentage below --image-gc-high-threshold, which is %d", k.LowThreshold, k.HighThreshold)
+		return fmt.Errorf("--image-gc-low-threshold-percent %d: must be a percentage below --image-gc-high-threshold-percent, which is %d", k.LowThreshold, k.HighThreshold)
 	case k.MaximumAge != 0 && k.MaximumAge <= k.MinimumAge:
-		return fmt.Errorf("--image-maximum-gc-age %s: must be 0, or longer than --minimum-image-ttl-duration, which is %s", k.MaximumAge, k.MinimumAge)
+		return fmt.Errorf("--image-maximum-gc-age %s: must be 0, or longer than --image-minimum-gc-age, which is %s", k.MaximumAge, k.MinimumAge)
 	}
 	return nil
 }

@@ -282,7 +282,7 @@ func (w *worker) end(name string, end *lifecycle.End) {
 // reason is the word for an end that kubectl users know.
 func reason(code int32, oom bool) string {
 	switch {
-	case oom && code != 0:
+	case oom: // whichever of its processes it was, and however it took it
 		return "OOMKilled"
 	case code == 0:
 		return "Completed"

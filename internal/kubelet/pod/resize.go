@@ -126,7 +126,7 @@ func (w *worker) enact(ctx context.Context) {
 			changes = append(changes, change{id: c.ID, container: now, had: *c.Resources})
 		}
 	}
-	had := spec.PodLimits(group.In(w.pod))
+	had := spec.PodLimits(w.node.Host, group.In(w.pod))
 	go func() {
 		err := w.node.resize(ctx, pod, had, changes)
 		w.tell(func() {
@@ -176,7 +176,7 @@ type change struct {
 // resize changes a Pod's group and containers. had are the group's limits so far.
 func (n *Node) resize(ctx context.Context, pod *v1.Pod, had cgroup.Limits, changes []change) error {
 	uid := string(pod.UID)
-	wanted := spec.PodLimits(pod)
+	wanted := spec.PodLimits(n.Host, pod)
 	if err := n.belowUsage(uid, had, wanted, changes); err != nil {
 		return err
 	}

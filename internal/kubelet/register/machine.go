@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"maps"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,9 +27,30 @@ func Capacity(dir string) v1.ResourceList {
 		v1.ResourceMemory: *resource.NewQuantity(int64(Meminfo()["MemTotal"]), resource.BinarySI),
 		v1.ResourcePods:   *resource.NewQuantity(MaxPods, resource.DecimalSI),
 	}
+	for size, pages := range hugePages(hugePagesDir) {
+		q := resource.NewQuantity(size, resource.BinarySI)
+		out[v1.ResourceName(v1.ResourceHugePagesPrefix+q.String())] = *resource.NewQuantity(size*pages, resource.BinarySI)
+	}
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) == nil {
 		out[v1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(st.Blocks)*st.Bsize, resource.BinarySI)
+	}
+	return out
+}
+
+// hugePagesDir is where the kernel tells of them: Documentation/admin-guide/mm/hugetlbpage.rst.
+const hugePagesDir = "/sys/kernel/mm/hugepages"
+
+// hugePages gives how many pages there are of each size in bytes that the kernel has, from a directory with one such as hugepages-2048kB each.
+func hugePages(dir string) map[int64]int64 {
+	entries, _ := os.ReadDir(dir) // a kernel without them has none
+	out := map[int64]int64{}
+	for _, e := range entries {
+		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimPrefix(e.Name(), "hugepages-"), "kB"), 10, 64)
+		if err != nil {
+			continue
+		}
+		out[kib<<10], _ = strconv.ParseInt(firstLine(filepath.Join(dir, e.Name(), "nr_hugepages")), 10, 64)
 	}
 	return out
 }
@@ -92,3 +116,6 @@ func Processes() (have, limit int) {
 	}
 	return have, limit
 }
+
+// HugePageSizes are the sizes of huge pages that the kernel has, in bytes, the smallest first.
+func HugePageSizes() []int64 { return slices.Sorted(maps.Keys(hugePages(hugePagesDir))) }

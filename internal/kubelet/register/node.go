@@ -27,6 +27,8 @@ type Node struct {
 	Port    int32  // of the node's server
 	DataDir string // on the disk that Pods write to
 	Version string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
+	// Allocatable is what of the machine's capacity Pods may have.
+	Allocatable func(capacity v1.ResourceList) v1.ResourceList
 	// Observe tells what only the rest of the daemon knows.
 	Observe func() Observed
 	// Containerd is its version, once known.
@@ -131,7 +133,7 @@ func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
 	yes := true
 	capacity := Capacity(n.DataDir)
 	st := v1.NodeStatus{
-		Capacity: capacity, Allocatable: capacity.DeepCopy(),
+		Capacity: capacity, Allocatable: n.Allocatable(capacity),
 		Conditions:      Conditions(n.Observe(), before, time.Now()),
 		NodeInfo:        info(n.Containerd(), n.Version),
 		DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: n.Port}},

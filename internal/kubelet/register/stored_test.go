@@ -25,9 +25,10 @@ func TestANodeThatWasHeldForLostReportsReadyAgain(t *testing.T) {
 		}
 		n := &Node{
 			Client: client, Name: "w1", DataDir: t.TempDir(), Stored: get,
-			Observe:    func() Observed { return Observed{} },
-			Containerd: func() string { return "" },
-			Images:     func() []*image.Image { return nil },
+			Observe:     func() Observed { return Observed{} },
+			Allocatable: func(capacity v1.ResourceList) v1.ResourceList { return capacity },
+			Containerd:  func() string { return "" },
+			Images:      func() []*image.Image { return nil },
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/allocatable"
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
@@ -30,6 +31,8 @@ type Facts struct {
 	Shutdown      shutdown.Config
 	Eviction      eviction.Config
 	Images        image.Keeping
+	Allocatable   allocatable.Config
+	Throttling    float64
 }
 
 // configuration tells of this node's settings in the kubelet's own form, as /configz has it. What the node has no setting for is left out.
@@ -61,6 +64,10 @@ func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.Kube
 	}
 	f.Eviction.Published(c)
 	f.Images.Published(c)
+	f.Allocatable.Published(c)
+	if f.Throttling > 0 {
+		c.MemoryThrottlingFactor = &f.Throttling
+	}
 	c.Kind, c.APIVersion = "KubeletConfiguration", kubeletconfig.SchemeGroupVersion.String()
 	return map[string]*kubeletconfig.KubeletConfiguration{"kubeletconfig": c}
 }

@@ -1,8 +1,12 @@
 package spec
 
 import (
+	"os"
+	"strconv"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
@@ -29,7 +33,45 @@ func resources(h Host, c *v1.Container) *specs.LinuxResources {
 			r.Unified = map[string]string{"memory.oom.group": "1"}
 		}
 	}
+	if high := memoryHigh(h, c); high > 0 {
+		if r.Unified == nil {
+			r.Unified = map[string]string{}
+		}
+		r.Unified["memory.high"] = strconv.FormatInt(high, 10)
+	}
+	for _, size := range h.HugePages {
+		q := limit[v1.ResourceName(v1.ResourceHugePagesPrefix+resource.NewQuantity(size, resource.BinarySI).String())]
+		r.HugepageLimits = append(r.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: pageSize(size), Limit: uint64(q.Value())})
+	}
 	return r
+}
+
+// pageSize is how the kernel names sizes of huge pages in its files: 2MB, 1GB.
+func pageSize(size int64) string {
+	for unit, name := range []string{"KB", "MB", "GB"} {
+		if n := size >> (10 * (unit + 1)); n < 1024 {
+			return strconv.FormatInt(n, 10) + name
+		}
+	}
+	return strconv.FormatInt(size>>30, 10) + "GB"
+}
+
+// memoryHigh is how much memory a container may use before the kernel slows it down and takes pages back from it, so that it is warned before it is
+// killed; 0 for none. One that has all that it may use for certain is not slowed down.
+func memoryHigh(h Host, c *v1.Container) int64 {
+	request, limit := c.Resources.Requests.Memory().Value(), c.Resources.Limits.Memory().Value()
+	if !h.Unified || h.Throttling <= 0 || request == limit && limit > 0 {
+		return 0
+	}
+	if limit == 0 {
+		limit = h.Allocatable
+	}
+	page := int64(os.Getpagesize())
+	high := (request + int64(h.Throttling*float64(limit-request))) / page * page
+	if high <= request {
+		return 0
+	}
+	return high
 }
 
 // Update is what a running container's group is changed to. Unlike one that is made, it says what is not limited, too.
@@ -47,8 +89,8 @@ func Update(h Host, c *v1.Container) *specs.LinuxResources {
 }
 
 // PodLimits sums up what a Pod's containers may use together. Where one container has no limit, the Pod has none.
-func PodLimits(pod *v1.Pod) cgroup.Limits {
-	var l cgroup.Limits
+func PodLimits(h Host, pod *v1.Pod) cgroup.Limits {
+	l := cgroup.Limits{PIDs: h.PodPIDs}
 	cpuLimited, memoryLimited := true, true
 	for i := range pod.Spec.Containers {
 		r := pod.Spec.Containers[i].Resources

@@ -23,6 +23,14 @@ type Host struct {
 	Memory   int64                               // bytes of the machine, for oom_score_adj
 	Devices  func() ([]specs.LinuxDevice, error) // of the machine, for privileged containers
 	Unified  bool                                // cgroup v2
+	// HugePages are the sizes, in bytes, of which containers are limited; none where the kernel cannot.
+	HugePages []int64
+	// PodPIDs is how many processes a Pod may have; 0 for any number.
+	PodPIDs int64
+	// Throttling is from which part of the memory between its request and its limit on a container is slowed down (KEP-2570); 0 never. Without a limit
+	// Allocatable counts, what all Pods may have.
+	Throttling  float64
+	Allocatable int64
 	// RecursiveReadOnly says that mounts can be read-only with all that is mounted below them.
 	RecursiveReadOnly bool
 }

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func TestBuild(t *testing.T) {
 				d.Fatalf(t, "%v", err)
 			}
 			if d.Cmd == "limits" {
-				l := PodLimits(pod)
+				l := PodLimits(Host{}, pod)
 				return fmt.Sprintf("cpu %dm of at most %dm, memory at most %d\n", l.MilliCPU, l.MilliCPULimit, l.Memory)
 			}
 			in := Input{
@@ -37,6 +38,12 @@ func TestBuild(t *testing.T) {
 			}
 			if d.HasArg("no-command") {
 				in.Image.Entrypoint, in.Image.Cmd = nil, nil
+			}
+			if d.HasArg("v2") {
+				in.Host.Unified, in.Host.Throttling, in.Host.Allocatable = true, 0.9, 4<<30
+			}
+			if d.HasArg("huge") {
+				in.Host.HugePages = []int64{64 << 10, 2 << 20, 1 << 30}
 			}
 			if d.HasArg("oom-floor") {
 				floor := 0
@@ -75,6 +82,12 @@ func print(b *strings.Builder, what string, s *specs.Spec) {
 		}
 		if r.Memory != nil {
 			fmt.Fprintf(b, ", %d bytes", *r.Memory.Limit)
+		}
+		for _, k := range slices.Sorted(maps.Keys(r.Unified)) {
+			fmt.Fprintf(b, ", %s %s", k, r.Unified[k])
+		}
+		for _, l := range r.HugepageLimits {
+			fmt.Fprintf(b, ", %d bytes of %s pages", l.Limit, l.Pagesize)
 		}
 		b.WriteByte('\n')
 	case "namespaces":

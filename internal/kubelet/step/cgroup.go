@@ -8,7 +8,10 @@ import (
 )
 
 // Cgroup makes the Pod's control group.
-type Cgroup struct{ Tree *cgroup.Tree }
+type Cgroup struct {
+	Tree *cgroup.Tree
+	Host spec.Host
+}
 
 var _ Step = Cgroup{}
 
@@ -20,7 +23,7 @@ func (Cgroup) Needs() []string { return nil }
 
 // Setup makes the group and sets its limits.
 func (c Cgroup) Setup(_ context.Context, s *Sandbox) error {
-	return c.Tree.Setup(string(s.Pod.UID), spec.PodLimits(s.Pod))
+	return c.Tree.Setup(string(s.Pod.UID), spec.PodLimits(c.Host, s.Pod))
 }
 
 // Teardown removes the group.

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 )
@@ -104,7 +106,14 @@ func emptyDir(path string, pod *v1.Pod, e *v1.EmptyDirVolumeSource, gid *int64) 
 			return err
 		}
 	default:
-		return fmt.Errorf("emptyDir of medium %q is not provided by this node; use \"\" or \"Memory\"", e.Medium)
+		size, err := hugePageSize(pod, e.Medium)
+		if err != nil {
+			return err
+		}
+		fresh = fresh || !isMount(path)
+		if err := mountNew(path, "hugetlbfs", fmt.Sprintf("mode=0777,pagesize=%d", size)); err != nil {
+			return err
+		}
 	}
 	if !fresh {
 		return nil
@@ -116,6 +125,37 @@ func emptyDir(path string, pod *v1.Pod, e *v1.EmptyDirVolumeSource, gid *int64) 
 		return setGroup(path, *gid, false)
 	}
 	return nil
+}
+
+// hugePageSize is the size of the pages that an emptyDir's medium names, HugePages-2Mi, or, for HugePages alone, that of the only ones that the Pod requests.
+func hugePageSize(pod *v1.Pod, medium v1.StorageMedium) (int64, error) {
+	if text, ok := strings.CutPrefix(string(medium), string(v1.StorageMediumHugePagesPrefix)); ok {
+		q, err := resource.ParseQuantity(text)
+		if err != nil {
+			return 0, fmt.Errorf("emptyDir of medium %q: %q is no size of pages; use one like HugePages-2Mi", medium, text)
+		}
+		return q.Value(), nil
+	}
+	if medium != v1.StorageMediumHugePages {
+		return 0, fmt.Errorf("emptyDir of medium %q is not provided by this node; use \"\", \"Memory\" or \"HugePages\"", medium)
+	}
+	sizes := map[string]bool{}
+	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			for name := range list[i].Resources.Requests {
+				if text, ok := strings.CutPrefix(string(name), v1.ResourceHugePagesPrefix); ok {
+					sizes[text] = true
+				}
+			}
+		}
+	}
+	if len(sizes) != 1 {
+		return 0, fmt.Errorf("emptyDir of medium %q: the Pod requests huge pages of %d sizes, so that it is not clear which it is to have; name it, as in HugePages-2Mi", medium, len(sizes))
+	}
+	for text := range sizes {
+		return hugePageSize(pod, v1.StorageMediumHugePagesPrefix+v1.StorageMedium(text))
+	}
+	return 0, nil // not reached: there is one
 }
 
 // memoryLimit of a memory-backed emptyDir: its own, or what the Pod's containers may use, whichever is less.
@@ -199,15 +239,18 @@ func Teardown(dir string) error {
 }
 
 // tmpfs mounts a memory file system at path unless there is one.
-func tmpfs(path, opts string) error {
+func tmpfs(path, opts string) error { return mountNew(path, "tmpfs", opts) }
+
+// mountNew mounts a file system that the kernel makes at path unless there is one.
+func mountNew(path, kind, opts string) error {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return err
 	}
 	if isMount(path) {
 		return nil
 	}
-	if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID, opts); err != nil {
-		return fmt.Errorf("mounting a memory file system at %s: %w", path, err)
+	if err := unix.Mount(kind, path, kind, unix.MS_NODEV|unix.MS_NOSUID, opts); err != nil {
+		return fmt.Errorf("mounting a %s at %s: %w", kind, path, err)
 	}
 	return nil
 }
