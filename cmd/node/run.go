@@ -16,6 +16,8 @@ import (
 )
 
 const runUsage = `Usage: node --server https://CONTROL-PLANE:6443 [--token TOKEN | --token-file FILE] [flags]
+       node status [flags]
+       node images ls|pull|import|prune [flags]
        node shutdown [flags]
        node clean [flags]
        node version

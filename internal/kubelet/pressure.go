@@ -258,19 +258,7 @@ func (d *daemon) usedImages() []string {
 		if pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
 			return
 		}
-		for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-			for i := range list {
-				out = append(out, list[i].Image)
-			}
-		}
-		for i := range pod.Spec.EphemeralContainers {
-			out = append(out, pod.Spec.EphemeralContainers[i].Image)
-		}
-		for i := range pod.Spec.Volumes {
-			if v := pod.Spec.Volumes[i].Image; v != nil {
-				out = append(out, v.Reference)
-			}
-		}
+		out = append(out, image.Of(&pod.Spec)...)
 	}
 	for _, pod := range d.pods.List() {
 		add(pod)

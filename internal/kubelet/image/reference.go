@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	v1 "k8s.io/api/core/v1"
 )
 
 // Normalize gives the full form of a reference as a Pod writes it: registry, repository, and a tag or digest.
@@ -29,4 +30,23 @@ func repository(ref string) string {
 		ref = ref[:i]
 	}
 	return ref
+}
+
+// Of are the images that a Pod names, for its containers and for its volumes, as it writes them.
+func Of(spec *v1.PodSpec) []string {
+	var out []string
+	for _, list := range [][]v1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			out = append(out, list[i].Image)
+		}
+	}
+	for i := range spec.EphemeralContainers {
+		out = append(out, spec.EphemeralContainers[i].Image)
+	}
+	for i := range spec.Volumes {
+		if v := spec.Volumes[i].Image; v != nil {
+			out = append(out, v.Reference)
+		}
+	}
+	return out
 }
