@@ -285,7 +285,11 @@ func (w *worker) kill(ctx context.Context, name string) {
 	}()
 }
 
+// teardown undoes the setup. It waits for a refresh of volumes that is under way, which would mount anew what has been unmounted; the end of that is an event.
 func (w *worker) teardown(ctx context.Context) {
+	if w.refreshing {
+		return
+	}
 	w.downBusy = true
 	sandbox := &step.Sandbox{Pod: w.pod, Dir: w.dir}
 	uid := string(w.pod.UID)

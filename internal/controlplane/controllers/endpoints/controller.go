@@ -96,7 +96,7 @@ func (c *Controller) act(ctx context.Context, key reconcile.Key, o Observed, a A
 	endpoints, slices := c.client.CoreV1().Endpoints(key.Namespace), c.client.DiscoveryV1().EndpointSlices(key.Namespace)
 	var errs []error
 	note := func(what string, err error) {
-		if err != nil {
+		if err != nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) { // the Service goes too
 			errs = append(errs, fmt.Errorf("%s of Service %s: %w", what, key, err))
 		}
 	}
