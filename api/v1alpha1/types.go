@@ -59,6 +59,10 @@ type ApplicationSpec struct {
 	// +optional
 	// +listType=atomic
 	DependsOn []Dependency `json:"dependsOn,omitempty"`
+	// replace deletes and makes anew any object that the server refuses to change, as the annotation gitopsd.io/replace does for one. Namespaces, volumes, their claims
+	// and definitions of kinds have to ask for it themselves.
+	// +optional
+	Replace bool `json:"replace,omitempty"`
 	// healthTimeout is how long after an apply the objects may take to become healthy; default 5m.
 	// +optional
 	HealthTimeout *metav1.Duration `json:"healthTimeout,omitempty"`

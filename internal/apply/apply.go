@@ -95,7 +95,7 @@ func (c *Cluster) write(ctx context.Context, ch Change) (live *unstructured.Unst
 		return nil, removed, err
 	}
 	live, err = c.patch(ctx, ch.Object, ch.desired(), false)
-	if ch.Object.Asks.Replace && apierrors.IsInvalid(err) {
+	if c.mayReplace(ch.Object) && apierrors.IsInvalid(err) {
 		var replaced bool
 		live, replaced, err = c.replace(ctx, ch, err)
 		removed = removed || replaced

@@ -28,6 +28,8 @@ type Cluster struct {
 	config *rest.Config
 	client dynamic.Interface
 	mapper *Mapper
+	// replacing lets objects be replaced that do not ask for it themselves.
+	replacing bool
 }
 
 // NewCluster makes a Cluster. The mapper may be shared between Clusters of one server.
@@ -46,6 +48,13 @@ func (c *Cluster) As(user string) (*Cluster, error) {
 	config := rest.CopyConfig(c.config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user}
 	return NewCluster(config, c.mapper)
+}
+
+// Replacing returns the Cluster for an Application that says of all its objects that they may be replaced.
+func (c *Cluster) Replacing() *Cluster {
+	out := *c
+	out.replacing = true
+	return &out
 }
 
 // Resource finds the resource that serves an object of the inventory; ok is false when the server knows none any more.

@@ -60,7 +60,7 @@ func (c *Cluster) try(ctx context.Context, ch Change) error {
 		return c.tryElsewhere(ctx, ch, ch.Object.Ref.Namespace)
 	}
 	_, err := c.patch(ctx, ch.Object, ch.trial(), true)
-	if ch.Object.Asks.Replace && apierrors.IsInvalid(err) && c.tryElsewhere(ctx, ch, ch.Object.Ref.Namespace) == nil {
+	if c.mayReplace(ch.Object) && apierrors.IsInvalid(err) && c.tryElsewhere(ctx, ch, ch.Object.Ref.Namespace) == nil {
 		return nil
 	}
 	return err

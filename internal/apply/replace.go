@@ -9,11 +9,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/diff"
 )
+
+// precious are the kinds that take data, or objects of others, with them when they are deleted: only they themselves can ask to be replaced.
+var precious = map[schema.GroupKind]bool{
+	{Kind: "Namespace"}:             true,
+	{Kind: "PersistentVolume"}:      true,
+	{Kind: "PersistentVolumeClaim"}: true,
+	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: true,
+}
+
+// mayReplace says whether an object may be deleted to be made anew.
+func (c *Cluster) mayReplace(o *Object) bool {
+	return o.Asks.Replace || c.replacing && !precious[schema.GroupKind{Group: o.Ref.Group, Kind: o.Ref.Kind}]
+}
 
 // replace deletes an object that the server refused to change and makes it anew, because its author asked for that. The new object is tried first:
 // an object that could not be made again is not deleted. refusal is what the server said of the change.

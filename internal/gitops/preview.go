@@ -135,6 +135,9 @@ func compare(ctx context.Context, config *rest.Config, c *Checkout, rendered []*
 		return nil, err
 	}
 	app := c.app
+	if app.Spec.Replace {
+		p.cluster = p.cluster.Replacing()
+	}
 	key := keyOf(app)
 	objects, err := p.cluster.Resolve(ctx, rendered, apply.Target{Application: mark(key), Namespace: targetNamespace(app)})
 	if err != nil {

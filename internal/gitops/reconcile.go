@@ -188,10 +188,17 @@ func (p *pass) request(ctx context.Context, since time.Time) (source.Request, er
 
 // as is the cluster as the Application may use it.
 func (p *pass) as() (*apply.Cluster, error) {
-	if p.app.Spec.ServiceAccountName == "" {
-		return p.cluster, nil
+	c := p.cluster
+	if account := p.app.Spec.ServiceAccountName; account != "" {
+		var err error
+		if c, err = c.As(serviceaccount.MakeUsername(p.app.Namespace, account)); err != nil {
+			return nil, err
+		}
 	}
-	return p.cluster.As("system:serviceaccount:" + p.app.Namespace + ":" + p.app.Spec.ServiceAccountName)
+	if p.app.Spec.Replace {
+		c = c.Replacing()
+	}
+	return c, nil
 }
 
 // may asks whether an Application's account may do something; one without an account may do everything.

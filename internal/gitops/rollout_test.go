@@ -359,6 +359,34 @@ func TestAnImmutableObjectIsReplacedOnlyWhenAskedTo(t *testing.T) {
 	}
 }
 
+// An Application may say so for all its objects, but not for those that data goes with.
+func TestAnApplicationMaySayThatItsObjectsMayBeReplaced(t *testing.T) {
+	b := start(t, func(a *v1alpha1.Application) { a.Spec.Replace = true })
+	files := shop("web:1")
+	claim := "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: shop}\nspec: {accessModes: [ReadWriteOnce], storageClassName: CLASS, resources: {requests: {storage: 1Gi}}}\n"
+	files["deploy/fixed.yaml"] = configMap("fixed", "", "1") + "immutable: true\n"
+	files["deploy/claim.yaml"] = strings.Replace(claim, "CLASS", "fast", 1)
+	b.push(files)
+	b.until("it is written", func(a *v1alpha1.Application) bool { return a.Status.AppliedRevision != "" }) // nobody binds the claim
+	was, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "fixed", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["deploy/fixed.yaml"] = configMap("fixed", "", "2") + "immutable: true\n"
+	files["deploy/claim.yaml"] = strings.Replace(claim, "CLASS", "slow", 1)
+	app := b.refused(b.push(files))
+	if c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "deploy/claim.yaml:") || strings.Contains(c.Message, "deploy/fixed.yaml:") {
+		t.Errorf("message %s", c.Message)
+	}
+	files["deploy/claim.yaml"] = strings.Replace(claim, "CLASS", "fast", 1)
+	commit := b.push(files)
+	b.until("it is applied", func(a *v1alpha1.Application) bool { return a.Status.AppliedRevision == commit })
+	now, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "fixed", metav1.GetOptions{})
+	if err != nil || now.UID == was.UID || now.Data["text"] != "2" {
+		t.Errorf("%v; UID %s, was %s; data %v", err, now.UID, was.UID, now.Data)
+	}
+}
+
 func TestAnObjectThatIsToBeReplacedAndDoesNotGoHoldsUpNothingElse(t *testing.T) {
 	b := start(t, nil)
 	files := shop("web:1")

@@ -959,6 +959,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 							},
 						},
 					},
+					"replace": {
+						SchemaProps: spec.SchemaProps{
+							Description: "replace deletes and makes anew any object that the server refuses to change, as the annotation gitopsd.io/replace does for one. Namespaces, volumes, their claims and definitions of kinds have to ask for it themselves.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
 					"healthTimeout": {
 						SchemaProps: spec.SchemaProps{
 							Description: "healthTimeout is how long after an apply the objects may take to become healthy; default 5m.",

@@ -291,9 +291,5 @@ func (t *translation) argoPolicy(r *reading, f *fields, s *v1alpha1.ApplicationS
 	if options["CreateNamespace"] == "true" {
 		t.namespace(r, s.TargetNamespace, labels, annotations)
 	}
-	for _, o := range []string{"Replace", "Force"} {
-		if options[o] == "true" {
-			f.fail("syncOptions", "%s=true: say it in the annotations of the objects that may be replaced: argocd.argoproj.io/sync-options: %s=true", o, o)
-		}
-	}
+	s.Replace = options["Replace"] == "true" || options["Force"] == "true"
 }

@@ -59,9 +59,7 @@ func (t *translation) kustomization(r *reading) (*v1alpha1.Application, error) {
 	f.same("wait", "healthChecks", "validation") // health is always waited for, and everything always tried first
 	f.tune("deletionPolicy")
 	f.refuse("ignoreMissingComponents", "a component that is named must be there; take it away")
-	if f.flag("force", false) {
-		f.fail("force", "say gitopsd.io/replace: \"true\" in the annotations of the objects that may be replaced")
-	}
+	s.Replace = f.flag("force", false)
 	for _, c := range f.objects("healthCheckExprs") {
 		gv, err := schema.ParseGroupVersion(c.text("apiVersion"))
 		if err != nil {
