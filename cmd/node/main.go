@@ -32,6 +32,8 @@ func commands() []command {
 		{"", runUsage, run},
 		{"status", statusUsage, status},
 		{"images", imagesUsage, manageImages},
+		{"install", installUsage, install},
+		{"uninstall", uninstallUsage, uninstall},
 		{"clean", cleanUsage, clean},
 		{"shutdown", shutdownUsage, shutDown},
 		{"version", "Usage: node version\n\nPrint the versions of node and of the Kubernetes API it speaks.\n", printVersion},
@@ -66,7 +68,7 @@ func dispatch(ctx context.Context, args []string) error {
 	all := commands()
 	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
 	if i < 0 {
-		return fmt.Errorf("unknown command %q; there are `node status`, `node images`, `node clean`, `node shutdown` and `node version`, and node itself with its flags (`node --help`)", name)
+		return fmt.Errorf("unknown command %q; there are `node status`, `node images`, `node install`, `node uninstall`, `node clean`, `node shutdown` and `node version`, and node itself with its flags (`node --help`)", name)
 	}
 	return all[i].run(ctx, args)
 }

@@ -18,6 +18,7 @@ import (
 const runUsage = `Usage: node --server https://CONTROL-PLANE:6443 [--token TOKEN | --token-file FILE] [flags]
        node status [flags]
        node images ls|pull|import|prune [flags]
+       node install|uninstall [--root DIR] [-- flags]
        node shutdown [flags]
        node clean [flags]
        node version
@@ -31,6 +32,25 @@ the daemon does by itself where systemd-logind tells it. 'node clean' takes ever
 
 // run is the program itself: the daemon.
 func run(ctx context.Context, args []string) error {
+	cfg, verbose, err := daemonConfig(args)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	logging.Setup(os.Stderr, level)
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	cfg.Self = self
+	return kubelet.Run(ctx, cfg)
+}
+
+// daemonConfig reads the daemon's flags.
+func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	cfg := kubelet.Defaults()
 	cfg.Release, cfg.KubeVersion = release, version.Get().GitVersion
 	f := pflag.NewFlagSet("node", pflag.ContinueOnError)
@@ -79,27 +99,17 @@ func run(ctx context.Context, args []string) error {
 	f.Float64Var(&cfg.Throttling, "memory-throttling-factor", 0, "part of the memory between its request and its limit from which on a container is slowed down, with cgroup v2; 0 never")
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {
-		return err
+		return cfg, false, err
 	}
 	if *tokenFile != "" {
 		if cfg.Token != "" {
-			return errors.New("--token and --token-file: give one of them")
+			return cfg, false, errors.New("--token and --token-file: give one of them")
 		}
 		text, err := os.ReadFile(*tokenFile)
 		if err != nil {
-			return fmt.Errorf("--token-file: %w; `gitopsd token create` prints a token to put there", err)
+			return cfg, false, fmt.Errorf("--token-file: %w; `gitopsd token create` prints a token to put there", err)
 		}
 		cfg.Token = strings.TrimSpace(string(text))
 	}
-	level := slog.LevelInfo
-	if *verbose {
-		level = slog.LevelDebug
-	}
-	logging.Setup(os.Stderr, level)
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("finding this program: %w", err)
-	}
-	cfg.Self = self
-	return kubelet.Run(ctx, cfg)
+	return cfg, *verbose, nil
 }
