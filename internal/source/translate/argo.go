@@ -15,7 +15,7 @@ import (
 )
 
 // argoApplication translates Argo CD's Application. Its namespace is where Argo CD is installed, and nothing that it says depends on it, so ours is where its parent is.
-func (t *translation) argoApplication(r *reading) (*v1alpha1.Application, error) {
+func (t *translation) argoApplication(r *reading) ([]*v1alpha1.Application, error) {
 	f := r.spec()
 	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: t.in.Own.Namespace, Name: r.object.Name()}}
 	s := &app.Spec
@@ -31,7 +31,6 @@ func (t *translation) argoApplication(r *reading) (*v1alpha1.Application, error)
 	if name := to.text("name"); name != "" && name != "in-cluster" {
 		to.fail("name", elsewhere)
 	}
-	t.argoSources(f, app)
 	t.argoPolicy(r, f.object("syncPolicy"), s)
 	for _, i := range f.objects("ignoreDifferences") {
 		rule := v1alpha1.IgnoreDifference{
@@ -50,8 +49,9 @@ func (t *translation) argoApplication(r *reading) (*v1alpha1.Application, error)
 		}
 		s.IgnoreDifferences = append(s.IgnoreDifferences, rule)
 	}
+	apps := t.argoSources(f, app)
 	f.done()
-	return app, nil
+	return apps, nil
 }
 
 // jqPath matches the jq expressions that are paths: .spec.replicas, .spec.containers[].image.
@@ -64,45 +64,72 @@ func fieldOf(expression string) (string, bool) {
 	return strings.ReplaceAll(strings.TrimPrefix(expression, "."), "[]", "[*]"), true
 }
 
-// argoSources reads spec.source, or spec.sources where one of them only lends its files to the other.
-func (t *translation) argoSources(f *fields, app *v1alpha1.Application) {
+// argoSources reads spec.source, or spec.sources, of which each that has manifests becomes an Application like app, and the others lend their files to those.
+func (t *translation) argoSources(f *fields, app *v1alpha1.Application) []*v1alpha1.Application {
 	if !f.has("sources") {
 		t.argoSource(f.object("source"), app)
-		return
+		return []*v1alpha1.Application{app}
 	}
-	var main, lent *fields
+	lent := map[string]*fields{}
+	var out []*v1alpha1.Application
 	all := f.objects("sources")
-	mains := 0
+	for _, s := range all {
+		if ref := s.text("ref"); ref != "" {
+			lent["$"+ref] = s
+		}
+	}
 	for _, s := range all {
 		if s.has("ref") && !s.has("path") && !s.has("chart") {
-			lent = s
-		} else {
-			main = s
-			mains++
+			s.same("repoURL", "targetRevision", "name") // they are read where it is lent
+			continue
 		}
-	}
-	if mains != 1 || lent != nil && !main.has("chart") {
-		f.fail("sources", "an Application has one source, to which a second may lend values files where the first is a chart of a repository of charts; make an Application of each")
-		for _, s := range all {
-			s.rest()
+		one := app.DeepCopy()
+		if len(out) > 0 {
+			one.Name += fmt.Sprintf("-%d", len(out)+1)
 		}
-		return
+		t.argoSource(s, one)
+		if h := one.Spec.Source.Helm; h != nil && (h.ReleaseName == "" || h.ReleaseName == one.Name) {
+			h.ReleaseName = app.Name // as Argo CD calls all of them
+		}
+		t.borrow(s, one, lent)
+		out = append(out, one)
 	}
-	t.argoSource(main, app)
-	if lent == nil {
-		return
+	if len(out) == 0 {
+		f.fail("sources", "none of them has a path or a chart")
 	}
+	return out
+}
+
+// borrow lets an Application name values files of other sources ($ref/file). Where its own files are in a repository, that must be the one.
+func (t *translation) borrow(f *fields, app *v1alpha1.Application, lent map[string]*fields) {
 	src := &app.Spec.Source
-	prefix := "$" + lent.text("ref") + "/"
-	src.RepoURL, src.Ref = lent.text("repoURL"), argoRevision(lent.text("targetRevision"))
+	if src.Helm == nil {
+		return
+	}
+	chart := src.Helm.Chart != nil
 	for i, v := range src.Helm.ValuesFiles {
-		inside, ok := strings.CutPrefix(v, prefix)
-		if !ok {
-			main.fail("helm.valueFiles", "%q is not in %s: files of the chart itself cannot be named", v, prefix)
+		name, inside, _ := strings.Cut(v, "/")
+		from := lent[name]
+		switch {
+		case from == nil && strings.HasPrefix(v, "$"):
+			f.fail("helm.valueFiles", "%q: no source has ref: %s", v, strings.TrimPrefix(name, "$"))
+			continue
+		case from == nil && chart:
+			f.fail("helm.valueFiles", "%q is a file of the chart itself; give its content in values", v)
+			continue
+		case from == nil:
+			continue
+		}
+		url, ref := from.text("repoURL"), argoRevision(from.text("targetRevision"))
+		if src.RepoURL == "" {
+			src.RepoURL, src.Ref = url, ref
+			t.lendCredentials(src)
+		}
+		if source.Canonical(url) != source.Canonical(src.RepoURL) || ref != src.Ref {
+			f.fail("helm.valueFiles", "%q is in another repository, or at another revision, than the other files; values files must be in one", v)
 		}
 		src.Helm.ValuesFiles[i] = "/" + inside
 	}
-	t.lendCredentials(src)
 }
 
 // lendCredentials lets an Application of one's own repository name the Secret that this one is read with: Argo CD knows credentials by the URL.

@@ -33,7 +33,7 @@ func (t *translation) begin(r *reading, f *fields, suffix string) *v1alpha1.Appl
 }
 
 // kustomization translates Flux's Kustomization.
-func (t *translation) kustomization(r *reading) (*v1alpha1.Application, error) {
+func (t *translation) kustomization(r *reading) ([]*v1alpha1.Application, error) {
 	f := r.spec()
 	app := t.begin(r, f, "")
 	s := &app.Spec
@@ -84,7 +84,7 @@ func (t *translation) kustomization(r *reading) (*v1alpha1.Application, error) {
 		}
 	}
 	f.done()
-	return app, nil
+	return []*v1alpha1.Application{app}, nil
 }
 
 // fluxOverlay is what a Kustomization says on top of the folder; nil for nothing.
@@ -112,7 +112,7 @@ func emptyOverlay(k v1alpha1.Kustomize) bool {
 const releaseSuffix = "-release"
 
 // helmRelease translates Flux's HelmRelease.
-func (t *translation) helmRelease(r *reading) (*v1alpha1.Application, error) {
+func (t *translation) helmRelease(r *reading) ([]*v1alpha1.Application, error) {
 	f := r.spec()
 	app := t.begin(r, f, releaseSuffix)
 	s := &app.Spec
@@ -160,7 +160,7 @@ func (t *translation) helmRelease(r *reading) (*v1alpha1.Application, error) {
 	f.tune("maxHistory", "persistentClient", "storageNamespace", "test", "rollback", "uninstall", "waitStrategy")
 	s.Source.Kustomize = postRendered(f)
 	f.done()
-	return app, nil
+	return []*v1alpha1.Application{app}, nil
 }
 
 // postRendered is what a HelmRelease changes in what the chart's templates make; nil for nothing.

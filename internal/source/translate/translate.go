@@ -46,7 +46,7 @@ var (
 )
 
 // foreign are the kinds that can be translated.
-var foreign = map[schema.GroupKind]func(*translation, *reading) (*v1alpha1.Application, error){
+var foreign = map[schema.GroupKind]func(*translation, *reading) ([]*v1alpha1.Application, error){
 	{Group: fluxKustomize, Kind: "Kustomization"}: (*translation).kustomization,
 	{Group: fluxHelm, Kind: "HelmRelease"}:        (*translation).helmRelease,
 	{Group: argo, Kind: "Application"}:            (*translation).argoApplication,
@@ -169,12 +169,22 @@ func (t *translation) namespaceOf(o *source.Object) string {
 	return "default"
 }
 
-// replace puts an Application in an object's place.
-func (t *translation) replace(r *reading, make func(*translation, *reading) (*v1alpha1.Application, error)) error {
-	app, err := make(t, r)
-	if err != nil || app == nil || len(r.errs) > 0 {
+// replace puts Applications in an object's place.
+func (t *translation) replace(r *reading, make func(*translation, *reading) ([]*v1alpha1.Application, error)) error {
+	apps, err := make(t, r)
+	if err != nil || len(r.errs) > 0 {
 		return err
 	}
+	for _, app := range apps {
+		if err := t.add(r, app); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add puts one Application into the result, unless it would do what the one does that the object was read for.
+func (t *translation) add(r *reading, app *v1alpha1.Application) error {
 	if app.Namespace == t.in.Own.Namespace && app.Name == t.in.Own.Name {
 		if !t.leadsHere(app) {
 			r.fail("metadata.name", "the Application that it was read for has the same name; give it another")
