@@ -67,9 +67,7 @@ func (s *Storage) openRoutes(nodes *genericregistry.Store) (storage.Interface, f
 		whole.Close()
 		return nil, nil, err
 	}
-	delegator := cacher.NewCacheDelegator(cached, routes)
-	return delegator, func() {
-		delegator.Stop()
+	return cachedRoutes{routes, cached}, func() {
 		cached.Stop()
 		whole.Close()
 	}, nil
@@ -113,6 +111,34 @@ func keepRoutes(n *corev1.Node) {
 // sameRoutes tells of two versions of a Node, as keepRoutes leaves them, that they differ in nothing.
 func sameRoutes(a, b *corev1.Node) bool {
 	return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) && apiequality.Semantic.DeepEqual(a.Status, b.Status) && a.DeletionTimestamp.Equal(b.DeletionTimestamp)
+}
+
+// cachedRoutes answers from the cache what nodes ask for, and the rest from etcd. The library's own way to join the two compares every few minutes whether each object
+// has the same version in both, which is just what is not so here.
+type cachedRoutes struct {
+	routeStorage
+	cache *cacher.Cacher
+}
+
+// GetList implements storage.Interface.
+func (s cachedRoutes) GetList(ctx context.Context, key string, opts storage.ListOptions, list runtime.Object) error {
+	if opts.ResourceVersion == "0" && opts.Predicate.Continue == "" && s.cache.Ready() {
+		return s.cache.GetList(ctx, key, opts, list)
+	}
+	return s.routeStorage.GetList(ctx, key, opts, list)
+}
+
+// Watch implements storage.Interface.
+func (s cachedRoutes) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
+	return s.cache.Watch(ctx, key, opts)
+}
+
+// ReadinessCheck implements storage.Interface.
+func (s cachedRoutes) ReadinessCheck() error {
+	if !s.cache.Ready() {
+		return storage.ErrStorageNotReady
+	}
+	return nil
 }
 
 // routeStorage is the storage of Nodes of which only the routes are seen, and only their changes.

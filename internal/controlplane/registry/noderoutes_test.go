@@ -43,6 +43,9 @@ func TestANodeIsToldOfAllNodesOnlyWhatRoutesAreMadeFromAndOfItsOwnEverything(t *
 	got := map[string]string{}
 	for what, o := range lists {
 		list, err := node.CoreV1().Nodes().List(ctx, o)
+		for deadline := time.Now().Add(10 * time.Second); err == nil && o.ResourceVersion == "0" && len(list.Items) < 2 && time.Now().Before(deadline); {
+			list, err = node.CoreV1().Nodes().List(ctx, o) // a cache may be late
+		}
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
