@@ -97,6 +97,8 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	f.StringSliceVar(&cfg.Allocatable.Enforce, "enforce-node-allocatable", cfg.Allocatable.Enforce, "pods: all Pods together are held to what is not reserved; none: they are not")
 	f.Int64Var(&cfg.Allocatable.PodPIDsLimit, "pod-pids-limit", cfg.Allocatable.PodPIDsLimit, "how many processes one Pod may have; -1 any number")
 	f.Float64Var(&cfg.Throttling, "memory-throttling-factor", 0, "part of the memory between its request and its limit from which on a container is slowed down, with cgroup v2; 0 never")
+	f.StringVar(&cfg.CPUs.Policy, "cpu-manager-policy", cfg.CPUs.Policy, "static: containers of Guaranteed Pods that ask for whole processors have them for themselves; none: nobody has")
+	f.StringVar(&cfg.CPUs.Reserved, "reserved-cpus", "", "processors that static gives to nobody, like 0-1 (default: as many, from the first, as are reserved of cpu)")
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {
 		return cfg, false, err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/kubelet/allocatable"
+	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
@@ -56,6 +57,7 @@ type Config struct {
 	Shutdown        shutdown.Config
 	Eviction        eviction.Config
 	Allocatable     allocatable.Config
+	CPUs            cpuset.Config
 	Throttling      float64 // MemoryThrottlingFactor of a KubeletConfiguration; 0 for none
 	Images          image.Keeping
 	Release         string // of this program; the log collector of another one is replaced
@@ -84,7 +86,7 @@ func Defaults() Config {
 		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
 		RegistryHostsDir: "/etc/containerd/certs.d",
 		ClusterCIDR:      []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
-		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(),
+		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(), CPUs: cpuset.Config{Policy: cpuset.None},
 	}
 }
 

@@ -122,6 +122,10 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err := d.reserve(tree, &hostFacts); err != nil {
 		return err
 	}
+	cpus, err := d.processors()
+	if err != nil {
+		return err
+	}
 	if cfg.Containerd == "" {
 		if err := runtime.Installed(); err != nil {
 			return err
@@ -182,8 +186,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Cgroups: tree, Host: hostFacts,
-		Allocatable: d.facts.Allocatable,
-		Dir:         filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
+		Allocatable: d.facts.Allocatable, CPUs: cpus,
+		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
 		Services: d.services(ctx),
 		Rules:    pod.Rules{Sysctls: cfg.sysctls, Modules: modules, Node: d.stored},
@@ -261,7 +265,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, DNS: d.dnsMetrics(),
 			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls, ParallelPulls: cfg.parallelPulls(),
 			MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
-			Eviction: cfg.Eviction, Images: cfg.Images, Allocatable: cfg.Allocatable, Throttling: cfg.Throttling,
+			Eviction: cfg.Eviction, Images: cfg.Images, Allocatable: cfg.Allocatable, Throttling: cfg.Throttling, CPUs: cfg.CPUs,
 		}}
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
 		return srv.Serve(ctx, listener, id)

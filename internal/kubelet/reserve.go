@@ -3,10 +3,12 @@ package kubelet
 import (
 	"fmt"
 	"log/slog"
+	"path/filepath"
 
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
 )
@@ -32,6 +34,16 @@ func (d *daemon) reserve(tree *cgroup.Tree, h *spec.Host) error {
 		h.HugePages = register.HugePageSizes()
 	}
 	return nil
+}
+
+// processors takes up what containers have of the machine's processors for themselves.
+func (d *daemon) processors() (*cpuset.CPUs, error) {
+	machine, err := cpuset.Machine()
+	if err != nil {
+		return nil, err
+	}
+	reserved := d.cfg.share.Reserved[v1.ResourceCPU]
+	return cpuset.Open(d.cfg.CPUs, machine, reserved.MilliValue(), filepath.Join(d.cfg.DataDir, "cpu_manager_state"))
 }
 
 // allocatable is what of the machine's capacity Pods may have.

@@ -118,6 +118,7 @@ func (w *worker) create(ctx context.Context, name string, attempt int) {
 	c.Busy = lifecycle.Create
 	pod := w.allocatedPod()
 	o := orderInput{pod: pod, container: findIn(pod, name), attempt: attempt, sandbox: *w.sandbox}
+	o.cpus = w.node.CPUs.Of(pod.UID, name)
 	if w.networked {
 		o.podIPs = w.sandbox.IPs
 	}
@@ -133,6 +134,7 @@ func (w *worker) create(ctx context.Context, name string, attempt int) {
 			w.created(ctx, name, attempt, m, reason, err)
 			if c := w.containers[name]; err == nil && c.ID == m.ID() {
 				w.runsWith(c, o.container.Resources)
+				c.cpus = o.cpus
 				c.User = user
 			}
 		})
@@ -204,6 +206,7 @@ func (w *worker) start(ctx context.Context, name string) {
 				}
 				w.event(name, v1.EventTypeNormal, "Started", "Started container %s", name)
 				w.watch(ctx, c, false)
+				w.pin(ctx)
 				w.late(ctx, c)
 			case ctx.Err() != nil || runtime.IsDown(err):
 			default:

@@ -29,6 +29,7 @@ type orderInput struct {
 	attempt   int
 	sandbox   step.Sandbox
 	podIPs    []string
+	cpus      string // that it may run on
 	// target is the container whose processes an ephemeral container is to see, and targetID its ID if it runs.
 	target, targetID string
 }
@@ -138,7 +139,7 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 	input := spec.Input{
 		Host: w.node.Host, Pod: pod, Container: c, Image: img.Config, User: user, Env: vars, Mounts: mounts,
 		Namespaces: in.sandbox.Namespaces, Hostname: in.sandbox.Hostname,
-		Cgroup: w.node.Cgroups.Container(string(pod.UID), o.ID()), Group: string(pod.UID),
+		Cgroup: w.node.Cgroups.Container(string(pod.UID), o.ID()), Group: string(pod.UID), CPUs: in.cpus,
 	}
 	if input.AppArmor, err = w.node.Rules.Modules.AppArmorProfile(pod, c.SecurityContext); err != nil {
 		return o, fmt.Errorf("container %s: %w", c.Name, err)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
@@ -40,6 +41,9 @@ type Node struct {
 	Allocatable v1.ResourceList
 
 	Rules Rules
+
+	// CPUs gives containers processors for themselves; nil: to none.
+	CPUs *cpuset.CPUs
 
 	Dir    string // of the Pods' directories
 	LogDir string // of the Pods' logs

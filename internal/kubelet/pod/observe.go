@@ -60,6 +60,7 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 			w.watch(ctx, c, true)
 		}
 	}
+	w.pin(ctx)
 }
 
 func (w *worker) anyLive() bool {

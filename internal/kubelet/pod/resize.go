@@ -75,7 +75,10 @@ func (w *worker) allocate(wanted *lifecycle.Resources) {
 		return
 	}
 	before := w.resize.refused
-	if w.resize.refused = w.room.resize(w.pod); w.resize.refused == nil {
+	if w.resize.refused = w.pinnedFor(wanted); w.resize.refused == nil {
+		w.resize.refused = w.room.resize(w.pod)
+	}
+	if w.resize.refused == nil {
 		w.granted(wanted)
 		return
 	}

@@ -79,6 +79,7 @@ func (s *Set) Put(pod *v1.Pod) {
 	if w := s.workers[pod.UID]; w != nil {
 		if over(pod) {
 			s.release(pod.UID)
+			s.unpin(pod.UID)
 		}
 		w.tell(func() { w.update(s.ctx, pod) })
 		return
@@ -141,8 +142,11 @@ func (s *Set) admit(w *worker, pod *v1.Pod) *lifecycle.Stop {
 		return stop
 	}
 	stop := s.ports.admit(pod)
+	if stop == nil {
+		stop = s.pinNew(pod)
+	}
 	if stop != nil {
-		s.room.drop(pod.UID)
+		s.release(pod.UID)
 	}
 	return stop
 }
@@ -176,7 +180,8 @@ func (s *Set) drop(uid types.UID) {
 		defer s.gone()
 	}
 	delete(s.workers, uid)
-	delete(s.ports, uid)
+	s.release(uid)
+	s.unpin(uid)
 	delete(s.ending, uid)
 }
 
@@ -338,6 +343,11 @@ func (s *Set) RemoveStrays(ctx context.Context, attached []string) error {
 		strays[string(uid)] = f
 	}
 	s.found = nil
+	for _, uid := range s.node.CPUs.Pods() {
+		if s.workers[uid] == nil {
+			s.unpin(uid)
+		}
+	}
 	s.mu.Unlock()
 
 	for uid, containers := range strays {

@@ -65,6 +65,7 @@ type container struct {
 	spec      *v1.Container
 	exit      *runtime.Exit      // came while something else was being done for the container
 	stopProbe context.CancelFunc // ends its probes and hooks
+	cpus      string             // that it may run on; empty for any, or when that is not known
 	replaced  bool               // it was stopped for a new attempt to take its place
 }
 

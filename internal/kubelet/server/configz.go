@@ -8,6 +8,7 @@ import (
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/allocatable"
+	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
@@ -33,6 +34,7 @@ type Facts struct {
 	Images        image.Keeping
 	Allocatable   allocatable.Config
 	Throttling    float64
+	CPUs          cpuset.Config
 }
 
 // configuration tells of this node's settings in the kubelet's own form, as /configz has it. What the node has no setting for is left out.
@@ -65,6 +67,7 @@ func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.Kube
 	f.Eviction.Published(c)
 	f.Images.Published(c)
 	f.Allocatable.Published(c)
+	c.CPUManagerPolicy, c.ReservedSystemCPUs = f.CPUs.Policy, f.CPUs.Reserved
 	if f.Throttling > 0 {
 		c.MemoryThrottlingFactor = &f.Throttling
 	}

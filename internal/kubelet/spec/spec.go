@@ -50,6 +50,7 @@ type Input struct {
 	Namespaces Namespaces
 	Hostname   string
 	Cgroup     string
+	CPUs       string // that it may run on; empty for any
 	Group      string // containers of one group share a shim
 	Seccomp    *specs.LinuxSeccomp
 	AppArmor   string // profile; empty for none
@@ -115,6 +116,7 @@ func Build(in Input) (*specs.Spec, error) {
 			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
 		}
 	}
+	s.Linux.Resources.CPU.Cpus = in.CPUs
 	s.Linux.RootfsPropagation = propagation(in.Mounts)
 	return s, nil
 }
