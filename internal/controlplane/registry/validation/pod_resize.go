@@ -26,12 +26,20 @@ func PodResizeUpdate(obj, old *corev1.Pod, quality corev1.PodQOSClass) field.Err
 	rest := obj.Spec.DeepCopy()
 	for i := range rest.Containers {
 		at := specPath.Child("containers").Index(i)
+		if rest.Containers[i].Name != old.Spec.Containers[i].Name {
+			errs = append(errs, field.Forbidden(at.Child("name"), "containers may not be renamed or reordered on resize"))
+			continue
+		}
 		errs = append(errs, containerResize(at.Child("resources"), &rest.Containers[i].Resources, &old.Spec.Containers[i].Resources)...)
 		keepResizable(&rest.Containers[i].Resources, &old.Spec.Containers[i].Resources)
 	}
 	for i := range rest.InitContainers {
 		c, was := &rest.InitContainers[i], &old.Spec.InitContainers[i]
 		at := specPath.Child("initContainers").Index(i)
+		if c.Name != was.Name {
+			errs = append(errs, field.Forbidden(at.Child("name"), "containers may not be renamed or reordered on resize"))
+			continue
+		}
 		if !isSidecar(c) {
 			if !apiequality.Semantic.DeepEqual(c.Resources, was.Resources) {
 				errs = append(errs, field.Forbidden(specPath, "resources for non-sidecar init containers are immutable"))
