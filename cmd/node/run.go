@@ -99,6 +99,11 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	f.Float64Var(&cfg.Throttling, "memory-throttling-factor", 0, "part of the memory between its request and its limit from which on a container is slowed down, with cgroup v2; 0 never")
 	f.StringVar(&cfg.CPUs.Policy, "cpu-manager-policy", cfg.CPUs.Policy, "static: containers of Guaranteed Pods that ask for whole processors have them for themselves; none: nobody has")
 	f.StringVar(&cfg.CPUs.Reserved, "reserved-cpus", "", "processors that static gives to nobody, like 0-1 (default: as many, from the first, as are reserved of cpu)")
+	f.IntVar(&cfg.Ingress.HTTPPort, "ingress-http-port", cfg.Ingress.HTTPPort, "port of this host at which Ingresses are served by HTTP; 0: at none")
+	f.IntVar(&cfg.Ingress.HTTPSPort, "ingress-https-port", cfg.Ingress.HTTPSPort, "port of this host at which Ingresses are served by HTTPS; 0: at none")
+	f.DurationVar(&cfg.Ingress.HSTS, "ingress-hsts", 0, "how long browsers are told to come by HTTPS only; 0: they are told nothing")
+	f.StringSliceVar(&cfg.Ingress.Trusted, "ingress-trusted-proxies", nil, "address ranges of load balancers in front of the ingress, whose word about who the client is is taken")
+	f.StringVar(&cfg.Ingress.AccessLog, "ingress-access-log", "", "file that gets a line per request of the ingress (default: none)")
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {
 		return cfg, false, err

@@ -60,6 +60,7 @@ type Config struct {
 	CPUs            cpuset.Config
 	Throttling      float64 // MemoryThrottlingFactor of a KubeletConfiguration; 0 for none
 	Images          image.Keeping
+	Ingress         Ingress
 	Release         string // of this program; the log collector of another one is replaced
 	KubeVersion     string // that the Node reports, as version of the API it speaks
 	// Self is the command that runs this program; its subcommands "logger" and "hold" are processes of their own.
@@ -87,6 +88,7 @@ func Defaults() Config {
 		RegistryHostsDir: "/etc/containerd/certs.d",
 		ClusterCIDR:      []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
 		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(), CPUs: cpuset.Config{Policy: cpuset.None},
+		Ingress: Ingress{HTTPPort: 8080, HTTPSPort: 8443},
 	}
 }
 
@@ -104,6 +106,9 @@ func (c *Config) complete() (err error) {
 	}
 	if c.PodLogDir, err = filepath.Abs(c.PodLogDir); err != nil {
 		return fmt.Errorf("--pod-log-dir: %w", err)
+	}
+	if err := c.Ingress.complete(); err != nil {
+		return err
 	}
 	if c.mirror, err = image.ParseMirror(c.Mirror); err != nil {
 		return fmt.Errorf("--mirror: %w", err)

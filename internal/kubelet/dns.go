@@ -4,8 +4,6 @@ import (
 	"context"
 	"path/filepath"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/network"
 )
@@ -33,12 +31,4 @@ func (d *daemon) clusterDNS(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, servicesPatience)
 	defer cancel()
 	return d.dns.Addresses(ctx)
-}
-
-// dnsMetrics are those of the node's own DNS.
-func (d *daemon) dnsMetrics() prometheus.Collector {
-	if d.dns == nil {
-		return nil
-	}
-	return d.dns.Collector()
 }

@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/gitopsd/gitopsd/internal/dns"
+	"github.com/gitopsd/gitopsd/internal/ingress"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
@@ -75,7 +76,8 @@ type daemon struct {
 	node    *pod.Node
 	images  *image.Store
 	static  *staticPods
-	dns     *dns.Server // nil: Pods use the host's resolver
+	dns     *dns.Server     // nil: Pods use the host's resolver
+	ingress *ingress.Server // nil: the node serves no Ingresses
 
 	client    kubernetes.Interface
 	informers informers.SharedInformerFactory
@@ -219,6 +221,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err := d.openDNS(); err != nil {
 		return err
 	}
+	if err := d.openIngress(); err != nil {
+		return err
+	}
 	services, err := proxy.New(proxy.Config{NodeName: cfg.Name, ClusterCIDRs: cfg.clusterCIDRs, Informers: d.informers})
 	if err != nil {
 		return fmt.Errorf("carrying out Services: %w", err)
@@ -231,6 +236,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	must(func() error { return services.Run(ctx) })
 	if d.dns != nil {
 		must(func() error { return d.dns.Run(ctx) })
+	}
+	if d.ingress != nil {
+		must(func() error { return d.ingress.Run(ctx) })
 	}
 	must(func() error {
 		a, err := d.network.attacher(ctx)
@@ -262,7 +270,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		srv := &server.Server{Pods: d.pods, Node: d.node, Runtime: d.runtime, Logs: collector, Stats: &stats.Source{
 			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
-			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, DNS: d.dnsMetrics(),
+			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, Metrics: d.partMetrics(),
 			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls, ParallelPulls: cfg.parallelPulls(),
 			MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
 			Eviction: cfg.Eviction, Images: cfg.Images, Allocatable: cfg.Allocatable, Throttling: cfg.Throttling, CPUs: cfg.CPUs,

@@ -18,6 +18,8 @@ type NodeGraph interface {
 	// Uses tells whether a Pod that is assigned to the node uses the object: resource is configmaps, secrets, serviceaccounts, persistentvolumeclaims,
 	// resourceclaims, or persistentvolumes by way of the claim that they are bound to.
 	Uses(ctx context.Context, node, resource, namespace, name string) bool
+	// Serves tells whether an Ingress that nodes serve names the Secret.
+	Serves(ctx context.Context, namespace, secret string) bool
 	// Concerns tells whether the object itself names the node: resource is podcertificaterequests, volumeattachments, resourceslices. Of one that does
 	// not exist it says yes, so that the node hears that.
 	Concerns(ctx context.Context, node, resource, namespace, name string) bool
@@ -76,6 +78,9 @@ func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.A
 			return "" // every node answers DNS questions
 		}
 		if sub == "" && (can("get") || can("list", "watch") && name != "") {
+			if resource == "secrets" && graph.Serves(ctx, ns, name) {
+				return "" // every node serves Ingresses
+			}
 			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it uses %s/%s", ns, name))
 		}
 	case "/persistentvolumeclaims":
@@ -130,7 +135,8 @@ func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.A
 		}
 	case "/endpoints":
 		return allow(can("get") && sub == "", "it can only get them one by one")
-	case "/services", "discovery.k8s.io/endpointslices", "/namespaces", "certificates.k8s.io/clustertrustbundles", "storage.k8s.io/csidrivers", "node.k8s.io/runtimeclasses":
+	case "/services", "discovery.k8s.io/endpointslices", "/namespaces", "certificates.k8s.io/clustertrustbundles", "storage.k8s.io/csidrivers", "node.k8s.io/runtimeclasses",
+		"networking.k8s.io/ingresses", "networking.k8s.io/ingressclasses":
 		return allow(can("get", "list", "watch") && sub == "", "it can only read them")
 	case "/events", "events.k8s.io/events":
 		return allow(can("create", "update", "patch") && sub == "", "it can only report")

@@ -23,6 +23,10 @@ func (graph) Uses(_ context.Context, node, resource, namespace, name string) boo
 		"/persistentvolumes/pv1": true, "shop/resourceclaims/gpu": true}[namespace+"/"+resource+"/"+name]
 }
 
+func (graph) Serves(_ context.Context, namespace, secret string) bool {
+	return namespace == "shop" && secret == "tls"
+}
+
 func (graph) Concerns(_ context.Context, node, resource, namespace, name string) bool {
 	return node == "n1" && map[string]bool{"shop/podcertificaterequests/req-1": true, "/volumeattachments/va1": true, "/resourceslices/n1-gpu": true}[namespace+"/"+resource+"/"+name]
 }

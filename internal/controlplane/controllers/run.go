@@ -21,6 +21,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -52,6 +53,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ephemeralvolume"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/horizontalpodautoscaler"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ingressstatus"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/job"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/namespace"
@@ -180,6 +182,7 @@ func table(cfg Config) ([]runner, error) {
 		respread.New(c, f, events, cfg.Scheduling, respread.DefaultPace),
 		endpointslice.New(c, f, events),
 		endpoints.New(c, f, events),
+		ingressstatus.New(c, f, events),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
 		job.New(c, f, events),
@@ -242,6 +245,8 @@ var watched = []schema.GroupVersionResource{
 	policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"),
 	autoscalingv2.SchemeGroupVersion.WithResource("horizontalpodautoscalers"),
 	admissionregistrationv1.SchemeGroupVersion.WithResource("validatingadmissionpolicies"),
+	networkingv1.SchemeGroupVersion.WithResource("ingresses"),
+	networkingv1.SchemeGroupVersion.WithResource("ingressclasses"),
 	discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
 	coordinationv1.SchemeGroupVersion.WithResource("leases"),
 	certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"),

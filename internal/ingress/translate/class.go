@@ -78,3 +78,22 @@ type Secret struct {
 	// Unread says why it is not known whether there is one.
 	Unread string
 }
+
+// Services names those of its own namespace that the Ingress leads to.
+func Services(ing *networkingv1.Ingress) []string {
+	var out []string
+	add := func(b *networkingv1.IngressBackend) {
+		if b != nil && b.Service != nil {
+			out = append(out, b.Service.Name)
+		}
+	}
+	add(ing.Spec.DefaultBackend)
+	for i := range ing.Spec.Rules {
+		if http := ing.Spec.Rules[i].HTTP; http != nil {
+			for j := range http.Paths {
+				add(&http.Paths[j].Backend)
+			}
+		}
+	}
+	return out
+}

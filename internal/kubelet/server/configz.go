@@ -21,7 +21,7 @@ type Facts struct {
 	Port          int32
 	ClusterDomain string
 	ClusterDNS    func(context.Context) []string
-	DNS           prometheus.Collector // nil: the node answers no DNS questions
+	Metrics       []prometheus.Collector // of parts that are not this server's
 	CgroupRoot    string
 	Containerd    string
 	PodLogDir     string

@@ -37,10 +37,7 @@ func newMetrics(s *Server) *metrics {
 		return promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError})
 	}
 	own := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, m.seconds, podCounts{s}, node(s.Stats.Node), build()}
-	if s.Facts.DNS != nil {
-		own = append(own, s.Facts.DNS)
-	}
-	m.own = of(own...)
+	m.own = of(append(own, s.Facts.Metrics...)...)
 	m.cadvisor, m.resource, m.probes = of(stats.Cadvisor{Source: s.Stats}), of(stats.Resource{Source: s.Stats}), of(s.Node.Probes)
 	return m
 }

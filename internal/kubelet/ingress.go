@@ -1,0 +1,66 @@
+package kubelet
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gitopsd/gitopsd/internal/ingress"
+)
+
+// Ingress is the part of the command line that is about Ingresses.
+type Ingress struct {
+	HTTPPort, HTTPSPort int // 0: not listened at
+	HSTS                time.Duration
+	Trusted             []string
+	AccessLog           string
+
+	trusted []netip.Prefix
+}
+
+// complete checks what was given.
+func (i *Ingress) complete() error {
+	for flag, port := range map[string]int{"http": i.HTTPPort, "https": i.HTTPSPort} {
+		if port < 0 || port > 65535 {
+			return fmt.Errorf("--ingress-%s-port %d: must be a port, or 0 to listen at none", flag, port)
+		}
+	}
+	if i.HTTPPort != 0 && i.HTTPPort == i.HTTPSPort {
+		return fmt.Errorf("--ingress-http-port and --ingress-https-port are both %d: they must differ", i.HTTPPort)
+	}
+	for _, s := range i.Trusted {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return fmt.Errorf("--ingress-trusted-proxies %q: must be an address range such as 192.0.2.0/24", s)
+		}
+		i.trusted = append(i.trusted, p.Masked())
+	}
+	return nil
+}
+
+// openIngress prepares the node's ingress, unless it is to have none.
+func (d *daemon) openIngress() (err error) {
+	cfg := &d.cfg.Ingress
+	if cfg.HTTPPort == 0 && cfg.HTTPSPort == 0 {
+		return nil
+	}
+	d.ingress, err = ingress.New(ingress.Config{
+		HTTPPort: cfg.HTTPPort, HTTPSPort: cfg.HTTPSPort, HSTS: cfg.HSTS, Trusted: cfg.trusted, AccessLog: cfg.AccessLog,
+		Informers: d.informers, Client: d.client, Event: d.event,
+	})
+	return err
+}
+
+// partMetrics are those of the parts that the node may be without.
+func (d *daemon) partMetrics() []prometheus.Collector {
+	var out []prometheus.Collector
+	if d.dns != nil {
+		out = append(out, d.dns.Collector())
+	}
+	if d.ingress != nil {
+		out = append(out, d.ingress.Collector())
+	}
+	return out
+}
