@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -47,7 +46,8 @@ func webIngress(name, host, secret string) *networkingv1.Ingress {
 
 // browser asks a worker's ingress, trusting one certificate.
 func browser(s *shop.Shop, host cluster.Host, trust *x509.CertPool) func(ctx context.Context, secure bool) (status int, text string, err error) {
-	client := s.HTTPClient(&tls.Config{RootCAs: trust, ServerName: ingressHost})
+	client := s.HTTPClient(trust)
+	client.Transport.(*http.Transport).TLSClientConfig.ServerName = ingressHost
 	return func(ctx context.Context, secure bool) (int, string, error) {
 		url := fmt.Sprintf("http://%s:%d/", host.IP, ingressHTTP)
 		if secure {
@@ -138,6 +138,9 @@ func TestAnIngressIsServedByEveryNodeWithTheCertificateThatItsSecretHas(t *testi
 			return status == 200 && refused != nil && strings.Contains(refused.Error(), "certificate"), fmt.Sprint(status, text, err, refused)
 		})
 	}
+	told(t, ctx, s, "web", "there is no Secret shop/web-tls")
+	told(t, ctx, s, "younger", "shop.example, path / (Prefix): Ingress shop/web is older")
+	told(t, ctx, s, "younger", "server-snippet is refused")
 	data, trust := ingressCertificate(t)
 	secret, err := secrets.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "web-tls"}, Type: corev1.SecretTypeTLS, Data: data}, metav1.CreateOptions{})
 	if err != nil {
@@ -181,18 +184,22 @@ func TestAnIngressIsServedByEveryNodeWithTheCertificateThatItsSecretHas(t *testi
 		}
 		return true, nil
 	})
-	until(t, ctx, "the owners told what is wrong", func() (bool, any) {
-		events, err := s.API.CoreV1().Events(shop.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Ingress"})
+}
+
+// told waits until an Ingress' owner has been told something.
+func told(t *testing.T, ctx context.Context, s *shop.Shop, ingress, what string) {
+	t.Helper()
+	until(t, ctx, ingress+" told that "+what, func() (bool, any) {
+		events, err := s.API.CoreV1().Events(shop.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Ingress,involvedObject.name=" + ingress})
 		if err != nil {
 			return false, err
 		}
 		var all []string
 		for i := range events.Items {
-			all = append(all, events.Items[i].InvolvedObject.Name+": "+events.Items[i].Message)
+			all = append(all, events.Items[i].Message)
 		}
 		text := strings.Join(all, "\n")
-		return strings.Contains(text, "web: there is no Secret shop/web-tls") && strings.Contains(text, "younger: shop.example, path / (Prefix): Ingress shop/web is older") &&
-			strings.Contains(text, "server-snippet is refused"), text
+		return strings.Contains(text, what), text
 	})
 }
 
