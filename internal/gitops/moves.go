@@ -129,6 +129,7 @@ func (p *pass) behind(k reconcile.Key, m *memory, commit string) bool {
 // holdForReaders holds a commit that drops something until the other Applications of the repository have read it, for one of them may want it.
 func (p *pass) holdForReaders(plan diff.Plan, commit string) error {
 	if !slices.ContainsFunc(plan, func(s diff.Step) bool { return s.Action == diff.Prune }) {
+		p.hold(false) // from a commit before, which dropped something
 		return nil
 	}
 	if p.m.heldFor != commit {

@@ -45,8 +45,7 @@ func (r *reading) artifacts(namespace string) []artifact {
 			id, known := repositories[alias]
 			root, fits := strings.CutSuffix("/"+from, strings.TrimSuffix("/"+to, "/"))
 			root = strings.TrimPrefix(root, "/")
-			switch {
-			case !isFrom || !isTo || !known || !fits || i > 0 && (id != made.from || root != made.folder):
+			if !isFrom || !isTo || !known || !fits || i > 0 && (id != made.from || root != made.folder) {
 				c.fail("from", "only whole folders of one repository (@alias/folder/**) that keep their places to one another (to @artifact/folder/) can be translated; make a Kustomization of the GitRepository instead")
 				continue
 			}

@@ -190,6 +190,10 @@ func (t *translation) source(r *reading, field string, id sourceID) (place, erro
 	f := &fields{r: there, path: "spec", content: spec, read: map[string]bool{}}
 	if id.kind == externalArtifact {
 		part := artifactOf(f)
+		if part.from.kind != "GitRepository" { // an artifact of artifacts could lead in a circle
+			r.fail(field, "%s is not cut out of a GitRepository", id)
+			return place{}, nil
+		}
 		p, err := t.source(r, field, part.from)
 		p.part = &part
 		return p, err
