@@ -34,8 +34,8 @@ func endpoint(repoURL string) (*transport.Endpoint, error) {
 	return ep, nil
 }
 
-// credentialsInURL matches what stands between scheme and host of any URL in a text.
-var credentialsInURL = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)[^/@\s]+@`)
+// credentialsInURL matches what stands between scheme and host of any URL in a text: up to the last @, for a password may have one.
+var credentialsInURL = regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s]*@`)
 
 // Redact returns the URL, or any text with URLs in it, without user and password.
 func Redact(s string) string { return credentialsInURL.ReplaceAllString(s, "$1") }

@@ -26,6 +26,9 @@ func TestOneRepositoryHasOneCanonicalURL(t *testing.T) {
 
 func TestCredentialsAreTakenOutOfAnyText(t *testing.T) {
 	for in, want := range map[string]string{
+		"https://me:p@ss@host/shop.git":                         "https://host/shop.git",
+		"https://host/?mail=me@example.com":                     "https://host/?mail=me@example.com",
+		"https://host?mail=me@example.com":                      "https://host?mail=me@example.com",
 		"https://me:s3cret@example.com/x":                       "https://example.com/x",
 		`Get "https://tok@h/x": refused; ssh://git@h2/y failed`: `Get "https://h/x": refused; ssh://h2/y failed`,
 		"git@github.com:org/shop":                               "git@github.com:org/shop",
@@ -44,6 +47,7 @@ func FuzzRefsAndURLs(f *testing.F) {
 	f.Add("", "", ">=1.0.0 <2.0.0-0", "", "file:///srv/git/shop.git")
 	f.Add("", "", "", "0123456789abcdef0123456789abcdef01234567", "ssh://git@[::1]:22/a//b/../c.git/")
 	f.Add("a..b", "", "~", "x", "https://%zz@host:port/")
+	f.Add("", "", "", "", "https://me:p@ss@host/shop.git")
 	f.Fuzz(func(t *testing.T, branch, tag, semver, commit, url string) {
 		ref := v1alpha1.Ref{Branch: branch, Tag: tag, SemVer: semver, Commit: commit}
 		if source.ValidateRef(ref) == nil {
