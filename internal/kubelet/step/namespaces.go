@@ -40,6 +40,10 @@ const sandboxFile = "sandbox"
 // Setup keeps the namespaces that are there, or makes new ones with a new ID.
 func (n Namespaces) Setup(_ context.Context, s *Sandbox) error {
 	spc := &s.Pod.Spec
+	if spc.HostUsers != nil && !*spc.HostUsers {
+		// Running it as if it had not asked would give its root more rights than its author trusts it with.
+		return errors.New("hostUsers: false: this node cannot give Pods a user namespace of their own; leave it out, or have the Pod run on a node that can")
+	}
 	s.Hostname, s.FQDN = hostnames(s, n.NodeName, n.Domain)
 	dir := filepath.Join(s.Dir, namespacesDir)
 	id, err := os.ReadFile(filepath.Join(s.Dir, sandboxFile))
