@@ -39,6 +39,8 @@ const (
 	VerbOverride = "override"
 	// AnnotationPrune, with the value "disabled" on an object, keeps the object when Git drops it.
 	AnnotationPrune = "gitopsd.io/prune"
+	// AnnotationDeleteData, with the value "true" on a PersistentVolumeClaim, lets the claim and its data be deleted when Git drops it; without it the claim stays.
+	AnnotationDeleteData = "gitopsd.io/delete-data"
 	// AnnotationWave, a whole number, orders the objects of a commit: those of a lower wave are applied, and healthy, before the next; default 0.
 	AnnotationWave = "gitopsd.io/sync-wave"
 	// AnnotationHook makes an object a hook: it is made anew and run to its end at pre-sync, sync, post-sync or sync-fail.

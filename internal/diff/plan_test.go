@@ -134,3 +134,18 @@ func TestValuesOfSecretsAreNeverShown(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
+
+func TestAClaimIsPrunedOnlyIfItsDataMayGo(t *testing.T) {
+	r := v1alpha1.ObjectRef{Version: "v1", Kind: "PersistentVolumeClaim", Namespace: "shop", Name: "data"}
+	for value, want := range map[string]diff.Action{"": diff.Release, "false": diff.Release, "true": diff.Prune} {
+		live := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": r.Kind}}
+		live.SetNamespace(r.Namespace)
+		live.SetName(r.Name)
+		live.SetLabels(map[string]string{v1alpha1.LabelApplication: "me"})
+		live.SetAnnotations(map[string]string{v1alpha1.AnnotationDeleteData: value})
+		plan := diff.Make(diff.Input{Application: "me", Prune: true, Inventory: []v1alpha1.ObjectRef{r}, Live: map[diff.Key]*unstructured.Unstructured{diff.KeyOf(r): live}})
+		if len(plan) != 1 || plan[0].Action != want {
+			t.Errorf("with %s: %q the plan is %+v, want %s", v1alpha1.AnnotationDeleteData, value, plan, want)
+		}
+	}
+}
