@@ -25,6 +25,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 	"github.com/gitopsd/gitopsd/internal/proxy"
+	"github.com/gitopsd/gitopsd/internal/pv/disk"
 )
 
 // connectTimeout bounds the wait for a containerd while cleaning; one of the node's own may be dead, and its containers too.
@@ -96,8 +97,38 @@ func Clean(ctx context.Context, cfg Config) error {
 	if all != nil {
 		return fmt.Errorf("some of the node in %s is left; run this again once the cause is removed: %w", dir, all)
 	}
-	note(unmountBelow(dir))
-	note(os.RemoveAll(dir))
+	if err := unmountBelow(dir); err != nil {
+		return err // below what is still mounted is somebody's data
+	}
+	return removeAllBut(dir, cfg.KeepVolumes)
+}
+
+// removeAllBut removes a node's data directory; of the volumes in it only those that are not to be kept.
+func removeAllBut(dir string, keepVolumes bool) error {
+	volumes := volumesDir(dir)
+	store := &disk.Store{Dir: volumes}
+	found, bad := store.List()
+	if !keepVolumes {
+		for _, v := range found {
+			if err := store.Remove(v); err != nil {
+				return err
+			}
+		}
+	}
+	if !keepVolumes || len(found) == 0 && bad == nil {
+		return os.RemoveAll(dir)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); path != volumes {
+			all = errors.Join(all, os.RemoveAll(path))
+		}
+	}
+	slog.Warn("the data of volumes is kept; a node of the same name with this data directory offers it again, `node clean --delete-volumes` deletes it", "dir", volumes)
 	return all
 }
 

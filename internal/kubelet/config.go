@@ -53,6 +53,7 @@ type Config struct {
 	ClusterDNS      []string // addresses of the cluster's DNS; none: those of the Service kube-system/kube-dns; "none": Pods use the host's resolver
 	Domain          string
 	ResolvConf      string // the host's; empty to find it
+	KeepVolumes     bool   // the data of volumes stays when the node is cleaned off the host
 	JoinTimeout     time.Duration
 	Shutdown        shutdown.Config
 	Eviction        eviction.Config

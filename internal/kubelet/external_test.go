@@ -116,7 +116,7 @@ func TestANodeUsesTheContainerdThatIsThere(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		h.killNode()
-		args := append([]string{"clean", "--data-dir", filepath.Join(h.dir, "n"), "--pod-log-dir", filepath.Join(h.dir, "logs"), "--cgroup-root", h.cgroup()}, h.cleanFlags...)
+		args := append([]string{"clean", "--data-dir", filepath.Join(h.dir, "n"), "--pod-log-dir", filepath.Join(h.dir, "logs"), "--cgroup-root", h.cgroup(), "--delete-volumes"}, h.cleanFlags...)
 		if out, err := exec.Command(filepath.Join(os.Getenv(dirVariable), "node"), args...).CombinedOutput(); err != nil {
 			t.Fatalf("node clean: %v\n%s", err, out)
 		}

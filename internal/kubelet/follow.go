@@ -39,7 +39,10 @@ func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 		}
 	}
 	_, err := d.own.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: take,
+		AddFunc: func(obj any) {
+			take(obj)
+			d.disks.Registered()
+		},
 		UpdateFunc: func(old, obj any) {
 			take(obj)
 			if was, is := old.(*v1.Node), obj.(*v1.Node); was.Spec.Unschedulable != is.Spec.Unschedulable {

@@ -199,7 +199,7 @@ func (h *host) clean() {
 		h.t.Logf("what the node logged:\n%s", log[max(0, len(log)-20000):])
 	}
 	out, err := exec.Command(filepath.Join(os.Getenv(dirVariable), "node"), append([]string{"clean", "--data-dir", filepath.Join(h.dir, "n"),
-		"--pod-log-dir", filepath.Join(h.dir, "logs"), "--cgroup-root", h.cgroup()}, h.cleanFlags...)...).CombinedOutput()
+		"--pod-log-dir", filepath.Join(h.dir, "logs"), "--cgroup-root", h.cgroup(), "--delete-volumes"}, h.cleanFlags...)...).CombinedOutput()
 	if err != nil {
 		h.t.Errorf("node clean: %v\n%s", err, out)
 	}

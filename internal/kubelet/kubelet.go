@@ -27,6 +27,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/ingress"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/disks"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
@@ -75,6 +76,7 @@ type daemon struct {
 	pods    *pod.Set
 	node    *pod.Node
 	images  *image.Store
+	disks   *disks.Disks
 	static  *staticPods
 	dns     *dns.Server     // nil: Pods use the host's resolver
 	ingress *ingress.Server // nil: the node serves no Ingresses
@@ -185,6 +187,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}, cfg.DataDir)
 	objects := reference.New(d.client)
 	recorder := events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
+	d.openDisks(recorder)
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Cgroups: tree, Host: hostFacts,
@@ -252,6 +255,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		return d.network.get().Run(ctx, nodes)
 	})
 
+	wg.Go(func() { d.disks.Run(ctx) })
+
 	reg := &register.Node{
 		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
@@ -268,7 +273,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	})
 	must(func() error {
 		srv := &server.Server{Pods: d.pods, Node: d.node, Runtime: d.runtime, Logs: collector, Stats: &stats.Source{
-			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Start: time.Now(),
+			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Volumes: d.disks.Stats, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, Metrics: d.partMetrics(),
 			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls, ParallelPulls: cfg.parallelPulls(),

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -91,9 +89,9 @@ func (d *daemon) relieve(ctx context.Context) {
 	reclaimed := false
 	for ctx.Err() == nil {
 		in := eviction.Input{Now: time.Now(), Seen: d.left(), Reclaimed: reclaimed}
-		measured := d.use(ctx, d.pressure.state.Short(in.Seen), d.pressure.state.MeasureDisk(in.Seen))
+		measured := d.use(ctx, d.pressure.state.MeasureDisk(in.Seen))
 		for _, e := range eviction.Exceeding(measured) {
-			d.evict(e)
+			d.evict(ctx, e)
 		}
 		for _, p := range measured {
 			if !d.pressure.ending[p.UID] {
@@ -115,7 +113,7 @@ func (d *daemon) relieve(ctx context.Context) {
 				slog.Warn("removing unused images failed", "freed", freed, "err", err)
 			}
 		case decided.Evict != nil:
-			ended := d.evict(*decided.Evict)
+			ended := d.evict(ctx, *decided.Evict)
 			select {
 			case <-ended:
 				delete(d.pressure.ending, decided.Evict.UID)
@@ -131,7 +129,7 @@ func (d *daemon) relieve(ctx context.Context) {
 }
 
 // evict ends a Pod; the channel is closed when it has ended.
-func (d *daemon) evict(e eviction.Eviction) <-chan struct{} {
+func (d *daemon) evict(_ context.Context, e eviction.Eviction) <-chan struct{} {
 	stop := lifecycle.Stop{Reason: evictedReason, Message: e.Message, Disruption: v1.PodReasonTerminationByKubelet, Until: time.Now().Add(e.Grace)}
 	if !d.pressure.ending[e.UID] {
 		d.pressure.ending[e.UID] = true
@@ -189,24 +187,17 @@ func (d *daemon) imageDir() string {
 	return d.runtime.Root()
 }
 
-// use measures what Pods use: of all when something is short, the disk among it when that is, and otherwise only of those that are limited in it. On most
-// nodes there is nothing to measure most of the time, and nobody is asked.
-func (d *daemon) use(ctx context.Context, short, disk bool) []eviction.Pod {
-	if !short && !slices.ContainsFunc(d.pressure.pods.List(), func(obj any) bool { return eviction.LimitsDisk(obj.(*v1.Pod)) }) {
-		return nil
-	}
+// use measures what Pods use: their memory and processes always, their disk where they are limited in it or all is to be known. With nothing short and
+// nobody limited there is nothing to measure.
+func (d *daemon) use(ctx context.Context, disk bool) []eviction.Pod {
 	var out []eviction.Pod
-	live := map[types.UID]bool{}
 	for _, pod := range d.pods.List() {
 		if pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed {
+			delete(d.pressure.ending, pod.UID)
 			continue
 		}
-		live[pod.UID] = true
-		if limited := eviction.LimitsDisk(pod); short || limited {
-			out = append(out, eviction.Pod{Pod: pod, Use: d.useOf(ctx, pod, disk || limited)})
-		}
+		out = append(out, eviction.Pod{Pod: pod, Use: d.useOf(ctx, pod, disk || eviction.LimitsDisk(pod))})
 	}
-	maps.DeleteFunc(d.pressure.ending, func(uid types.UID, _ bool) bool { return !live[uid] })
 	return out
 }
 

@@ -2,7 +2,6 @@ package kubelet_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -110,42 +109,5 @@ containers: [{name: c, command: [sleep, "1000"], resources: {requests: {memory: 
 	p := h.wait("refused", "turned away", phase(v1.PodFailed))
 	if p.Status.Reason != "Evicted" || !strings.Contains(p.Status.Message, "The node had condition: [DiskPressure]") {
 		t.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
-	}
-}
-
-func TestUnusedImagesAreRemovedFromAFullDisk(t *testing.T) {
-	reg := serveRegistry(t, "", "")
-	for _, tag := range []string{"used:1", "unused:1"} {
-		reg.pushLarge(tag, 1<<20)
-	}
-	h := start(t, "--mirror", "http://"+reg.addr, "--eviction-soft", "nodefs.available<100%", "--eviction-soft-grace-period", "nodefs.available=1s")
-	// Critical Pods are taken though the disk is full, and stay.
-	for _, name := range []string{"used", "unused"} {
-		h.create(name, fmt.Sprintf(`
-nodeName: n1
-priorityClassName: system-node-critical
-terminationGracePeriodSeconds: 0
-containers: [{name: c, image: "nowhere.example/%s:1", command: [sleep, "1000"]}]
-`, name))
-		h.wait(name, "ready", ready)
-	}
-	h.delete("unused")
-	h.waitGone("unused")
-	images := func() string {
-		n, err := h.client.CoreV1().Nodes().Get(h.ctx(), "n1", metav1.GetOptions{})
-		if err != nil {
-			return err.Error()
-		}
-		var out []string
-		for _, i := range n.Status.Images {
-			out = append(out, i.Names...)
-		}
-		slices.Sort(out)
-		return strings.Join(out, " ")
-	}
-	const want = "nowhere.example/used:1 " + testImage // that of the archive cannot be fetched again
-	h.eventually("the image that nobody uses to be gone", func() (bool, string) { got := images(); return got == want, got })
-	if p := h.get("used"); p.Status.Phase != v1.PodRunning {
-		t.Errorf("a critical Pod is %s: %s", p.Status.Phase, p.Status.Message)
 	}
 }

@@ -2,16 +2,19 @@ package kubelet
 
 import (
 	"context"
+	"path/filepath"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/disks"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 	"github.com/gitopsd/gitopsd/internal/kubelet/trust"
+	"github.com/gitopsd/gitopsd/internal/pv/disk"
 )
 
 // volumes is the step that makes Pods' volumes, with what they are made from. Where that is watched, a change reaches the Pods concerned at once.
@@ -20,6 +23,8 @@ func (d *daemon) volumes(ctx context.Context, objects *reference.Objects, record
 		Objects: objects,
 		Facts:   func() env.Facts { return d.facts },
 		Images:  d.images,
+		Disks:   d.disks,
+		Mounted: d.disks.Mounted,
 		Bundles: &trust.Bundles{
 			Informers: d.informers, Until: ctx,
 			Changed: func() { d.pods.SourcesChanged(trustsBundles) },
@@ -31,6 +36,18 @@ func (d *daemon) volumes(ctx context.Context, objects *reference.Objects, record
 		},
 	}
 }
+
+// openDisks makes what looks after the volumes on the node's own disk.
+func (d *daemon) openDisks(recorder record.EventRecorder) {
+	d.disks = &disks.Disks{
+		Client: d.client, Node: d.cfg.Name, Store: &disk.Store{Dir: volumesDir(d.cfg.DataDir)}, Events: recorder, Stored: d.stored,
+		Pods: func() []*v1.Pod { return d.pods.List() },
+	}
+	d.disks.Start()
+}
+
+// volumesDir is where the data of the node's own volumes is, below its data directory.
+func volumesDir(dataDir string) string { return filepath.Join(dataDir, "volumes") }
 
 // trustsBundles tells whether a volume of the Pod is made from ClusterTrustBundles.
 func trustsBundles(p *v1.Pod) bool {

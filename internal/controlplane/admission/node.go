@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // nodeRestriction holds a node to its own Node, Lease, Pods, drivers, devices and its Pods' certificates where only the object's content tells whose they are.
@@ -65,6 +67,13 @@ func (r *nodeRestriction) Validate(ctx context.Context, a admission.Attributes, 
 	case *resourcev1.ResourceSlice:
 		if obj.Spec.NodeName == nil || *obj.Spec.NodeName != node {
 			return refuse("can only offer devices of its own: spec.nodeName must be %s", node)
+		}
+	case *corev1.PersistentVolume:
+		switch old, _ := a.GetOldObject().(*corev1.PersistentVolume); {
+		case obj.Labels[pv.NodeLabel] != node || !pv.IsLocal(obj):
+			return refuse("can only tell of volumes on its own disk: those of the provisioner %s with the label %s=%s", pv.Provisioner, pv.NodeLabel, node)
+		case old == nil && (obj.Spec.ClaimRef == nil || obj.Spec.ClaimRef.UID != ""):
+			return refuse("can only bring back volumes for a claim of the name that they were made for")
 		}
 	case *certificatesv1.PodCertificateRequest:
 		if err := r.fitsPod(ctx, node, obj); err != nil {

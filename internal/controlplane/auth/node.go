@@ -6,9 +6,12 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/gitopsd/gitopsd/internal/dns/corefile"
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // NodeGraph tells what belongs to a node.
@@ -20,7 +23,8 @@ type NodeGraph interface {
 	Uses(ctx context.Context, node, resource, namespace, name string) bool
 	// Serves tells whether an Ingress that nodes serve names the Secret.
 	Serves(ctx context.Context, namespace, secret string) bool
-	// Concerns tells whether the object itself names the node: resource is podcertificaterequests, volumeattachments, resourceslices. Of one that does
+	// Concerns tells whether the object itself names the node: resource is podcertificaterequests, volumeattachments, resourceslices,
+	// persistentvolumes. Of one that does
 	// not exist it says yes, so that the node hears that.
 	Concerns(ctx context.Context, node, resource, namespace, name string) bool
 }
@@ -88,7 +92,14 @@ func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.A
 			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it uses %s/%s", ns, name))
 		}
 	case "/persistentvolumes":
-		if can("get") && sub == "" {
+		switch {
+		case can("list", "watch") && sub == "":
+			return allow(selectsDisk(a, node), "it can see those on its own disk only; the label selector "+pv.NodeLabel+"="+node+" is required")
+		case can("create") && sub == "":
+			return "" // of its own disk: admission compares it
+		case can("patch") && sub == "status":
+			return allow(graph.Concerns(ctx, node, resource, "", name), fmt.Sprintf("%s is not on its disk", name))
+		case can("get") && sub == "":
 			return allow(graph.Uses(ctx, node, resource, "", name), fmt.Sprintf("no Pod on it uses a claim that %s is bound to", name))
 		}
 	case "resource.k8s.io/resourceclaims":
@@ -146,6 +157,18 @@ func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.A
 		return allow(can("create"), "it can only ask")
 	}
 	return refuse
+}
+
+// selectsDisk tells whether a list or watch is limited to volumes on the node's own disk.
+func selectsDisk(a authorizer.Attributes, node string) bool {
+	requirements, err := a.GetLabelSelector()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(requirements, func(r labels.Requirement) bool {
+		values := r.ValuesUnsorted()
+		return r.Key() == pv.NodeLabel && (r.Operator() == selection.Equals || r.Operator() == selection.DoubleEquals || r.Operator() == selection.In) && len(values) == 1 && values[0] == node
+	})
 }
 
 // selectsNode tells whether a list or watch is limited to what belongs to the node.

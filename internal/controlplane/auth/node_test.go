@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 )
@@ -28,7 +29,8 @@ func (graph) Serves(_ context.Context, namespace, secret string) bool {
 }
 
 func (graph) Concerns(_ context.Context, node, resource, namespace, name string) bool {
-	return node == "n1" && map[string]bool{"shop/podcertificaterequests/req-1": true, "/volumeattachments/va1": true, "/resourceslices/n1-gpu": true}[namespace+"/"+resource+"/"+name]
+	return node == "n1" && map[string]bool{"shop/podcertificaterequests/req-1": true, "/volumeattachments/va1": true, "/resourceslices/n1-gpu": true,
+		"/persistentvolumes/ours": true}[namespace+"/"+resource+"/"+name]
 }
 
 func TestANodeMayDoWhatItsOwnPodsNeed(t *testing.T) {
@@ -43,7 +45,13 @@ func TestANodeMayDoWhatItsOwnPodsNeed(t *testing.T) {
 			var rest string
 			a.APIGroup, rest, _ = strings.Cut(f[1], "/")
 			a.Resource, a.Subresource, _ = strings.Cut(rest, "/")
-			if len(f) > 4 {
+			if len(f) > 4 && strings.HasPrefix(f[4], "label:") {
+				s, err := labels.Parse(strings.TrimPrefix(f[4], "label:"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.LabelSelectorRequirements, _ = s.Requirements()
+			} else if len(f) > 4 {
 				s, err := fields.ParseSelector(f[4])
 				if err != nil {
 					t.Fatal(err)

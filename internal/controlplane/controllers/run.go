@@ -56,6 +56,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ingressstatus"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/job"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/localvolume"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/namespace"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodeipam"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
@@ -177,6 +178,7 @@ func table(cfg Config) ([]runner, error) {
 		statefulset.New(c, f, events),
 		claimprotection.New(c, f),
 		volumebinding.New(c, f, events),
+		localvolume.New(c, f, events),
 		ephemeralvolume.New(c, f, events),
 		daemonset.New(c, f, events),
 		respread.New(c, f, events, cfg.Scheduling, respread.DefaultPace),
@@ -231,6 +233,7 @@ var watched = []schema.GroupVersionResource{
 	corev1.SchemeGroupVersion.WithResource("persistentvolumes"),
 	corev1.SchemeGroupVersion.WithResource("replicationcontrollers"),
 	storagev1.SchemeGroupVersion.WithResource("storageclasses"),
+	storagev1.SchemeGroupVersion.WithResource("csistoragecapacities"),
 	rbacv1.SchemeGroupVersion.WithResource("roles"),
 	rbacv1.SchemeGroupVersion.WithResource("rolebindings"),
 	rbacv1.SchemeGroupVersion.WithResource("clusterroles"),

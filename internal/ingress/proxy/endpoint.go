@@ -131,11 +131,7 @@ func (p *pool) pick(tried []*endpoint) *endpoint {
 
 // endpointFor is where the exchange goes, or nil.
 func (x *exchange) endpointFor(tried []*endpoint) *endpoint {
-	s := x.s
-	if len(tried) > 0 {
-		s = x.p.state.Load() // endpoints may have come and gone since the request came
-	}
-	pl := s.pools[x.backend.Key]
+	pl := x.s.pools[x.backend]
 	if pl == nil {
 		return nil
 	}

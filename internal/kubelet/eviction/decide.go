@@ -81,16 +81,6 @@ type Eviction struct {
 // has none at all, but the kubelet gives a second.
 const immediate = time.Second
 
-// Short says whether any threshold is met, be it too lately to do anything: only then it matters what Pods use.
-func (s *State) Short(seen map[Signal]Observation) bool {
-	for i, t := range s.Thresholds {
-		if o, ok := seen[t.Signal]; ok && s.met(i, o) {
-			return true
-		}
-	}
-	return false
-}
-
 // MeasureDisk says whether what Pods use of the disk decides.
 func (s *State) MeasureDisk(seen map[Signal]Observation) bool {
 	for i, t := range s.Thresholds {

@@ -136,8 +136,12 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 	if err != nil {
 		return o, fmt.Errorf("container %s: %w", c.Name, err)
 	}
+	devices, err := containerDevices(in)
+	if err != nil {
+		return o, fmt.Errorf("container %s: %w", c.Name, err)
+	}
 	input := spec.Input{
-		Host: w.node.Host, Pod: pod, Container: c, Image: img.Config, User: user, Env: vars, Mounts: mounts,
+		Host: w.node.Host, Pod: pod, Container: c, Image: img.Config, User: user, Env: vars, Mounts: mounts, BlockDevices: devices,
 		Namespaces: in.sandbox.Namespaces, Hostname: in.sandbox.Hostname,
 		Cgroup: w.node.Cgroups.Container(string(pod.UID), o.ID()), Group: string(pod.UID), CPUs: in.cpus,
 	}
@@ -184,6 +188,9 @@ func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext, recur
 		v, ok := s.Volumes[m.Name]
 		if !ok {
 			return nil, fmt.Errorf("mount %s: the Pod has no volume %q", m.MountPath, m.Name)
+		}
+		if v.Block {
+			return nil, fmt.Errorf("mount %s: volume %s is a block device (volumeMode: Block): list it in volumeDevices, not in volumeMounts", m.MountPath, m.Name)
 		}
 		source := v.Path
 		sub := m.SubPath

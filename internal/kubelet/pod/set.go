@@ -364,14 +364,8 @@ func (s *Set) RemoveStrays(ctx context.Context, attached []string) error {
 		if err := s.node.Plan.Teardown(ctx, &step.Sandbox{Pod: &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}}, Dir: dir}); err != nil {
 			return fmt.Errorf("removing what is left of Pod %s: %w", uid, err)
 		}
-		logs, err := filepath.Glob(filepath.Join(s.node.LogDir, "*_"+uid))
-		if err != nil {
-			return err
-		}
-		for _, d := range append(logs, dir) {
-			if err := os.RemoveAll(d); err != nil {
-				return fmt.Errorf("removing what is left of Pod %s: %w", uid, err)
-			}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("removing what is left of Pod %s: %w", uid, err)
 		}
 	}
 	found, err := s.node.Runtime.List(ctx)

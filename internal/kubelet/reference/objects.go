@@ -65,6 +65,20 @@ func (n Namespaced) ConfigMap(name string) (*v1.ConfigMap, error) {
 	})
 }
 
+// Claim fetches a PersistentVolumeClaim.
+func (n Namespaced) Claim(name string) (*v1.PersistentVolumeClaim, error) {
+	return get(n, "claim", name, func(ctx context.Context) (*v1.PersistentVolumeClaim, error) {
+		return n.o.client.CoreV1().PersistentVolumeClaims(n.namespace).Get(ctx, name, metav1.GetOptions{})
+	})
+}
+
+// PersistentVolume fetches a PersistentVolume, which belongs to no namespace.
+func (n Namespaced) PersistentVolume(name string) (*v1.PersistentVolume, error) {
+	return get(n.o.For(n.ctx, ""), "volume", name, func(ctx context.Context) (*v1.PersistentVolume, error) {
+		return n.o.client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{})
+	})
+}
+
 // RuntimeClass fetches a RuntimeClass, which belongs to no namespace.
 func (o *Objects) RuntimeClass(ctx context.Context, name string) (*nodev1.RuntimeClass, error) {
 	return get(o.For(ctx, ""), "runtimeclass", name, func(ctx context.Context) (*nodev1.RuntimeClass, error) {

@@ -36,7 +36,7 @@ func newMetrics(s *Server) *metrics {
 		r.MustRegister(list...)
 		return promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError})
 	}
-	own := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, m.seconds, podCounts{s}, node(s.Stats.Node), build()}
+	own := []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, m.seconds, podCounts{s}, stats.Volumes{Source: s.Stats}, node(s.Stats.Node), build()}
 	m.own = of(append(own, s.Facts.Metrics...)...)
 	m.cadvisor, m.resource, m.probes = of(stats.Cadvisor{Source: s.Stats}), of(stats.Resource{Source: s.Stats}), of(s.Node.Probes)
 	return m

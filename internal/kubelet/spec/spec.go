@@ -40,20 +40,22 @@ type Namespaces struct{ Network, IPC, UTS, PID string }
 
 // Input is a container to be specified.
 type Input struct {
-	Host       Host
-	Pod        *v1.Pod
-	Container  *v1.Container
-	Image      ocispec.ImageConfig
-	User       image.User
-	Env        []env.Var
-	Mounts     []specs.Mount // volumes and files, in the order given
-	Namespaces Namespaces
-	Hostname   string
-	Cgroup     string
-	CPUs       string // that it may run on; empty for any
-	Group      string // containers of one group share a shim
-	Seccomp    *specs.LinuxSeccomp
-	AppArmor   string // profile; empty for none
+	Host      Host
+	Pod       *v1.Pod
+	Container *v1.Container
+	Image     ocispec.ImageConfig
+	User      image.User
+	Env       []env.Var
+	Mounts    []specs.Mount // volumes and files, in the order given
+	// BlockDevices are volumes that the container sees as devices.
+	BlockDevices []specs.LinuxDevice
+	Namespaces   Namespaces
+	Hostname     string
+	Cgroup       string
+	CPUs         string // that it may run on; empty for any
+	Group        string // containers of one group share a shim
+	Seccomp      *specs.LinuxSeccomp
+	AppArmor     string // profile; empty for none
 	// ProcessLabel and FileLabel are SELinux labels; empty where the runtime is not to set any.
 	ProcessLabel, FileLabel string
 }
@@ -117,6 +119,10 @@ func Build(in Input) (*specs.Spec, error) {
 		}
 	}
 	s.Linux.Resources.CPU.Cpus = in.CPUs
+	for _, d := range in.BlockDevices {
+		s.Linux.Devices = append(s.Linux.Devices, d)
+		s.Linux.Resources.Devices = append(s.Linux.Resources.Devices, specs.LinuxDeviceCgroup{Allow: true, Type: d.Type, Major: &d.Major, Minor: &d.Minor, Access: "rwm"})
+	}
 	s.Linux.RootfsPropagation = propagation(in.Mounts)
 	return s, nil
 }

@@ -28,7 +28,9 @@ type Source struct {
 	Pods    func() []*v1.Pod
 	// NetNS gives the path of a Pod's network namespace; empty for one on the host's.
 	NetNS func(pod *v1.Pod) string
-	Start time.Time
+	// Volumes gives the figures of the volumes of a Pod's claims; nil for none.
+	Volumes func(pod *v1.Pod) []statsv1.VolumeStats
+	Start   time.Time
 
 	mu   sync.Mutex
 	last map[string]reading
@@ -106,6 +108,9 @@ func (s *Source) pod(pod *v1.Pod, now time.Time, seen map[string]bool) statsv1.P
 	}
 	if path := s.NetNS(pod); path != "" {
 		p.Network = network(path, now)
+	}
+	if s.Volumes != nil {
+		p.VolumeStats = s.Volumes(pod)
 	}
 	return p
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"path/filepath"
 
+	v1 "k8s.io/api/core/v1"
+
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
@@ -22,6 +24,9 @@ type Volumes struct {
 	Certificates *podcert.Store
 	Facts        func() env.Facts
 	Images       *image.Store // nil where there is no containerd any more
+	Disks        volume.Disks
+	// Mounted is told where the volumes of the Pod's claims are, by claim.
+	Mounted func(pod *v1.Pod, paths map[string]string)
 }
 
 // sources is what volumes are made from, each kind from who has it.
@@ -29,6 +34,7 @@ type sources struct {
 	reference.Namespaced
 	*trust.Bundles
 	*podcert.Store
+	volume.Disks
 }
 
 var _ volume.Source = sources{}
@@ -43,7 +49,7 @@ func (Volumes) Needs() []string { return []string{"directory"} }
 
 // Setup makes the volumes or brings them up to date.
 func (v Volumes) Setup(ctx context.Context, s *Sandbox) error {
-	made, err := volume.Setup(ctx, filepath.Join(s.Dir, volumesDir), s.Pod, v.Facts(), sources{v.Objects.For(ctx, s.Pod.Namespace), v.Bundles, v.Certificates})
+	made, err := volume.Setup(ctx, filepath.Join(s.Dir, volumesDir), s.Pod, v.Facts(), sources{v.Objects.For(ctx, s.Pod.Namespace), v.Bundles, v.Certificates, v.Disks})
 	if err != nil {
 		return err
 	}
@@ -53,6 +59,15 @@ func (v Volumes) Setup(ctx context.Context, s *Sandbox) error {
 		}
 	}
 	s.Volumes = made
+	claims := map[string]string{}
+	for _, v := range made {
+		if v.Claim != "" {
+			claims[v.Claim] = v.Path
+		}
+	}
+	if len(claims) > 0 {
+		v.Mounted(s.Pod, claims)
+	}
 	return nil
 }
 

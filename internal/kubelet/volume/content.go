@@ -16,6 +16,8 @@ import (
 // Source gives what volumes are made from. A missing object is a NotFound error of the API.
 type Source interface {
 	env.Sources
+	Claims
+	Disks
 	// Token gets a token for the Pod's service account that is bound to the Pod.
 	Token(ctx context.Context, pod *v1.Pod, audience string, seconds int64) (string, error)
 	// TrustAnchors gives the certificates of the ClusterTrustBundles that a projection selects, as PEM.

@@ -31,6 +31,8 @@ var errAway = errors.New("connection refused")
 
 // source holds objects in memory; while away it answers nothing.
 type source struct {
+	Claims
+	Disks
 	maps    map[string]*v1.ConfigMap
 	secrets map[string]*v1.Secret
 	away    bool

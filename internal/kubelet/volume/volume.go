@@ -24,6 +24,9 @@ type Volume struct {
 	ReadOnly bool
 	// FromImage says that it is an image's content (see image.Store.MakeVolume): it is there once a container that mounts it is created.
 	FromImage bool
+	// Block says that Path is a device, for containers' volumeDevices.
+	Block bool
+	Claim string // that it is of, in the Pod's namespace; empty for other volumes
 }
 
 // Error says which volume failed; its text is what the Pod's FailedMount event says.
@@ -64,6 +67,10 @@ func setup(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, facts en
 		return Volume{Path: path}, emptyDir(path, pod, v.EmptyDir, gid)
 	case v.HostPath != nil:
 		return Volume{Path: v.HostPath.Path}, hostPath(v.HostPath)
+	case v.NFS != nil:
+		return Volume{Path: path, ReadOnly: v.NFS.ReadOnly}, nfs(ctx, path, v.NFS, nil)
+	case claimOf(pod, v) != "":
+		return persistent(ctx, path, pod, v, src)
 	}
 	had := func(name string) []byte {
 		b, _ := os.ReadFile(filepath.Join(path, name))
@@ -77,7 +84,7 @@ func setup(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, facts en
 		return Volume{}, err
 	}
 	if files == nil {
-		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath, image")
+		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath, nfs, image, or a claim")
 	}
 	// All of it is kept in memory: Secrets and tokens must not reach the disk, and the rest is small.
 	if err := tmpfs(path, "mode=0755"); err != nil {

@@ -89,7 +89,7 @@ func TestAClaimAndItsVolumeFromBeginningToEnd(t *testing.T) {
 }
 
 func TestManyClaimsGetAVolumeEach(t *testing.T) {
-	const n = 200
+	const n = 60
 	e := controllerstest.New(t)
 	claims, volumes := e.Client.CoreV1().PersistentVolumeClaims("default"), e.Client.CoreV1().PersistentVolumes()
 	for i := range n {

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/storage/volume"
+
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // storage is what is known of volumes.
@@ -140,8 +142,11 @@ func (s *Snapshot) SetDriver(d *storagev1.CSIDriver) { s.storage.makers[d.Name] 
 // RemoveDriver takes a CSIDriver out.
 func (s *Snapshot) RemoveDriver(name string) { delete(s.storage.makers, name) }
 
-// TellsCapacity says whether a driver publishes how much storage it has left (spec.storageCapacity of its CSIDriver).
+// TellsCapacity says whether a provisioner publishes how much storage it has left: the built-in one does, others say so (spec.storageCapacity of the CSIDriver).
 func (s *Snapshot) TellsCapacity(driver string) bool {
+	if driver == pv.Provisioner {
+		return true
+	}
 	d := s.storage.makers[driver]
 	return d != nil && d.Spec.StorageCapacity != nil && *d.Spec.StorageCapacity
 }
