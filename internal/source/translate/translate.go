@@ -194,6 +194,14 @@ func (t *translation) add(r *reading, app *v1alpha1.Application) error {
 	if t.leadsHere(app) {
 		return nil // such as Flux's Kustomization of its own folder: the Application that it was read for does that
 	}
+	// What is applied with an account's rights leads to nothing that is applied with all.
+	if account := t.in.Own.Spec.ServiceAccountName; account != "" && app.Spec.ServiceAccountName == "" {
+		if app.Namespace != t.in.Own.Namespace {
+			r.fail("metadata.namespace", "the Application that it was read for has the rights of the account %s of namespace %s, which another namespace has not; put it there, or name an account of its own", account, t.in.Own.Namespace)
+			return nil
+		}
+		app.Spec.ServiceAccountName = account
+	}
 	app.TypeMeta.APIVersion, app.TypeMeta.Kind = v1alpha1.GroupVersion.String(), "Application"
 	t.describe(app, r)
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(app)

@@ -27,7 +27,7 @@ import (
 // https://git.example.com/fleet.git at the branch main, with the Secret git.
 //
 //	elsewhere        sources that another Application knows
-//	translate [served=KIND] [had=NAMESPACE/NAME]   what the cluster serves itself, and an Application that was made before; objects of the file fleet.yaml; prints what they become, each after the line that it has the origin of, or the errors
+//	translate [served=KIND] [had=NAMESPACE/NAME] [account=NAME]   what the cluster serves itself, an Application that was made before, and the account that the one that reads has; objects of the file fleet.yaml; prints what they become, each after the line that it has the origin of, or the errors
 func TestTranslate(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &scene{elsewhere: map[string]map[string]any{}}
@@ -87,6 +87,9 @@ func (s *scene) run(t *testing.T, d *datadriven.TestData) string {
 	}
 	if d.HasArg("served") {
 		d.ScanArgs(t, "served", &served)
+	}
+	if d.HasArg("account") {
+		d.ScanArgs(t, "account", &app.Spec.ServiceAccountName)
 	}
 	out, err := translate.Objects(t.Context(), translate.Input{Objects: objects, Own: app, Served: s.served(served), Find: s.find})
 	if err != nil {
