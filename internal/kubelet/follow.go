@@ -98,7 +98,7 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 	d.pods.Keep(there)
 	d.static.look()
 	put := func(obj any) {
-		if p := obj.(*v1.Pod); isMirror(p) {
+		if p := obj.(*v1.Pod); d.static.isMirror(p) {
 			d.static.look()
 		} else {
 			d.pods.Put(p)
@@ -111,7 +111,7 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 			if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 				obj = t.Obj
 			}
-			if p, ok := obj.(*v1.Pod); ok && isMirror(p) {
+			if p, ok := obj.(*v1.Pod); ok && d.static.isMirror(p) {
 				d.static.look()
 			} else if ok {
 				d.pods.Remove(p)

@@ -136,7 +136,7 @@ func (s *staticPods) mirror(ctx context.Context, run []*v1.Pod, ending map[types
 	var mirrors []*v1.Pod
 	shown := map[types.UID]*v1.Pod{}
 	for _, obj := range s.api.GetStore().List() {
-		if p := obj.(*v1.Pod); isMirror(p) {
+		if p := obj.(*v1.Pod); s.isMirror(p) {
 			mirrors = append(mirrors, p)
 			shown[types.UID(p.Annotations[v1.MirrorPodAnnotationKey])] = p
 		}
@@ -184,8 +184,8 @@ func (s *staticPods) refusedMirror(uid types.UID, pod *v1.Pod, m *static.Manifes
 	s.warn("StaticPodRefused", text)
 }
 
-// isMirror says whether the API shows a static Pod by this one.
-func isMirror(p *v1.Pod) bool {
-	_, ok := p.Annotations[v1.MirrorPodAnnotationKey]
-	return ok
+// isMirror says whether the API shows a static Pod by this one. A Pod that this node runs for the API is none, whatever its annotations have come to say.
+func (s *staticPods) isMirror(p *v1.Pod) bool {
+	_, says := p.Annotations[v1.MirrorPodAnnotationKey]
+	return says && !s.pods.Has(p.UID)
 }

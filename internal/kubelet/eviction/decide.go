@@ -188,11 +188,11 @@ func short(n int64, format resource.Format) string {
 	return resource.NewQuantity(n, format).String()
 }
 
-// Exceeding finds the Pods that use more local disk than they may. They are ended whether or not the node is short of it.
+// Exceeding finds the Pods that use more local disk than they may. They are ended whether or not the node is short of it; critical ones are not.
 func Exceeding(pods []Pod) []Eviction {
 	var out []Eviction
 	for _, p := range pods {
-		if text := exceeds(p); text != "" {
+		if text := exceeds(p); text != "" && !critical(p.Pod) {
 			out = append(out, Eviction{UID: p.UID, Message: text, Grace: immediate})
 		}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // TestDecide plays the scripts in testdata/decide. "node" begins anew with flags, one "name value" per line, "pod NAME" adds one, from the YAML of its
-// spec and what it uses, "exceeding" prints the Pods that are over their limits, "admit" prints what becomes of a Pod from the YAML of its spec, and
+// spec, its annotations, and what it uses (named uid=UID, it has that one), "exceeding" prints the Pods that are over their limits, "admit" prints what becomes of a Pod from the YAML of its spec, and
 // "seen" decides, from lines
 //
 //	SIGNAL AVAILABLE of CAPACITY
@@ -46,6 +46,11 @@ func TestDecide(t *testing.T) {
 			return ""
 		case "pod":
 			pods = append(pods, read(t, d.CmdArgs[0].Key, d.Input))
+			if d.HasArg("uid") {
+				var uid string
+				d.ScanArgs(t, "uid", &uid)
+				pods[len(pods)-1].UID = types.UID(uid)
+			}
 			return ""
 		case "exceeding":
 			var b strings.Builder
@@ -100,8 +105,9 @@ func TestDecide(t *testing.T) {
 func read(t *testing.T, name, text string) Pod {
 	t.Helper()
 	var in struct {
-		v1.PodSpec `json:",inline"`
-		Uses       struct {
+		v1.PodSpec  `json:",inline"`
+		Annotations map[string]string `json:"annotations"`
+		Uses        struct {
 			Memory, Disk resource.Quantity
 			Inodes       int64
 			Processes    int64
@@ -112,6 +118,7 @@ func read(t *testing.T, name, text string) Pod {
 		t.Fatal(err)
 	}
 	p := Pod{Pod: &v1.Pod{Spec: in.PodSpec}}
+	p.Annotations = in.Annotations
 	p.Name, p.UID = name, types.UID(name)
 	p.Use = Use{Memory: in.Uses.Memory.Value(), Processes: in.Uses.Processes, Inodes: in.Uses.Inodes, Containers: map[string]ContainerUse{}, EmptyDirs: map[string]int64{}}
 	for k, q := range in.Uses.EmptyDirs {

@@ -60,9 +60,10 @@ func priority(pod *v1.Pod) int32 {
 	return *pod.Spec.Priority
 }
 
-// critical says whether a node is to keep a Pod whatever is short: static ones, and those of the classes system-cluster-critical and system-node-critical.
+// critical says whether a node is to keep a Pod whatever is short: static ones, which their UIDs tell, for annotations are anybody's to write, and those of the
+// classes system-cluster-critical and system-node-critical.
 func critical(pod *v1.Pod) bool {
-	return pod.Annotations[static.SourceAnnotation] == "file" || priority(pod) >= shutdown.Critical
+	return static.IsUID(pod.UID) || priority(pod) >= shutdown.Critical
 }
 
 // LimitsDisk says whether a Pod's use of the disk must be known to keep it within its limits.

@@ -262,6 +262,13 @@ func (s *Set) ByUID(uid types.UID) *v1.Pod {
 	return w.view()
 }
 
+// Has says whether this node runs the Pod, or is still about to end it.
+func (s *Set) Has(uid types.UID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.workers[uid] != nil
+}
+
 // List gives the node's Pods, with their statuses as last reported.
 func (s *Set) List() []*v1.Pod {
 	s.mu.Lock()

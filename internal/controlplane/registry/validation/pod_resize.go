@@ -15,7 +15,7 @@ func PodResizeUpdate(obj, old *corev1.Pod, quality corev1.PodQOSClass) field.Err
 	if old.Spec.OS != nil && old.Spec.OS.Name == corev1.Windows {
 		return field.ErrorList{field.Forbidden(field.NewPath(""), "windows pods cannot be resized")}
 	}
-	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
+	errs := podMetaUpdate(obj, old)
 	errs = append(errs, podContent(obj)...)
 	if old.Status.QOSClass != "" && quality != old.Status.QOSClass {
 		errs = append(errs, field.Invalid(specPath, quality, "Pod QOS Class may not change as a result of resizing"))

@@ -11,7 +11,7 @@ import (
 
 // PodStatusUpdate says what a node, a scheduler or a controller may report of a Pod.
 func PodStatusUpdate(obj, old *corev1.Pod) field.ErrorList {
-	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
+	errs := podMetaUpdate(obj, old)
 	status := &obj.Status
 	if obj.Spec.NodeName != old.Spec.NodeName {
 		errs = append(errs, field.Forbidden(statusPath.Child("nodeName"), "may not be changed directly"))

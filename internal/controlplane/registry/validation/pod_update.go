@@ -15,7 +15,7 @@ import (
 // was created: images may change, deadlines may shrink, tolerations may be added, and while scheduling gates hold a Pod back,
 // gates may go and the choice of nodes may become narrower.
 func PodUpdate(obj, old *corev1.Pod) field.ErrorList {
-	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
+	errs := podMetaUpdate(obj, old)
 	errs = append(errs, podContent(obj)...)
 	spec, oldSpec := &obj.Spec, &old.Spec
 	if len(spec.Containers) != len(oldSpec.Containers) {
@@ -37,6 +37,22 @@ func PodUpdate(obj, old *corev1.Pod) field.ErrorList {
 		errs = append(errs, field.Forbidden(specPath, "pod updates may not change fields other than `spec.containers[*].image`,"+
 			"`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"+
 			"`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n"+diff.Diff(*oldSpec, *rest)))
+	}
+	return errs
+}
+
+// podMetaUpdate says what of a Pod's metadata may change, through whichever subresource. Whether it is the mirror of a static Pod was said when it was
+// created: nodes leave mirrors alone, and would leave alone one that only claims to be.
+func podMetaUpdate(obj, old *corev1.Pod) field.ErrorList {
+	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
+	at := metadataPath.Child("annotations").Key(corev1.MirrorPodAnnotationKey)
+	now, is := obj.Annotations[corev1.MirrorPodAnnotationKey]
+	before, was := old.Annotations[corev1.MirrorPodAnnotationKey]
+	switch {
+	case is && !was:
+		errs = append(errs, field.Forbidden(at, "may not add mirror pod annotation"))
+	case is != was || now != before:
+		errs = append(errs, field.Forbidden(at, "may not remove or update mirror pod annotation"))
 	}
 	return errs
 }
@@ -170,7 +186,7 @@ func containsAll(list, wanted []corev1.NodeSelectorRequirement) bool {
 // PodEphemeralContainersUpdate says what may be written through the ephemeralcontainers subresource, whose rest the caller has
 // put back: containers may be added, and stay as they are from then on.
 func PodEphemeralContainersUpdate(obj, old *corev1.Pod) field.ErrorList {
-	errs := metaUpdate(&obj.ObjectMeta, &old.ObjectMeta)
+	errs := podMetaUpdate(obj, old)
 	errs = append(errs, podContent(obj)...)
 	at := specPath.Child("ephemeralContainers")
 	if _, mirror := old.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
