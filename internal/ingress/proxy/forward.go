@@ -47,7 +47,10 @@ func (x *exchange) forward() {
 		return
 	}
 	defer body.end()
-	upgrade := x.upgrade()
+	upgrade := ""
+	if body.kind == noBody { // a body would still be read from the connection while the tunnel takes it over
+		upgrade = x.upgrade()
+	}
 	var store [maxTries]*endpoint
 	tried := store[:0]
 	for {
@@ -240,9 +243,18 @@ func (x *exchange) answer(resp *http.Response, c *conn, body *body, done func() 
 		return
 	}
 	x.copyHeader(resp)
+	x.closeUnlessRead(body)
 	x.begin(resp.StatusCode)
 	x.copyBody(resp.Body, resp.ContentLength, resp.Trailer, func() bool { return c.patience(x.r.Context(), x.policy.Read) }, func() bool { return c.br.Buffered() == 0 })
 	finished = true
+}
+
+// closeUnlessRead has the connection closed after an answer that comes before the end of the request's body: what follows of the body would be read
+// as the next request. HTTP/2 has streams for that.
+func (x *exchange) closeUnlessRead(b *body) {
+	if x.r.ProtoMajor == 1 && b.kind == streamedBody && !b.ended.Load() {
+		x.w.Header().Set("Connection", "close")
+	}
 }
 
 // buffers are for copying bodies.

@@ -80,6 +80,7 @@ func (x *exchange) overHTTP2(e *endpoint, b *body) *failure {
 	}
 	defer resp.Body.Close()
 	x.copyHeader(resp)
+	x.closeUnlessRead(b)
 	x.begin(resp.StatusCode)
 	more := func() bool { return silence.Reset(x.policy.Read) || ctx.Err() == nil }
 	// Trailers may only be known at the end of the body.

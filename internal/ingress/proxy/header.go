@@ -27,7 +27,8 @@ func ours(name string) bool {
 		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
 	}
 	switch name {
-	case "Forwarded", "X-Real-Ip", "X-Scheme", "X-Original-Forwarded-For", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url":
+	case "Forwarded", "X-Real-Ip", "X-Scheme", "X-Original-Forwarded-For", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url",
+		"Proxy": // which programs behind CGI take for their own setting HTTP_PROXY
 		return true
 	}
 	return strings.HasPrefix(name, "X-Forwarded-")
@@ -98,10 +99,13 @@ func (x *exchange) host() string {
 	return x.r.Host
 }
 
-// target is what the endpoint is asked for: what the client asked for, byte for byte, or what the policy makes of it.
+// target is what the endpoint is asked for: what the client asked for, byte for byte but without "." and "..", or what the policy makes of it.
 func (x *exchange) target() string {
 	r := x.r
 	if x.policy.Rewrite == "" {
+		if routes.Dotted(r.URL.Path) {
+			return (&url.URL{Path: routes.Clean(r.URL.Path), RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}).RequestURI()
+		}
 		if strings.HasPrefix(r.RequestURI, "/") || r.RequestURI == "*" {
 			return r.RequestURI
 		}

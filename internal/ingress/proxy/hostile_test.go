@@ -8,15 +8,21 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/gitopsd/gitopsd/internal/ingress/proxy"
 	"github.com/gitopsd/gitopsd/internal/ingress/routes"
@@ -193,6 +199,153 @@ func mustRequest(t *testing.T, url, header string) *http.Request {
 	}
 	req.Header.Set("X", header)
 	return req
+}
+
+// HTTP/2 has frames where HTTP/1.1 has spaces and line ends: what would be another line there is not passed on.
+func TestNoRequestLineIsSmuggledInHTTP2(t *testing.T) {
+	at := bare(t, fine)
+	f := start(t, proxy.Config{})
+	f.Set(all(policy(), at.addr))
+	for _, test := range []struct{ method, path, host, status string }{
+		{"GET", "/a", "x:80", "200"},
+		{"GET", "/a", "[::1]:80", "200"},
+		{"GET", "/a", "[::1]", "200"},
+		{"GET /admin", "/a", "x", "400"},
+		{"G(T", "/a", "x", "400"},
+		{"GET", "/a HTTP/1.1", "x", "400"},
+		{"GET", "/a#/../b", "x", "400"},
+		{"GET", "/a", "x y", "400"},
+		{"GET", "/a", "x/admin", "400"},
+		{"GET", "/a", "x:80a", "400"},
+	} {
+		status := askByFrames(t, f.plain, test.method, test.path, test.host)
+		if seen := at.take(); status != test.status || (seen != "") != (test.status == "200") {
+			t.Errorf("%q %q of %q: answered with %s, want %s; the endpoint got %q", test.method, test.path, test.host, status, test.status, seen)
+		}
+	}
+}
+
+// askByFrames sends a request by HTTP/2 as no client would, and returns the answer's status.
+func askByFrames(t *testing.T, addr, method, path, host string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprint(c, http2.ClientPreface)
+	framer := http2.NewFramer(c, c)
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	for _, field := range [][2]string{{":method", method}, {":scheme", "http"}, {":path", path}, {":authority", host}} {
+		if err := enc.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(framer.WriteSettings(), framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return err.Error()
+		}
+		switch frame := frame.(type) {
+		case *http2.MetaHeadersFrame:
+			return frame.PseudoValue("status")
+		case *http2.RSTStreamFrame:
+			return frame.ErrCode.String()
+		}
+	}
+}
+
+// An endpoint may answer before it has read the body. What is left of that is no request.
+func TestTheRestOfABodyIsNoRequest(t *testing.T) {
+	var inner atomic.Bool
+	h := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/admin" {
+			inner.Store(true)
+		}
+		w.WriteHeader(http.StatusTeapot)
+	}
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(h))
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	f := start(t, proxy.Config{})
+	overTLS := policy()
+	overTLS.Protocol = routes.HTTPS
+	for name, table := range map[string]*routes.Table{"HTTP/1.1": all(policy(), endpoint(t, h)), "HTTP/2": all(overTLS, secure.Listener.Addr().String())} {
+		f.Set(table)
+		c, err := net.Dial("tcp", f.plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nbegin")
+		r := bufio.NewReader(c)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != http.StatusTeapot || !resp.Close {
+			t.Errorf("%s: answered with %+v, %v; want 418 and the connection closed", name, resp, err)
+		}
+		fmt.Fprint(c, "GET /admin HTTP/1.1\r\nHost: x\r\n\r\n")
+		if resp, err := http.ReadResponse(r, nil); err == nil || inner.Load() {
+			t.Errorf("%s: what is left of the body is answered with %+v", name, resp)
+		}
+		c.Close()
+	}
+}
+
+// Who reads a path in another way than the routes do is not led around what protects one of them.
+func TestNoSpellingLeadsAroundARoute(t *testing.T) {
+	open := endpoint(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "open ", r.RequestURI) })
+	guarded := endpoint(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "admin ", r.RequestURI) })
+	f := start(t, proxy.Config{})
+	f.Set(routes.NewTable([]*routes.Route{
+		{Owner: "shop/web", Kind: routes.Prefix, Path: "/", Policy: policy(), Backend: backend("shop/web:80", open)},
+		{Owner: "shop/admin", Kind: routes.Prefix, Path: "/admin", Policy: policy(), Backend: backend("shop/admin:80", guarded)},
+	}, nil))
+	for path, want := range map[string]string{
+		"/a//b/%7Ec?d":        "200 open /a//b/%7Ec?d",
+		"/a%2Fb":              "200 open /a%2Fb",
+		"/admin/a%2fb":        "200 admin /admin/a%2fb",
+		"/a/../b?c=/../d":     "200 open /b?c=/../d",
+		"/a/../admin/x":       "200 admin /admin/x",
+		"/a/%2e%2e/admin?":    "200 admin /admin?",
+		"/admin/..%2fb%20c":   "200 open /b%20c",
+		"/b/../admin//..":     "200 open /",
+		"/a/.b/c..":           "200 open /a/.b/c..",
+		"//admin/x":           "400",
+		"/admin%2fx":          "400",
+		"/admin%5cx":          "400",
+		"/a/..%5cadmin":       "400",
+		"/a%5c..%5c..%5cb":    "400",
+		"/admin#/../b":        "400",
+		"http://x/b/../admin": "200 admin /admin",
+	} {
+		c, err := net.Dial("tcp", f.plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(path, err)
+		}
+		got := fmt.Sprint(resp.StatusCode)
+		if text, err := io.ReadAll(resp.Body); err != nil {
+			t.Error(path, err)
+		} else if resp.StatusCode == http.StatusOK {
+			got += " " + string(text)
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+		c.Close()
+	}
 }
 
 // An endpoint is not believed either.

@@ -122,6 +122,10 @@ func (x *exchange) serve() {
 		x.fail(http.StatusNotFound, "there is no route for this host and path")
 		return
 	}
+	if !x.s.table.Unambiguous(x.route, x.r.Host, x.r.URL) {
+		x.fail(http.StatusBadRequest, "the path can be read in more than one way")
+		return
+	}
 	x.policy, x.backend = x.route.Policy, x.route.Backend
 	if len(x.route.Canaries) > 0 {
 		x.chooseCanary()

@@ -130,13 +130,13 @@ func TestABackendLearnsWhoAsksAndNobodyElseSaysSo(t *testing.T) {
 	})
 	f := start(t, proxy.Config{})
 	f.Set(all(policy(), at))
-	resp, _ := ask(t, direct, "GET", "http://"+f.plain+"/a%2fb/../c?x=%20&y", nil, "Host: shop.example",
+	resp, _ := ask(t, direct, "GET", "http://"+f.plain+"/a%2fb//c?x=%20&y", nil, "Host: shop.example",
 		"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "Forwarded: for=192.0.2.1", "X-Real-Ip: 192.0.2.1", "X_Forwarded_For: 192.0.2.1",
-		"Connection: X-Secret", "X-Secret: 1", "Te: gzip", "Proxy-Authorization: x", "X-Kept: 1")
+		"Connection: X-Secret", "X-Secret: 1", "Te: gzip", "Proxy-Authorization: x", "Proxy: http://192.0.2.1", "X-Kept: 1")
 	if resp.StatusCode != http.StatusTeapot || resp.Header.Get("X-Shown") != "1" || resp.Header.Get("X-Hidden") != "" {
 		t.Errorf("answered with %s, %v", resp.Status, resp.Header)
 	}
-	if got.RequestURI != "/a%2fb/../c?x=%20&y" || got.Host != "shop.example" {
+	if got.RequestURI != "/a%2fb//c?x=%20&y" || got.Host != "shop.example" {
 		t.Errorf("the backend was asked for %s of %s", got.RequestURI, got.Host)
 	}
 	var lines []string
@@ -389,6 +389,12 @@ func TestAConnectionIsTakenOver(t *testing.T) {
 	}
 	if _, text := ask(t, direct, "GET", "http://"+f.plain, nil, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"); text != `no upgrade: "" ""` {
 		t.Errorf("h2c: %s", text)
+	}
+	// While a body is read from the connection, nobody can take it over.
+	for _, size := range []int{1, 1 << 20} {
+		if resp, text := ask(t, direct, "POST", "http://"+f.plain, strings.NewReader(strings.Repeat("x", size)), "Connection: Upgrade", "Upgrade: websocket"); text != `no upgrade: "" ""` {
+			t.Errorf("with a body of %d bytes: %s %s", size, resp.Status, text)
+		}
 	}
 }
 

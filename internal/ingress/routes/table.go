@@ -2,7 +2,6 @@ package routes
 
 import (
 	"net"
-	"path"
 	"slices"
 	"strings"
 )
@@ -89,7 +88,11 @@ func (t *Table) Backends() []*Backend { return t.backends }
 // Find returns the route of a request, or nil. host is a Host header, path is decoded. The host's own routes are asked first, then those of a
 // wildcard, then those of every host; defaults only when none of these has the path.
 func (t *Table) Find(host, requested string) *Route {
-	name, cleaned := Hostname(host), Clean(requested)
+	return t.find(host, Clean(requested))
+}
+
+func (t *Table) find(host, cleaned string) *Route {
+	name := Hostname(host)
 	keys := [...]string{name, wildcard(name), ""}
 	for _, key := range keys {
 		if p := t.hosts[key]; p != nil {
@@ -152,19 +155,4 @@ func Hostname(host string) string {
 		}
 	}
 	return strings.ToLower(strings.TrimSuffix(host, "."))
-}
-
-// Clean resolves what backends may resolve: empty elements, "." and "..". A path that is protected cannot be asked for by another spelling.
-func Clean(p string) string {
-	if p == "" || p[0] != '/' {
-		p = "/" + p
-	}
-	if !strings.Contains(p, "//") && !strings.Contains(p, "/.") {
-		return p
-	}
-	cleaned := path.Clean(p)
-	if cleaned != "/" && (strings.HasSuffix(p, "/") || strings.HasSuffix(p, "/.") || strings.HasSuffix(p, "/..")) {
-		cleaned += "/"
-	}
-	return cleaned
 }

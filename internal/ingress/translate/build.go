@@ -197,6 +197,10 @@ func (o *one) join(host string, kind routes.PathKind, path string, to *networkin
 		o.complain(ReasonConflict, "%s: a canary, and no other Ingress has the same host and path: it gets no request", k)
 		return
 	}
+	if ns, _, _ := strings.Cut(r.Owner, "/"); ns != o.Namespace {
+		o.complain(ReasonConflict, "%s: a canary, and Ingress %s, which has the same host and path, is of another namespace: the canary gets no request", k, r.Owner)
+		return
+	}
 	if len(r.Canaries) > 0 {
 		o.complain(ReasonConflict, "%s: Ingress %s has a canary already, and gets all its requests", k, r.Owner)
 		return
