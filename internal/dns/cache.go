@@ -12,6 +12,7 @@ import (
 const (
 	cacheShards  = 64
 	cacheEntries = 10_000
+	maxKept      = 4 << 10 // bytes of one answer; few that are honest come near
 	maxTTL       = time.Hour
 	maxNegative  = 5 * time.Minute
 	// failureTTL is how long it is remembered that no server answered (RFC 9520, section 3.2: at least a second).
@@ -62,7 +63,11 @@ func (c *answerCache) get(q *query, now time.Time) *reply {
 	return r
 }
 
+// put keeps a reply, unless it is a large one: the number of entries alone would not bound the memory that they take.
 func (c *answerCache) put(q *query, r *reply) {
+	if len(r.body) > maxKept {
+		return
+	}
 	s := c.shard(q.lower())
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -260,4 +260,15 @@ func TestTheCacheIsBounded(t *testing.T) {
 	if n := success + denial; n > cacheEntries || n < cacheEntries/2 {
 		t.Errorf("%d entries, want at most %d", n, cacheEntries)
 	}
+	var q query
+	if v, _ := q.parse(message(t, func(m []byte) []byte { return m })); v != answer {
+		t.Fatal("the question cannot be read")
+	}
+	for size, kept := range map[int]bool{maxKept: true, maxKept + 1: false} {
+		c, now := newCache(), time.Now()
+		c.put(&q, &reply{answers: 1, body: make([]byte, size), expires: now.Add(time.Hour)})
+		if got := c.get(&q, now) != nil; got != kept {
+			t.Errorf("an answer of %d bytes: kept: %v, want %v", size, got, kept)
+		}
+	}
 }

@@ -1,14 +1,17 @@
 package proxy
 
 import (
+	"context"
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -20,29 +23,52 @@ import (
 type authCache struct {
 	mu    sync.Mutex
 	right map[[32]byte]bool
+	// trying has a place for each password that is being tried: whoever guesses is not to keep the node from everything else.
+	trying chan struct{}
 }
+
+func newAuthCache() *authCache {
+	return &authCache{trying: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/4))}
+}
+
+const (
+	// maxPassword bounds what trying one takes.
+	maxPassword = 256
+	// tryWait is how long a request waits for its turn.
+	tryWait = 2 * time.Second
+)
 
 // maxRight bounds it; what is more begins anew.
 const maxRight = 4096
 
-func (c *authCache) admit(r *http.Request, a *routes.Auth) bool {
+// admit returns 0 for a request that may come in, and otherwise the status that it is answered with.
+func (c *authCache) admit(r *http.Request, a *routes.Auth) int {
 	name, password, ok := r.BasicAuth()
-	if !ok {
-		return false
+	if !ok || len(password) > maxPassword {
+		return http.StatusUnauthorized
 	}
 	hash, known := a.Users[name]
 	if !known || hash == "" {
-		return false
+		return http.StatusUnauthorized
 	}
 	key := sha256.Sum256([]byte(name + "\x00" + hash + "\x00" + password))
 	c.mu.Lock()
 	was := c.right[key]
 	c.mu.Unlock()
 	if was {
-		return true
+		return 0
 	}
-	if !matches(password, hash) {
-		return false
+	turn, cancel := context.WithTimeout(r.Context(), tryWait)
+	defer cancel()
+	select {
+	case c.trying <- struct{}{}:
+	case <-turn.Done():
+		return http.StatusServiceUnavailable
+	}
+	right := matches(password, hash)
+	<-c.trying
+	if !right {
+		return http.StatusUnauthorized
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,7 +76,7 @@ func (c *authCache) admit(r *http.Request, a *routes.Auth) bool {
 		c.right = map[[32]byte]bool{}
 	}
 	c.right[key] = true
-	return true
+	return 0
 }
 
 // matches compares a password with a hash as htpasswd writes it: bcrypt, apr1 or SHA-1.

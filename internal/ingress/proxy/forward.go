@@ -272,15 +272,14 @@ func (x *exchange) copyBody(from io.Reader, length int64, trailer http.Header, m
 	}
 	b := buffers.Get().(*[]byte)
 	defer buffers.Put(b)
-	left, extended := length, x.began
+	left := length
 	for {
+		if drained() {
+			x.waits()
+		}
 		n, err := from.Read(*b)
 		if n > 0 {
-			// A client that does not read is not waited for forever. Its patience is renewed now and then only: that is a timer each time.
-			if now := time.Now(); now.Sub(extended) > time.Second {
-				extended = now
-				_ = rc.SetWriteDeadline(now.Add(writeTimeout))
-			}
+			x.writes()
 			if _, werr := x.w.Write((*b)[:n]); werr != nil {
 				x.cut()
 			}

@@ -36,10 +36,18 @@ func (x *exchange) judge() (release func(), done bool) {
 	if p.CORS != nil && x.cors(p.CORS) {
 		return release, true
 	}
-	if p.Auth != nil && !x.p.auth.admit(x.r, p.Auth) {
-		x.w.Header().Set("Www-Authenticate", `Basic realm="`+p.Auth.Realm+`", charset="UTF-8"`)
-		x.fail(http.StatusUnauthorized, "name and password are needed")
-		return release, true
+	if p.Auth != nil {
+		switch status := x.p.auth.admit(x.r, p.Auth); status {
+		case 0:
+		case http.StatusUnauthorized:
+			x.w.Header().Set("Www-Authenticate", `Basic realm="`+p.Auth.Realm+`", charset="UTF-8"`)
+			x.fail(status, "name and password are needed")
+			return release, true
+		default:
+			x.w.Header().Set("Retry-After", "1")
+			x.fail(status, "too many passwords are being tried")
+			return release, true
+		}
 	}
 	switch {
 	case p.Redirect != "":

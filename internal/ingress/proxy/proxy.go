@@ -22,6 +22,8 @@ type Config struct {
 	Trusted []netip.Prefix
 	// HeaderTimeout is how long a client may take for a request's header; zero: as long as is good.
 	HeaderTimeout time.Duration
+	// WriteTimeout is how long a client may take to read something; zero: as long as is good.
+	WriteTimeout time.Duration
 	// Log takes a line per request; nil: none.
 	Log *AccessLog
 }
@@ -32,7 +34,7 @@ type Proxy struct {
 	state  atomic.Pointer[state]
 	limits limiter
 	own    ownCertificate
-	auth   authCache
+	auth   *authCache
 	h2     *h2
 	count  counters
 
@@ -49,7 +51,8 @@ type state struct {
 
 // New makes a Proxy without routes.
 func New(cfg Config) *Proxy {
-	p := &Proxy{cfg: cfg, endpoints: map[netip.AddrPort]*endpoint{}, h2: newH2()}
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, writeTimeout)
+	p := &Proxy{cfg: cfg, endpoints: map[netip.AddrPort]*endpoint{}, h2: newH2(), auth: newAuthCache()}
 	p.limits.init()
 	p.count.init()
 	p.Set(routes.NewTable(nil, nil))
@@ -92,6 +95,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer p.count.active.Add(-1)
 	x := &exchange{p: p, s: p.state.Load(), w: w, r: r, began: began}
 	defer x.end()
+	x.waits()
 	if !x.refused() {
 		x.serve()
 	}
@@ -113,6 +117,8 @@ type exchange struct {
 	endpoint *endpoint
 	status   int
 	sent     int64
+	extended time.Time // when the client last had its time for reading given anew; zero: nothing of this request says so
+	waiting  bool      // over HTTP/2: there is no such time, as it is not the client that is waited for
 }
 
 // serve finds the route, and does what it says.
@@ -155,11 +161,28 @@ func (x *exchange) fail(status int, text string) {
 // begin sends the answer's status.
 func (x *exchange) begin(status int) {
 	x.status = status
-	// The server's time for writing begins with the request; an endpoint may have taken longer.
-	if time.Since(x.began) > time.Second {
-		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeTimeout))
-	}
+	x.writes()
 	x.w.WriteHeader(status)
+}
+
+// writes is called before something is written: a client that does not read is not waited for forever. Its time is given anew now and then only: that
+// is a timer each time.
+func (x *exchange) writes() {
+	now := time.Now()
+	if last := cmp.Or(x.extended, x.began); !x.waiting && now.Sub(last) <= time.Second {
+		return // the server's own time begins with the request
+	}
+	x.extended, x.waiting = now, false
+	_ = http.NewResponseController(x.w).SetWriteDeadline(now.Add(x.p.cfg.WriteTimeout))
+}
+
+// waits is called before an endpoint is waited for. Over HTTP/1.1 the client's time shows only when something is written; over HTTP/2 its end is the
+// stream's, whatever that waits for.
+func (x *exchange) waits() {
+	if x.r.ProtoMajor == 2 && !x.waiting {
+		x.waiting = true
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
+	}
 }
 
 func (x *exchange) hsts() {
@@ -170,6 +193,9 @@ func (x *exchange) hsts() {
 
 // end counts and logs.
 func (x *exchange) end() {
+	if x.waiting {
+		x.writes() // what the server still has to send
+	}
 	took := time.Since(x.began)
 	st := x.p.count.none
 	if x.route != nil {

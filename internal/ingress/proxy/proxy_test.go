@@ -408,6 +408,44 @@ func h2Client(t *testing.T, secure bool) *http.Client {
 	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
 }
 
+// A client of HTTP/2 has its time for reading, as one of HTTP/1.1 has, and the endpoint's silence is not part of it.
+func TestSilenceOfAnEndpointEndsNoStream(t *testing.T) {
+	const patience = 200 * time.Millisecond
+	quiet := endpoint(t, func(w http.ResponseWriter, _ *http.Request) {
+		for _, text := range []string{"a", "b", "c"} {
+			time.Sleep(3 * patience)
+			fmt.Fprint(w, text)
+			w.(http.Flusher).Flush()
+		}
+	})
+	ended := make(chan struct{})
+	endless := endpoint(t, func(w http.ResponseWriter, _ *http.Request) {
+		defer close(ended)
+		for block := make([]byte, 64<<10); ; {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	})
+	f := start(t, proxy.Config{WriteTimeout: patience})
+	client := h2Client(t, true)
+	f.Set(all(policy(), quiet))
+	if resp, text := ask(t, client, "GET", "https://"+f.secure, nil); resp.ProtoMajor != 2 || text != "abc" {
+		t.Errorf("%s %s %q", resp.Proto, resp.Status, text)
+	}
+	f.Set(all(policy(), endless))
+	resp, err := client.Get("https://" + f.secure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	select {
+	case <-ended: // nobody has read
+	case <-time.After(10 * time.Second):
+		t.Error("a client that does not read is waited for")
+	}
+}
+
 // gRPC is HTTP/2 with a status in the trailers, and streams both ways at once.
 func TestGRPCPassesBothWaysAtOnce(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

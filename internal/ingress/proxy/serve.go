@@ -28,7 +28,7 @@ const (
 // Serve answers at a listener until ctx ends, then lets requests under way end for at most grace. secure has it speak TLS.
 func (p *Proxy) Serve(ctx context.Context, l net.Listener, secure bool, grace time.Duration) error {
 	srv := &http.Server{
-		Handler: p, ReadHeaderTimeout: cmp.Or(p.cfg.HeaderTimeout, headerTimeout), IdleTimeout: idleTimeout, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeader, Protocols: new(http.Protocols),
+		Handler: p, ReadHeaderTimeout: cmp.Or(p.cfg.HeaderTimeout, headerTimeout), IdleTimeout: idleTimeout, WriteTimeout: p.cfg.WriteTimeout, MaxHeaderBytes: maxHeader, Protocols: new(http.Protocols),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: 30 * time.Second, PingTimeout: 10 * time.Second},
 		ErrorLog: log.New(complaints{}, "", 0),
 	}

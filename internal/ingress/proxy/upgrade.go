@@ -40,7 +40,7 @@ func (x *exchange) tunnel(resp *http.Response, c *conn) {
 	x.status = http.StatusSwitchingProtocols
 	x.p.count.tunnels.Add(1)
 	defer x.p.count.tunnels.Add(-1)
-	_ = client.SetDeadline(time.Now().Add(writeTimeout))
+	_ = client.SetDeadline(time.Now().Add(x.p.cfg.WriteTimeout))
 	resp.Header.Del("Transfer-Encoding")
 	resp.Header.Del("Content-Length")
 	w := bufio.NewWriter(client)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/gitopsd/gitopsd/internal/ingress/routes"
@@ -122,10 +123,7 @@ var setters = map[string]func(s *settings, v string) error{
 	"canary-by-header":       func(s *settings, v string) error { return token(v, &s.canary.Header) },
 	"canary-by-header-value": func(s *settings, v string) error { s.canary.Value = v; return nil },
 	"canary-by-header-pattern": func(s *settings, v string) (err error) {
-		if len(v) > maxPattern {
-			return fmt.Errorf("it is longer than %d bytes", maxPattern)
-		}
-		s.canary.Expr, err = regexp.Compile(v)
+		s.canary.Expr, err = compile(v)
 		return err
 	},
 	"canary-by-cookie": func(s *settings, v string) error { return token(v, &s.canary.Cookie) },
@@ -244,6 +242,7 @@ func (o *one) users(a authSettings) (*routes.Auth, error) {
 			for user, hash := range found.Object.Data {
 				out.Users[user] = strings.TrimSpace(string(hash))
 			}
+			o.affordable(name, out.Users)
 			return out, nil
 		}
 		text, ok := found.Object.Data["auth"]
@@ -255,7 +254,21 @@ func (o *one) users(a authSettings) (*routes.Auth, error) {
 				out.Users[user] = hash
 			}
 		}
+		o.affordable(name, out.Users)
 		return out, nil
+	}
+}
+
+// maxCost bounds what a password's bcrypt hash may cost to compare with: some 0.3 s of a core; each step more doubles it.
+const maxCost = 12
+
+// affordable drops users whose passwords take the node too long to try, as anybody may have them tried.
+func (o *one) affordable(secret string, users map[string]string) {
+	for _, user := range slices.Sorted(maps.Keys(users)) {
+		if cost, err := bcrypt.Cost([]byte(users[user])); err == nil && cost > maxCost {
+			delete(users, user)
+			o.complain(ReasonSecret, "Secret %s: the bcrypt hash of user %q has cost %d, and %d is the most: the user is not let in; hash the password anew, such as with htpasswd -B -C 10", secret, user, cost, maxCost)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package translate
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -171,13 +170,8 @@ func (o *one) claim(host string, kind routes.PathKind, path string, to *networki
 	r := &routes.Route{Owner: key(o.Ingress), Host: host, Kind: kind, Path: path, Policy: o.hostPolicy(host)}
 	if kind == routes.Pattern {
 		var err error
-		if len(path) > maxPattern {
-			err = fmt.Errorf("it is longer than %d bytes", maxPattern)
-		} else {
-			r.Expr, err = regexp.Compile("(?i)^" + path)
-		}
-		if err != nil {
-			o.complain(ReasonPath, "%s: not a regular expression as Go has them: %v; the path is not served", k, err)
+		if r.Expr, err = compile("(?i)^" + path); err != nil {
+			o.complain(ReasonPath, "%s: not a regular expression that can be used here: %v; the path is not served", k, err)
 			return
 		}
 	}
@@ -185,9 +179,6 @@ func (o *one) claim(host string, kind routes.PathKind, path string, to *networki
 	o.claims[k] = r
 	o.routes = append(o.routes, r)
 }
-
-// maxPattern bounds what compiling somebody's regular expression takes.
-const maxPattern = 1024
 
 // join adds a canary to the route that its path has.
 func (o *one) join(host string, kind routes.PathKind, path string, to *networkingv1.IngressBackend) {
