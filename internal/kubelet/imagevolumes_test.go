@@ -140,6 +140,21 @@ containers: [{name: c, volumeMounts: [{name: v, mountPath: /v}]}, {name: other},
 		h.delete("missing")
 	})
 
+	h.run("one that was had, but never mounted, goes with its Pod", func(t *testing.T) {
+		h.waitGone("missing")
+		h.create("half", `{volumes: [`+volume("there", "single:1", "IfNotPresent")+`, `+volume("n", "absent:1", "Never")+`],
+containers: [{name: c, volumeMounts: [{name: there, mountPath: /there}, {name: n, mountPath: /n}]}]}`)
+		h.wait("half", "to have one that may not pull", waiting("ErrImageNeverPull"))
+		if got := views(); len(got) != 1 {
+			t.Errorf("views of images: %v", got)
+		}
+		h.delete("half")
+		h.waitGone("half")
+		if left := views(); len(left) > 0 {
+			t.Errorf("views of images are left: %v", left)
+		}
+	})
+
 	h.run("a part that the image does not have is no new directory", func(t *testing.T) {
 		h.create("part", `{volumes: [`+volume("v", "single:1", "IfNotPresent")+`], containers: [{name: c, volumeMounts: [{name: v, mountPath: /v, subPath: nowhere}]}]}`)
 		p := h.wait("part", "to be refused", waiting("CreateContainerConfigError"))

@@ -1,6 +1,7 @@
 package kubelet_test
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -19,9 +20,15 @@ func TestAContainerHasWholeProcessorsForItself(t *testing.T) {
 	}
 	h.create("shares", `
 terminationGracePeriodSeconds: 0
-containers: [{name: c, command: [sleep, "1000"]}]
+containers: [{name: c, command: [sleep, "1000"], resources: {requests: {memory: 20Mi}, limits: {memory: 40Mi}}}]
 `)
 	h.wait("shares", "ready", ready)
+	// A resize that cannot be made now must not be by the way when it is moved to other processors.
+	h.resize("shares", `{"requests":{"memory":"4Ki"},"limits":{"memory":"4Ki"}}`)
+	h.wait("shares", "in trouble", func(p *v1.Pod) bool {
+		c := condition(p, v1.PodResizeInProgress)
+		return c != nil && c.Reason == v1.PodReasonError
+	})
 	all := allowed("shares")
 	h.create("own", `
 terminationGracePeriodSeconds: 0
@@ -41,6 +48,12 @@ containers: [{name: c, command: [sleep, "1000"], resources: {limits: {cpu: 1, me
 	}
 	moved("the other to leave that processor", all, true)
 	left := allowed("shares")
+	limit := strings.TrimSpace(h.exec("shares", "sh", "-c", "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes 2>/dev/null || cat memory.max"))
+	if want := fmt.Sprint(40 << 20); limit != want {
+		t.Errorf("the kernel's limit is %s, want %s", limit, want)
+	}
+	h.resize("shares", `{"requests":{"memory":"20Mi"},"limits":{"memory":"40Mi"}}`)
+	h.wait("shares", "as it was", has(v1.ResourceMemory, "40Mi", 0))
 
 	h.run("the next daemon knows", func(t *testing.T) {
 		h.killNode()

@@ -123,6 +123,20 @@ func TestTheNextProcessGivesNothingTwice(t *testing.T) {
 	if _, err := Open(Config{Policy: Static}, machine, 0, filepath.Join(t.TempDir(), "none")); err == nil || !strings.Contains(err.Error(), "--reserved-cpus") {
 		t.Errorf("nothing is reserved: %v", err)
 	}
+	// Without the policy, those that were held to some processors are let go, once, and nobody gets any.
+	freed, err := Open(Config{Policy: None}, machine, 500, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := freed.Of("b", "c") + " " + freed.Of("part", "c"); got != "0-2 0-2" {
+		t.Errorf("let go: %q", got)
+	}
+	if changed, err := freed.Admit(pod("d", "1")); changed || err != nil {
+		t.Error("one is given without the policy:", changed, err)
+	}
+	if again, err := Open(Config{Policy: None}, machine, 500, file); again != nil || err != nil {
+		t.Error(again, err)
+	}
 	var none *CPUs
 	if got := none.Of("a", "c"); got != "" {
 		t.Errorf("without a policy: %q", got)

@@ -29,6 +29,7 @@ const (
 
 // CPUs is what the node's containers have of its processors. A nil one gives nobody any for himself, and limits nobody.
 type CPUs struct {
+	static   bool // it gives; otherwise all are everybody's again
 	machine  []Processor
 	reserved Set
 	file     string
@@ -49,10 +50,14 @@ func Open(c Config, machine []Processor, milli int64, file string) (*CPUs, error
 	switch c.Policy {
 	case None:
 		// A policy that is changed back to static must not find what has not been true for long.
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := os.Remove(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
 			return nil, fmt.Errorf("--cpu-manager-policy none: %w", err)
 		}
-		return nil, nil
+		return &CPUs{machine: machine}, nil // containers of earlier processes are still where those moved them
 	case Static:
 	default:
 		return nil, fmt.Errorf("--cpu-manager-policy %q: is not known; none and static are", c.Policy)
@@ -71,7 +76,7 @@ func Open(c Config, machine []Processor, milli int64, file string) (*CPUs, error
 	if len(reserved) == 0 {
 		return nil, errors.New("--cpu-manager-policy static: no processor is kept for those who have none for themselves; give --reserved-cpus 0, or reserve cpu with --system-reserved or --kube-reserved")
 	}
-	cpus := &CPUs{machine: machine, reserved: reserved, file: file, given: Given{}}
+	cpus := &CPUs{static: true, machine: machine, reserved: reserved, file: file, given: Given{}}
 	return cpus, cpus.load()
 }
 
@@ -132,9 +137,12 @@ func (c *CPUs) save() error {
 
 func (c *CPUs) shared() Set { return numbers(c.machine).without(c.given.all()) }
 
+// Gives says whether containers can have processors for themselves.
+func (c *CPUs) Gives() bool { return c != nil && c.static }
+
 // Admit gives a Pod the processors that it wants for itself, and says whether those of others have changed by that. A Pod that has its own keeps them.
 func (c *CPUs) Admit(pod *v1.Pod) (changed bool, err error) {
-	if c == nil {
+	if !c.Gives() {
 		return false, nil
 	}
 	c.mu.Lock()

@@ -35,8 +35,11 @@ func (s *Store) VolumeID(ctx context.Context, uid, volume string) (string, error
 	return info.Labels[labelVolume], nil
 }
 
-// MakeVolume keeps the image for a Pod's volume, unless that has one.
-func (s *Store) MakeVolume(ctx context.Context, uid, volume string, img *Image) error {
+// MakeVolume keeps the image for a Pod's volume, unless that has one. Its target is made first: by that RemoveVolumes finds it, mounted or not.
+func (s *Store) MakeVolume(ctx context.Context, uid, volume, target string, img *Image) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return fmt.Errorf("making volume %q of image %q: %w", volume, img.Ref, err)
+	}
 	_, err := s.client.SnapshotService(Snapshotter).View(ctx, volumeKey(uid, volume), img.Chain, snapshots.WithLabels(map[string]string{
 		"containerd.io/gc.root": time.Now().UTC().Format(time.RFC3339), labelVolume: img.ID,
 	}))

@@ -195,7 +195,7 @@ func (p *plan) advance(c *v1.Container, o *Container, init bool) {
 }
 
 func (p *plan) create(c *v1.Container, o *Container, attempt int) {
-	if !p.mayRetry(o) || !o.ImageReady || !p.Prepared || p.Resize.Busy || p.groupStale() {
+	if !p.mayRetry(o) || !o.ImageReady || !p.Prepared || p.Resize.Busy || p.groupStale() && p.Resize.Failure == nil {
 		return
 	}
 	if !p.Networked && NeedsAddress(c) {

@@ -41,7 +41,8 @@ func equal(a, b v1.ResourceList, name v1.ResourceName) bool {
 	return x.Cmp(y) == 0
 }
 
-// groupStale says that the Pod's control group is not set for what is allocated. No container is created before it is: it might not fit.
+// groupStale says that the Pod's control group is not set for what is allocated. No container is created before it is, for it might not fit; unless that
+// has failed, which must not keep the others from running: the group is then wide enough for all (Node.resize).
 func (p *plan) groupStale() bool {
 	return p.Resize.Allocated != nil && p.Resize.Group != nil && !p.Resize.Group.Equal(p.Resize.Allocated)
 }
@@ -73,6 +74,7 @@ func (p *plan) resize() {
 		}
 	}
 	p.do(Action{Verb: Enact})
+	p.Resize.Busy = true // for what is decided after this
 }
 
 // unfinished says that not all of the Pod has what is allocated.

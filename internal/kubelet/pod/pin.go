@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
-	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
 )
 
 // pinNew gives a Pod that is new to the node the processors that it wants for itself, or says why it cannot have them; s.mu is held.
@@ -47,15 +47,14 @@ func (w *worker) pin(ctx context.Context) {
 	if w.node.CPUs == nil {
 		return
 	}
-	pod := w.allocatedPod()
 	for name, c := range w.containers {
-		cpus := w.node.CPUs.Of(pod.UID, name)
+		cpus := w.node.CPUs.Of(w.pod.UID, name)
 		if c.Phase != lifecycle.Running || c.cpus == cpus {
 			continue
 		}
 		id := c.ID
-		resources := spec.Update(w.node.Host, findIn(pod, name))
-		resources.CPU.Cpus = cpus
+		// Nothing else: what it has otherwise is a resize's to change, which looks first whether it can be.
+		resources := &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: cpus}}
 		c.cpus = cpus
 		go func() {
 			if err := w.node.Runtime.Update(ctx, id, resources); err != nil && ctx.Err() == nil {
@@ -72,7 +71,7 @@ func (w *worker) pin(ctx context.Context) {
 
 // pinnedFor says why a Pod that has, or would have, processors for itself cannot be resized: they are given when it comes.
 func (w *worker) pinnedFor(wanted *lifecycle.Resources) *lifecycle.Refusal {
-	if w.node.CPUs == nil || lifecycle.QOS(&w.pod.Spec) != v1.PodQOSGuaranteed {
+	if !w.node.CPUs.Gives() || lifecycle.QOS(&w.pod.Spec) != v1.PodQOSGuaranteed {
 		return nil
 	}
 	for name, r := range wanted.Containers {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
+	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 )
 
 // image makes a container's image present, and those of the volumes that it mounts.
@@ -81,6 +82,7 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, container, ref string, p
 // pullVolumes makes the images of the volumes that a container mounts present, and says which they are, by the volumes' names. A volume keeps the image that it got first.
 func (w *worker) pullVolumes(ctx context.Context, pod *v1.Pod, c *v1.Container) (map[string]string, error) {
 	ids := map[string]string{}
+	sandbox := step.Sandbox{Dir: w.dir}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
 		if v.Image == nil || !slices.ContainsFunc(c.VolumeMounts, func(m v1.VolumeMount) bool { return m.Name == v.Name }) {
@@ -95,7 +97,7 @@ func (w *worker) pullVolumes(ctx context.Context, pod *v1.Pod, c *v1.Container) 
 			if err != nil {
 				return ids, fmt.Errorf("volume %q: %w", v.Name, err)
 			}
-			if err := w.node.Images.MakeVolume(ctx, string(pod.UID), v.Name, img); err != nil {
+			if err := w.node.Images.MakeVolume(ctx, string(pod.UID), v.Name, sandbox.ImageVolume(v.Name), img); err != nil {
 				return ids, err
 			}
 			id = img.ID

@@ -180,10 +180,11 @@ type change struct {
 func (n *Node) resize(ctx context.Context, pod *v1.Pod, had cgroup.Limits, changes []change) error {
 	uid := string(pod.UID)
 	wanted := spec.PodLimits(n.Host, pod)
-	if err := n.belowUsage(uid, had, wanted, changes); err != nil {
+	// First of all, so that whatever fails then, there is room for containers that are started meanwhile with what is allocated.
+	if err := n.Cgroups.Setup(uid, had.Union(wanted)); err != nil {
 		return err
 	}
-	if err := n.Cgroups.Setup(uid, had.Union(wanted)); err != nil {
+	if err := n.belowUsage(uid, had, wanted, changes); err != nil {
 		return err
 	}
 	for _, c := range changes {
