@@ -183,6 +183,9 @@ func TestWorkloadsComeToTheSameEndHoweverOftenTheControlPlaneDies(t *testing.T) 
 		}
 	}
 	for app, want := range map[string]int{"job": perJob, "statefulset": members, "daemonset": len(s.Workers()), "deployment": replicas, "cronjob": minutes} {
+		// What watches the Pods comes back after a back-off that has grown with each death.
+		for end := time.Now().Add(time.Minute); len(pods.of(app)) < want && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		}
 		if got := pods.of(app); len(got) != want {
 			t.Errorf("of the %s %d Pods were made, want %d: %v", app, len(got), want, got)
 		}

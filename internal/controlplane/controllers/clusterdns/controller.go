@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -91,6 +93,14 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	return reconcile.Result{}, c.act(ctx, o, Decide(c.ip, c.domain, o))
 }
 
+// taken says whether another Service has the address. One that was deleted a moment ago holds it for an instant more, which is no reason to move.
+func (c *Controller) taken() bool {
+	all, err := c.services.List(labels.Everything())
+	return err == nil && slices.ContainsFunc(all, func(s *corev1.Service) bool {
+		return (s.Namespace != theKey.Namespace || s.Name != theKey.Name) && slices.Contains(s.Spec.ClusterIPs, c.ip.String())
+	})
+}
+
 func ignoreNotFound(err error) error {
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -106,7 +116,7 @@ func (c *Controller) act(ctx context.Context, o Observed, a Actions) error {
 	services := c.client.CoreV1().Services(theKey.Namespace)
 	if a.Create != nil {
 		_, err := services.Create(ctx, a.Create, metav1.CreateOptions{FieldManager: fieldManager})
-		if apierrors.IsInvalid(err) {
+		if apierrors.IsInvalid(err) && c.taken() {
 			// A Service of before this one has the address. Nodes answer at any that the Service is given.
 			a.Create.Spec.ClusterIP = ""
 			_, err = services.Create(ctx, a.Create, metav1.CreateOptions{FieldManager: fieldManager})
