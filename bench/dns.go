@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -198,26 +197,8 @@ func startCoreDNS(ctx context.Context, program, dir, inside, kubeconfig string) 
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
 	cmd := exec.CommandContext(ctx, program, "-conf", file)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := netns.Do(inside, cmd.Start); err != nil {
-		return nil, err
-	}
-	return func() error {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			return err
-		}
-		var exit *exec.ExitError
-		if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-			return err
-		}
-		return nil
-	}, nil
+	return startInside(inside, cmd, filepath.Join(dir, "log"))
 }
 
 // asking is one client with a socket of its own.

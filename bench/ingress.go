@@ -243,27 +243,9 @@ http {
 			return nil, err
 		}
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
 	cmd := exec.CommandContext(ctx, program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // its workers end with it only so
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := netns.Do(inside, cmd.Start); err != nil {
-		return nil, err
-	}
-	return func() error {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			return err
-		}
-		var exit *exec.ExitError
-		if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-			return err
-		}
-		return nil
-	}, nil
+	return startInside(inside, cmd, filepath.Join(dir, "log"))
 }
 
 // browsing is one client with a connection of its own. It does as little as a client can, as it takes its time from what is measured.

@@ -21,6 +21,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/gitopsd/gitopsd/test/netns"
 )
 
 // peer is Kubernetes' own API server with etcd, on the loopback interface, for the same load in the same run: figures of another day are of another machine.
@@ -165,4 +167,27 @@ func (r *rate) sameRun(seen map[string]float64) {
 	}
 	r.reference.trial *= now / r.reference.upstream
 	r.reference.upstream = now
+}
+
+// startInside starts another's program in a network namespace, with what it says in the file log. stop ends it and waits for that.
+func startInside(inside string, cmd *exec.Cmd, log string) (stop func() error, err error) {
+	f, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	cmd.Stdout, cmd.Stderr = f, f
+	if err := netns.Do(inside, cmd.Start); err != nil {
+		return nil, err
+	}
+	return func() error {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			return err
+		}
+		var exit *exec.ExitError
+		if err := cmd.Wait(); err != nil && !errors.As(err, &exit) { // some end by the signal itself
+			return err
+		}
+		return nil
+	}, nil
 }
