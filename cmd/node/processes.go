@@ -39,12 +39,17 @@ func runLogger(ctx context.Context, args []string) error {
 	})
 }
 
-// runHold is the first process of a PID namespace that the containers of a Pod share: `node hold DIR`.
+// runHold is the first process of a PID namespace that the containers of a Pod share: `node hold DIR`. With a mount namespace of its own, `node hold DIR secluded`.
 func runHold(ctx context.Context, args []string) error {
-	if len(args) != 1 || os.Getpid() != 1 {
+	if len(args) == 0 || os.Getpid() != 1 {
 		return errors.New("hold: is started by node itself, as the first process of a namespace")
 	}
 	resident.ReleaseProgram()
+	if len(args) == 2 && args[1] == namespaces.Secluded {
+		if err := namespaces.Seclude(); err != nil {
+			return err
+		}
+	}
 	namespaces.Reap(ctx)
 	return nil
 }

@@ -80,7 +80,7 @@ func local(cfg kubelet.Config) (dir string, r *runtime.Runtime, done func(), err
 	if address == "" {
 		address = runtime.NewDaemon(filepath.Join(dir, "containerd")).Address()
 	}
-	if r, err = runtime.Connect(address, pipes); err != nil {
+	if r, err = runtime.Connect(address, pipes, filepath.Join(dir, "roots")); err != nil {
 		os.RemoveAll(pipes)
 		return "", nil, nil, err
 	}

@@ -136,7 +136,7 @@ func removeAllContainers(ctx context.Context, address, dir string, podDirs []str
 	if len(podDirs) == 0 {
 		return nil
 	}
-	r, err := runtime.Connect(address, filepath.Join(dir, "exec"))
+	r, err := runtime.Connect(address, filepath.Join(dir, "exec"), filepath.Join(dir, "roots"))
 	if err != nil {
 		return err
 	}

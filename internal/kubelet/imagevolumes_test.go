@@ -64,7 +64,7 @@ func TestImageVolumesShowAnImagesFiles(t *testing.T) {
 		return fmt.Sprintf("{name: %s, image: {reference: %q, pullPolicy: %s}}", name, reg.addr+"/"+ref, policy)
 	}
 	views := func() (keys []string) {
-		r, err := runtime.Connect(filepath.Join(h.dir, "n", "containerd", "containerd.sock"), filepath.Join(h.dir, "exec"))
+		r, err := runtime.Connect(filepath.Join(h.dir, "n", "containerd", "containerd.sock"), filepath.Join(h.dir, "exec"), filepath.Join(h.dir, "n", "roots"))
 		if err != nil {
 			h.t.Fatal(err)
 		}

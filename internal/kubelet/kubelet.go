@@ -44,6 +44,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/stats"
 	"github.com/gitopsd/gitopsd/internal/kubelet/status"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 	"github.com/gitopsd/gitopsd/internal/proxy"
 	"github.com/gitopsd/gitopsd/internal/resident"
 )
@@ -130,6 +131,14 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	space, err := userns.Find(register.MaxPods)
+	if err != nil {
+		return err
+	}
+	users, err := userns.Open(space, filepath.Join(cfg.DataDir, "pods"))
+	if err != nil {
+		return err
+	}
 	if cfg.Containerd == "" {
 		if err := runtime.Installed(); err != nil {
 			return err
@@ -154,7 +163,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		address = own.Address()
 		must(func() error { return own.Run(ctx, func() {}) })
 	}
-	if d.runtime, err = runtime.Connect(address, filepath.Join(cfg.DataDir, "exec")); err != nil {
+	if d.runtime, err = runtime.Connect(address, filepath.Join(cfg.DataDir, "exec"), filepath.Join(cfg.DataDir, "roots")); err != nil {
 		return err
 	}
 	starting := "containerd at " + address + " does not answer yet"
@@ -200,6 +209,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Plan: step.Plan{
 			Steps: []step.Step{
 				step.Directory{}, step.Cgroup{Tree: tree, Host: hostFacts}, step.Handler{Class: objects.RuntimeClass, Runtime: runtime.ForHandler},
+				step.Users{Ranges: users, Able: runtime.GivesUsers},
 				d.volumes(ctx, objects, recorder),
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
 				step.Resolver{ClusterDNS: d.clusterDNS, Domain: cfg.Domain, HostFile: cfg.ResolvConf},
@@ -266,7 +276,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load(), Pressure: d.pressure.conditions()}
 		},
 		Stored:   d.stored,
-		Handlers: runtime.Handlers(d.node.Host.RecursiveReadOnly),
+		Handlers: runtime.Handlers(d.node.Host.RecursiveReadOnly, runtime.GivesUsers("") == nil),
 	}
 	wg.Go(func() {
 		reg.Run(ctx, func(n *v1.Node) { wg.Go(func() { register.RenewLease(ctx, d.client, n) }) })

@@ -29,6 +29,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		// The roots of Pods with user namespaces of their own enter it.
+		if err := os.Chmod(dir, 0o711); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		args := append([]string{"build", "-trimpath", "-tags", "grpcnotrace", "-o", filepath.Join(dir, "node")}, buildFlags...)
 		cmd := exec.Command("go", append(args, "github.com/gitopsd/gitopsd/cmd/node")...)
 		if len(buildFlags) == 0 {

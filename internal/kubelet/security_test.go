@@ -45,13 +45,6 @@ containers: [{name: c, command: [cat, /proc/sys/net/ipv4/tcp_syncookies, /proc/s
 		}
 	})
 
-	h.run("a user namespace of its own, which the node cannot give, is not passed over", func(t *testing.T) {
-		h.create("userns", `{hostUsers: false, containers: [{name: c}]}`)
-		h.told("userns", "FailedCreatePodSandBox", "hostUsers: false")
-		h.wait("userns", "to have its container wait", waiting("ContainerCreating"))
-		h.delete("userns")
-	})
-
 	h.run("a Pod that names a node which its selector does not is refused", func(t *testing.T) {
 		h.create("elsewhere", `{nodeName: n1, nodeSelector: {disk: ssd}, containers: [{name: c}]}`)
 		if p := h.wait("elsewhere", "to be turned away", phase(v1.PodFailed)); p.Status.Reason != "NodeAffinity" {

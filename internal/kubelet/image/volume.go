@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 )
 
 // Image volumes (KEP-4639) are views of images' snapshots, mounted in the Pod's directory. The first view is the one that the Pod keeps: what a tag stands
@@ -49,8 +51,8 @@ func (s *Store) MakeVolume(ctx context.Context, uid, volume, target string, img 
 	return nil
 }
 
-// MountVolume mounts a volume that has been made at target, read-only, unless it is.
-func (s *Store) MountVolume(ctx context.Context, uid, volume, target string) error {
+// MountVolume mounts a volume that has been made at target, read-only and for the Pod's user IDs, unless it is.
+func (s *Store) MountVolume(ctx context.Context, uid, volume, target string, ids userns.Range) error {
 	// Containers of a Pod that are created at the same time share the volume.
 	_, err, _ := s.flight.Do("mount "+target, func() (any, error) {
 		if err := os.MkdirAll(target, 0o755); err != nil {
@@ -63,7 +65,7 @@ func (s *Store) MountVolume(ctx context.Context, uid, volume, target string) err
 		if err != nil {
 			return nil, err
 		}
-		return nil, mount.All(readOnly(mounts), target)
+		return nil, mountImage(mounts, target, ids)
 	})
 	if err != nil {
 		return fmt.Errorf("mounting image volume %q: %w", volume, err)
@@ -88,12 +90,21 @@ func mounted(path string) (bool, error) {
 	return false, err
 }
 
-// readOnly is for snapshotters whose views could be written to.
-func readOnly(mounts []mount.Mount) []mount.Mount {
-	for i := range mounts {
-		mounts[i].Options = append(mounts[i].Options, "ro")
+// mountImage mounts an image's view for a Pod's users; read-only, for snapshotters whose views could be written to.
+func mountImage(mounts []mount.Mount, target string, ids userns.Range) error {
+	if ids.Own() && len(mounts) == 1 && mounts[0].Type == "bind" {
+		// Of one layer. mount.All makes it read-only or maps it, not both.
+		users, err := mount.GetUsernsFD(ids.Mapping(), ids.Mapping())
+		if err != nil {
+			return err
+		}
+		defer users.Close()
+		return mount.IDMapMountWithAttrs(mounts[0].Source, target, int(users.Fd()), unix.MOUNT_ATTR_RDONLY, 0)
 	}
-	return mounts
+	for i := range mounts {
+		mounts[i].Options = append(append(mounts[i].Options, "ro"), ids.MountOptions()...)
+	}
+	return mount.All(mounts, target)
 }
 
 // RemoveVolumes unmounts the image volumes in a Pod's directory for them and removes their views, and the directory. It may be repeated. A nil Store

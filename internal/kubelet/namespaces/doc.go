@@ -4,6 +4,8 @@
 // process holds them, so none has to be kept alive, restarted, or found again. Only where containers share their processes is there a holder,
 // because a PID namespace dies with its first process (see HoldPID).
 //
+// A Pod with user IDs of its own has a file user as well, and all its namespaces belong to that one (see HoldUsers).
+//
 // New ones are kept ready ahead of time, since the kernel takes milliseconds to make a network namespace and a Pod should not wait for it.
 // Those waiting are open descriptors only, so they are gone with this process. This package never configures a network.
 package namespaces

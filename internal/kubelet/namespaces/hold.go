@@ -71,7 +71,7 @@ func bind(ns *os.File, path string) error {
 // Release lets go of what dir holds; a namespace ends when its last process does. It may be repeated.
 func Release(dir string) error {
 	releasePID(dir)
-	for _, name := range []string{Net, IPC, UTS, PID} {
+	for _, name := range []string{Net, IPC, UTS, PID, User} {
 		if err := release(filepath.Join(dir, name)); err != nil {
 			return err
 		}

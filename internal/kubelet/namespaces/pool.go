@@ -97,11 +97,15 @@ func unshareThread() (s Set, err error) {
 			return s, err
 		}
 	}
-	// What containerd's CRI sets too: ports below 1024 and ping without privileges do no harm in a namespace of one's own.
+	return s, openUp()
+}
+
+// openUp lets programs in the network namespace of this thread use ports below 1024 and ping without privileges, as containerd's CRI does too: they do no harm in a namespace of one's own.
+func openUp() error {
 	for name, value := range map[string]string{"ip_unprivileged_port_start": "0", "ping_group_range": "0 2147483647"} {
 		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
-			return s, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }

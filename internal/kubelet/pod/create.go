@@ -66,7 +66,7 @@ func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, user 
 	case <-ctx.Done():
 		return m, nil, createError, ctx.Err()
 	}
-	o.Runtime = in.sandbox.Runtime
+	o.Runtime, o.Users = in.sandbox.Runtime, in.sandbox.Users
 	o.Stdin, o.Stdout, o.Stderr, o.TTY = streams.Stdin(), streams.Stdout(), streams.Stderr(), in.container.TTY
 	if err := w.node.Runtime.Create(ctx, o); err != nil {
 		if runtime.IsDown(err) || ctx.Err() != nil {
@@ -142,7 +142,7 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 	}
 	input := spec.Input{
 		Host: w.node.Host, Pod: pod, Container: c, Image: img.Config, User: user, Env: vars, Mounts: mounts, BlockDevices: devices,
-		Namespaces: in.sandbox.Namespaces, Hostname: in.sandbox.Hostname,
+		Namespaces: in.sandbox.Namespaces, Users: in.sandbox.Users, Hostname: in.sandbox.Hostname,
 		Cgroup: w.node.Cgroups.Container(string(pod.UID), o.ID()), Group: string(pod.UID), CPUs: in.cpus,
 	}
 	if input.AppArmor, err = w.node.Rules.Modules.AppArmorProfile(pod, c.SecurityContext); err != nil {
@@ -182,7 +182,7 @@ func (w *worker) processesOf(ctx context.Context, in orderInput) (string, error)
 func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext, recursive bool) ([]specs.Mount, error) {
 	c, s := in.container, &in.sandbox
 	var out []specs.Mount
-	taken := map[string]bool{}
+	taken, mapped := map[string]bool{}, map[string]bool{"/dev/shm": true}
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
 		v, ok := s.Volumes[m.Name]
@@ -215,7 +215,7 @@ func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext, recur
 			mount.Options = append(mount.Options, "rro")
 		}
 		out = append(out, mount)
-		taken[m.MountPath] = true
+		taken[m.MountPath], mapped[m.MountPath] = true, v.FromImage
 	}
 	own := func(destination, source string, readOnly bool) {
 		if !taken[destination] {
@@ -239,6 +239,11 @@ func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext, recur
 			return nil, fmt.Errorf("making its termination message file: %w", err)
 		}
 		own(c.TerminationMessagePath, file, false)
+	}
+	if s.Users.Own() {
+		if err := mapMounts(in, out, mapped); err != nil {
+			return nil, err
+		}
 	}
 	// A mount within another comes after it.
 	slices.SortStableFunc(out, func(a, b specs.Mount) int {

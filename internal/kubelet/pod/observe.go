@@ -9,7 +9,6 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
-	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
 	"github.com/gitopsd/gitopsd/internal/kubelet/probe"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
@@ -28,7 +27,7 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 	}
 
 	id, _ := os.ReadFile(filepath.Join(w.dir, sandboxFile))
-	held := len(id) > 0 && namespaces.Held(filepath.Join(w.dir, "ns"))
+	held := len(id) > 0 && step.Held(w.pod, w.dir)
 	for name, ends := range r.Ends {
 		if c := w.container(name); c.spec != nil && len(ends) > 0 {
 			c.Phase, c.End, c.ID, c.Attempt, c.ImageID = lifecycle.Exited, ends[0], ends[0].ID, ends[0].Attempt, ends[0].ImageID

@@ -112,7 +112,7 @@ func (w *worker) mountImages(ctx context.Context, in orderInput) error {
 	for i := range in.container.VolumeMounts {
 		name := in.container.VolumeMounts[i].Name
 		if v := in.sandbox.Volumes[name]; v.FromImage {
-			if err := w.node.Images.MountVolume(ctx, string(in.pod.UID), name, v.Path); err != nil {
+			if err := w.node.Images.MountVolume(ctx, string(in.pod.UID), name, v.Path, in.sandbox.Users); err != nil {
 				return err
 			}
 		}

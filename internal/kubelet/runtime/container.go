@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 )
 
 // shim is containerd's runtime for runc; it reads the group annotation below.
@@ -87,6 +89,7 @@ type Order struct {
 	Stdin, Stdout, Stderr string // pipes; empty for none
 	TTY                   bool
 	Runtime               string // containerd's name of it; empty for the usual
+	Users                 userns.Range
 }
 
 // Create makes the container ready to start. What an interrupted call for the same attempt left behind is removed first.
@@ -101,6 +104,11 @@ func (r *Runtime) Create(ctx context.Context, o Order) error {
 	}
 	if err != nil {
 		return fmt.Errorf("creating container %s (%s): %w", id, o.Name, err)
+	}
+	if o.Users.Own() {
+		if mounts, err = r.mapRoot(id, mounts, o.Users); err != nil {
+			return fmt.Errorf("creating container %s (%s): %w", id, o.Name, err)
+		}
 	}
 	_, err = r.Client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
 		ContainerID: id, Rootfs: protoMounts(mounts), Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, Terminal: o.TTY,
@@ -117,12 +125,18 @@ func (r *Runtime) reserve(ctx context.Context, id string, o Order) ([]mount.Moun
 	if err != nil {
 		return nil, err
 	}
-	kind := cmp.Or(o.Runtime, shim)
+	kind := containers.RuntimeInfo{Name: cmp.Or(o.Runtime, shim)}
+	if o.Users.Own() {
+		// The pipes that the container writes to are its root's, who may hand them on.
+		if kind.Options, err = typeurl.MarshalAny(&options.Options{IoUid: o.Users.First, IoGid: o.Users.First}); err != nil {
+			return nil, err
+		}
+	}
 	var mounts []mount.Mount
 	var g errgroup.Group
 	g.Go(func() error {
 		_, err := r.Client.ContainerService().Create(ctx, containers.Container{
-			ID: id, Labels: o.labels(), Image: o.Image.Ref, Runtime: containers.RuntimeInfo{Name: kind}, Spec: spec,
+			ID: id, Labels: o.labels(), Image: o.Image.Ref, Runtime: kind, Spec: spec,
 			Snapshotter: image.Snapshotter, SnapshotKey: id,
 		})
 		return err
@@ -205,6 +219,9 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 	}
 	if err := r.Client.ContainerService().Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("deleting container %s: %w", id, err)
+	}
+	if err := r.unmapRoot(id); err != nil {
+		return err
 	}
 	if err := r.Client.SnapshotService(image.Snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("deleting the file system of container %s: %w", id, err)

@@ -37,7 +37,7 @@ func ForHandler(handler string) (string, error) {
 func IsUsual(name string) bool { return name == "" || name == shim }
 
 // Handlers are the handlers of which it is known what they can do: the usual one, which also has the empty name.
-func Handlers(recursiveReadOnly bool) []v1.NodeRuntimeHandler {
-	can := &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursiveReadOnly}
+func Handlers(recursiveReadOnly, userNamespaces bool) []v1.NodeRuntimeHandler {
+	can := &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursiveReadOnly, UserNamespaces: &userNamespaces}
 	return []v1.NodeRuntimeHandler{{Name: "", Features: can}, {Name: "runc", Features: can}}
 }

@@ -27,6 +27,7 @@ const Namespace = "gitopsd"
 type Runtime struct {
 	Client *client.Client
 	pipes  string // where the pipes of executed commands are
+	roots  string // where file systems of containers with their own user IDs are mounted
 
 	mu      sync.Mutex
 	root    string
@@ -34,8 +35,8 @@ type Runtime struct {
 }
 
 // Connect prepares to talk to the containerd at address; it need not be there yet. pipes is a directory for the pipes of executed commands;
-// what a killed process left there is removed.
-func Connect(address, pipes string) (*Runtime, error) {
+// what a killed process left there is removed. roots is one for file systems of containers whose Pods have user IDs of their own.
+func Connect(address, pipes, roots string) (*Runtime, error) {
 	if err := errors.Join(os.RemoveAll(pipes), os.MkdirAll(pipes, 0o700)); err != nil {
 		return nil, fmt.Errorf("the directory for pipes: %w", err)
 	}
@@ -59,7 +60,7 @@ func Connect(address, pipes string) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("containerd at %s: %w", address, err)
 	}
-	return &Runtime{Client: c, pipes: pipes}, nil
+	return &Runtime{Client: c, pipes: pipes, roots: roots}, nil
 }
 
 func inNamespace(ctx context.Context) context.Context {

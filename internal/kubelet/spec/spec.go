@@ -13,6 +13,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 )
 
 // Host is what the node can give.
@@ -36,7 +37,7 @@ type Host struct {
 }
 
 // Namespaces are paths that hold a Pod's namespaces; empty where the container shares the host's, or for PID has its own.
-type Namespaces struct{ Network, IPC, UTS, PID string }
+type Namespaces struct{ User, Network, IPC, UTS, PID string }
 
 // Input is a container to be specified.
 type Input struct {
@@ -50,6 +51,7 @@ type Input struct {
 	// BlockDevices are volumes that the container sees as devices.
 	BlockDevices []specs.LinuxDevice
 	Namespaces   Namespaces
+	Users        userns.Range // that the user namespace is for
 	Hostname     string
 	Cgroup       string
 	CPUs         string // that it may run on; empty for any
@@ -117,6 +119,10 @@ func Build(in Input) (*specs.Spec, error) {
 		if sc.ProcMount == nil || *sc.ProcMount != v1.UnmaskedProcMount {
 			s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
 		}
+	}
+	if in.Users.Own() {
+		ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: in.Users.First, Size: in.Users.Size}}
+		s.Linux.UIDMappings, s.Linux.GIDMappings = ids, ids
 	}
 	s.Linux.Resources.CPU.Cpus = in.CPUs
 	for _, d := range in.BlockDevices {
@@ -187,6 +193,7 @@ func namespaces(in Input) []specs.LinuxNamespace {
 			out = append(out, specs.LinuxNamespace{Type: t, Path: path})
 		}
 	}
+	add(specs.UserNamespace, in.Namespaces.User)
 	add(specs.NetworkNamespace, in.Namespaces.Network)
 	add(specs.IPCNamespace, in.Namespaces.IPC)
 	add(specs.UTSNamespace, in.Namespaces.UTS)

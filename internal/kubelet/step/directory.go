@@ -64,6 +64,11 @@ func (s *Sandbox) SubPath(container string, i int) string {
 	return filepath.Join(s.Dir, subPathsDir, container, fmt.Sprint(i))
 }
 
+// Mapped is where a file or directory of the node is mounted for a container, if its Pod has user IDs of its own.
+func (s *Sandbox) Mapped(container string, i int) string {
+	return filepath.Join(s.Dir, subPathsDir, container, fmt.Sprintf("%d-mapped", i))
+}
+
 // ImageVolume is where a volume of an image's content is mounted.
 func (s *Sandbox) ImageVolume(name string) string { return filepath.Join(s.Dir, imagesDir, name) }
 

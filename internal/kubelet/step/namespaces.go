@@ -11,10 +11,12 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
+	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 )
 
 // Namespaces makes the namespaces that the Pod's containers share, and its shared memory.
@@ -31,8 +33,8 @@ var _ Step = Namespaces{}
 // Name is how other steps refer to it.
 func (Namespaces) Name() string { return "namespaces" }
 
-// Needs the directory to mount in, and the control group to put a holder in.
-func (Namespaces) Needs() []string { return []string{"directory", "cgroup"} }
+// Needs the directory to mount in, the control group to put a holder in, and to know whose the namespaces are.
+func (Namespaces) Needs() []string { return []string{"directory", "cgroup", "users"} }
 
 // sandboxFile holds the ID of the namespaces that are mounted.
 const sandboxFile = "sandbox"
@@ -40,10 +42,6 @@ const sandboxFile = "sandbox"
 // Setup keeps the namespaces that are there, or makes new ones with a new ID.
 func (n Namespaces) Setup(_ context.Context, s *Sandbox) error {
 	spc := &s.Pod.Spec
-	if spc.HostUsers != nil && !*spc.HostUsers {
-		// Running it as if it had not asked would give its root more rights than its author trusts it with.
-		return errors.New("hostUsers: false: this node cannot give Pods a user namespace of their own; leave it out, or have the Pod run on a node that can")
-	}
 	s.Hostname, s.FQDN = hostnames(s, n.NodeName, n.Domain)
 	dir := filepath.Join(s.Dir, namespacesDir)
 	id, err := os.ReadFile(filepath.Join(s.Dir, sandboxFile))
@@ -51,8 +49,8 @@ func (n Namespaces) Setup(_ context.Context, s *Sandbox) error {
 		return err
 	}
 	s.ID = string(id)
-	if s.ID == "" || !namespaces.Held(dir) {
-		if err := n.Pool.Hold(dir, s.Hostname); err != nil {
+	if s.ID == "" || !Held(s.Pod, s.Dir) {
+		if err := n.hold(s, dir); err != nil {
 			return err
 		}
 		s.ID = rand.Text()
@@ -67,12 +65,15 @@ func (n Namespaces) Setup(_ context.Context, s *Sandbox) error {
 	}
 	if !spc.HostIPC {
 		s.Namespaces.IPC = filepath.Join(dir, namespaces.IPC)
-		if err := shm(filepath.Join(s.Dir, shmDir)); err != nil {
+		if err := shm(filepath.Join(s.Dir, shmDir), s.Users); err != nil {
 			return err
 		}
 	}
-	if spc.ShareProcessNamespace != nil && *spc.ShareProcessNamespace && !spc.HostPID {
-		pid, err := namespaces.HoldPID(dir, n.Holder...)
+	if s.Users.Own() {
+		s.Namespaces.User = filepath.Join(dir, namespaces.User)
+	}
+	if sharesProcesses(s.Pod) {
+		pid, err := namespaces.HoldPID(dir, n.Holder...) // with users of their own, it is there
 		if err != nil {
 			return err
 		}
@@ -84,8 +85,33 @@ func (n Namespaces) Setup(_ context.Context, s *Sandbox) error {
 	return nil
 }
 
+// hold makes new namespaces. Those of a Pod with a user namespace of its own belong to that.
+func (n Namespaces) hold(s *Sandbox, dir string) error {
+	if !s.Users.Own() {
+		return n.Pool.Hold(dir, s.Hostname)
+	}
+	var holder []string
+	if sharesProcesses(s.Pod) {
+		holder = n.Holder
+	}
+	return namespaces.HoldUsers(dir, s.Hostname, s.Users, holder...)
+}
+
+// Held says whether the namespaces of the Pod with a directory are alive.
+func Held(pod *v1.Pod, dir string) bool {
+	dir = filepath.Join(dir, namespacesDir)
+	if OwnUsers(pod) {
+		return namespaces.HeldUsers(dir, sharesProcesses(pod))
+	}
+	return namespaces.Held(dir)
+}
+
+func sharesProcesses(pod *v1.Pod) bool {
+	return pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace && !pod.Spec.HostPID
+}
+
 // shm mounts the memory that the Pod's containers share, of the size that runtimes give it by default.
-func shm(path string) error {
+func shm(path string, ids userns.Range) error {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return err
 	}
@@ -93,7 +119,7 @@ func shm(path string) error {
 	if unix.Statfs(path, &st) == nil && st.Type == unix.TMPFS_MAGIC && deviceDiffers(path) {
 		return nil
 	}
-	if err := unix.Mount("shm", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size=65536k"); err != nil {
+	if err := unix.Mount("shm", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, fmt.Sprintf("mode=1777,size=65536k,uid=%d,gid=%d", ids.First, ids.First)); err != nil {
 		return fmt.Errorf("mounting the Pod's shared memory: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
+	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 	"github.com/gitopsd/gitopsd/internal/kubelet/volume"
 )
 
@@ -20,6 +21,7 @@ type Sandbox struct {
 
 	ID         string          // of this set of namespaces; another one means that all containers of before are gone
 	Runtime    string          // containerd's name for what runs the containers, by the handler step; empty for the usual
+	Users      userns.Range    // by the users step; zero for a Pod with the host's
 	Namespaces spec.Namespaces // by the namespaces step
 	Hostname   string
 	FQDN       string
@@ -30,7 +32,7 @@ type Sandbox struct {
 
 // Early is a copy without what late steps fill in; it may be taken while those still run.
 func (s *Sandbox) Early() Sandbox {
-	return Sandbox{Pod: s.Pod, Dir: s.Dir, ID: s.ID, Runtime: s.Runtime, Namespaces: s.Namespaces, Hostname: s.Hostname, FQDN: s.FQDN, Volumes: s.Volumes}
+	return Sandbox{Pod: s.Pod, Dir: s.Dir, ID: s.ID, Runtime: s.Runtime, Users: s.Users, Namespaces: s.Namespaces, Hostname: s.Hostname, FQDN: s.FQDN, Volumes: s.Volumes}
 }
 
 // Step is one part of a Sandbox.

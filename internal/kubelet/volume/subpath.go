@@ -36,18 +36,7 @@ func SubPath(volume, sub, target string, create bool) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("subPath %q: %w", sub, err)
 	}
-	if err := unmountBind(target); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o711); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		err = os.MkdirAll(target, 0o755)
-	} else {
-		err = os.WriteFile(target, nil, 0o600)
-	}
-	if err != nil {
+	if err := makeTarget(target, st.Mode&unix.S_IFMT == unix.S_IFDIR); err != nil {
 		return fmt.Errorf("subPath %q: %w", sub, err)
 	}
 	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", fd), target, "", unix.MS_BIND, ""); err != nil {
