@@ -51,6 +51,8 @@ const (
 	AnnotationHookRun = "gitopsd.io/hook-run"
 	// AnnotationReplace, with the value "true" on an object, lets it be deleted and made anew where the server refuses to change it.
 	AnnotationReplace = "gitopsd.io/replace"
+	// AnnotationWaitForKind, with the value "true" on an object, has its commit applied without it for as long as the cluster does not know its kind.
+	AnnotationWaitForKind = "gitopsd.io/wait-for-kind"
 	// AnnotationReconcile is "once" on an object that is made if it is missing and then left to others, "disabled" on one that is left alone altogether.
 	AnnotationReconcile = "gitopsd.io/reconcile"
 	// AnnotationRequestedAt, set on an Application to a value it did not have before, asks for a look at Git at once. "gitopsd sync" sets it

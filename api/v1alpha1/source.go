@@ -81,6 +81,9 @@ type Rendering struct {
 	// helm says how a chart is rendered, and where it comes from if not from the path.
 	// +optional
 	Helm *Helm `json:"helm,omitempty"`
+	// ignore is more of the repository's .sourceignore: lines as in a .gitignore, relative to its root, for what is not to be read.
+	// +optional
+	Ignore string `json:"ignore,omitempty"`
 	// submodules reads folders of the commit that are submodules; their repositories are read with the same credentials where they are on the same host, and without any elsewhere.
 	// +optional
 	Submodules bool `json:"submodules,omitempty"`
@@ -159,9 +162,12 @@ type Kustomize struct {
 	// labels are set on every object, but not on selectors.
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
-	// commonAnnotations are set on every object.
+	// commonAnnotations are set on every object, and on templates too.
 	// +optional
 	CommonAnnotations map[string]string `json:"commonAnnotations,omitempty"`
+	// annotations are set on every object, but not on templates, so that no Pod is made anew for them.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// patches are strategic merge patches, or JSON patches with a target.
 	// +optional
 	// +listType=atomic

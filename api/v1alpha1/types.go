@@ -63,6 +63,10 @@ type ApplicationSpec struct {
 	// and definitions of kinds have to ask for it themselves.
 	// +optional
 	Replace bool `json:"replace,omitempty"`
+	// waitForKinds applies a commit without those of its objects whose kind the cluster does not know yet, and these as soon as it does, as the annotation gitopsd.io/wait-for-kind does for
+	// one: for operators that define their kinds while they run. Without it such a commit is refused.
+	// +optional
+	WaitForKinds bool `json:"waitForKinds,omitempty"`
 	// healthTimeout is how long after an apply the objects may take to become healthy; default 5m.
 	// +optional
 	HealthTimeout *metav1.Duration `json:"healthTimeout,omitempty"`

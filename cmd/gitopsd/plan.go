@@ -152,6 +152,9 @@ func planned(ctx context.Context, config *rest.Config, app *v1alpha1.Application
 	}
 	r := cli.NewPlanReport(p.Plan(), p.Where, held, refusal)
 	r.Omitted = p.Omitted()
+	for _, w := range p.Waiting() {
+		r.Waiting = append(r.Waiting, w.Error())
+	}
 	if refusal != nil {
 		return r, nil // nothing of it would be applied
 	}

@@ -21,6 +21,8 @@ type Target struct {
 	Application string
 	// Namespace is where namespaced objects go that name none.
 	Namespace string
+	// WaitForKinds puts off all objects whose kind the cluster does not know yet, and not only those that ask for it.
+	WaitForKinds bool
 }
 
 // served is how the server, or the commit itself, serves a kind.
@@ -31,13 +33,13 @@ type served struct {
 }
 
 // Resolve finds the resource of each object and makes what will be applied. Its error, an Errors, names every object that the cluster cannot
-// hold: of an unknown kind, or defined twice once default namespaces are filled in.
-func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Target) ([]*Object, error) {
+// hold: of an unknown kind, or defined twice once default namespaces are filled in. What is put off until the cluster knows its kind is in waiting, each with what is said of it.
+func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Target) (out []*Object, waiting Errors, err error) {
 	definitions := definitionsIn(objects)
 	kinds := map[schema.GroupVersionKind]*served{}
 	unknown := map[schema.GroupVersionKind]bool{}
 	var errs Errors
-	out := make([]*Object, 0, len(objects))
+	out = make([]*Object, 0, len(objects))
 	seen := make(map[diff.Key]*source.Object, len(objects))
 	for _, s := range objects {
 		gvk := s.GroupVersionKind()
@@ -46,7 +48,7 @@ func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Targe
 			// Asking afresh for the first unknown kind is enough for all of them.
 			found, err := c.serve(ctx, gvk, definitions, len(unknown) == 0)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if found == nil {
 				unknown[gvk] = true
@@ -56,7 +58,12 @@ func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Targe
 			}
 		}
 		if k == nil {
-			errs = append(errs, unserved(s, c.mapper.Versions(gvk.GroupKind())))
+			e := unserved(s, c.mapper.Versions(gvk.GroupKind()))
+			if e.Temporary && (t.WaitForKinds || waitsForKind(s)) {
+				waiting = append(waiting, e)
+			} else {
+				errs = append(errs, e)
+			}
 			continue
 		}
 		o, err := newObject(s, *k, t)
@@ -65,7 +72,7 @@ func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Targe
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if first, dup := seen[o.Key]; dup {
 			errs = append(errs, &Error{Source: s, Message: s.Twice(first)})
@@ -75,9 +82,15 @@ func (c *Cluster) Resolve(ctx context.Context, objects []*source.Object, t Targe
 		out = append(out, o)
 	}
 	if len(errs) > 0 {
-		return nil, errs
+		return nil, nil, errs
 	}
-	return out, nil
+	return out, waiting, nil
+}
+
+// waitsForKind says whether an object itself asks to be put off. What is wrong with its annotations is told when it is resolved.
+func waitsForKind(s *source.Object) bool {
+	asks, _ := directive.Read((&unstructured.Unstructured{Object: s.Content}).GetAnnotations())
+	return asks.WaitForKind
 }
 
 func newObject(s *source.Object, k served, t Target) (*Object, error) {

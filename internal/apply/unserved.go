@@ -79,6 +79,5 @@ func said(gk schema.GroupKind) (string, bool) {
 }
 
 var instead = map[schema.GroupKind]string{
-	{Group: "notification.toolkit.fluxcd.io", Kind: "Receiver"}: "gitopsd does Flux's work: point the Git host at gitopsd's own webhook",
-	{Group: "argoproj.io", Kind: "ApplicationSet"}:              "gitopsd does Argo CD's work: write the Applications that it makes",
+	{Group: "argoproj.io", Kind: "ApplicationSet"}: "gitopsd does Argo CD's work: write the Applications that it makes",
 }

@@ -151,7 +151,7 @@ func TestAPlanShowsEachChangeWithItsLine(t *testing.T) {
 		return "web.yaml", 1 + len(field)
 	}
 	r := cli.NewPlanReport(plan, where, nil, nil)
-	r.Omitted = 2
+	r.Omitted, r.Waiting = 2, []string{"crs.yaml:1: Widget shop/w: kind: the cluster knows no kind Widget"}
 	var b bytes.Buffer
 	if err := cli.WritePlan(&b, r, cli.Table, false); err != nil {
 		t.Fatal(err)
@@ -163,6 +163,7 @@ func TestAPlanShowsEachChangeWithItsLine(t *testing.T) {
 - prune Deployment shop/old
 o release Deployment shop/kept  (it existed before Git named it)
 1 to create, 1 to update, 1 to prune, 1 unchanged, 2 left out by spec.source.omit
+later: crs.yaml:1: Widget shop/w: kind: the cluster knows no kind Widget
 `
 	if d := cmp.Diff(want, visible(b.String())); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

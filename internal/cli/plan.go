@@ -15,6 +15,8 @@ type PlanReport struct {
 	Steps []PlanStep `json:"steps"`
 	// Omitted is how many objects spec.source.omit leaves out.
 	Omitted int `json:"omitted,omitempty"`
+	// Waiting are the objects that come later, once the cluster knows their kinds.
+	Waiting []string `json:"waiting,omitempty"`
 	// Forecast is what would become of the Pods that come.
 	Forecast []forecast.Outlook `json:"forecast,omitempty"`
 	// Errors are what would stop the commit; then nothing of it would be applied.
@@ -148,6 +150,9 @@ func WritePlan(w io.Writer, r PlanReport, f Format, colour bool) error {
 		p.print(fmt.Sprintf(", %d left out by spec.source.omit", r.Omitted))
 	}
 	p.print("\n")
+	for _, w := range r.Waiting {
+		p.print("later: " + w + "\n")
+	}
 	writeForecast(p, r.Forecast)
 	if len(r.Errors) > 0 {
 		p.print("\nThe commit would be refused:\n")

@@ -53,6 +53,8 @@ type Set struct {
 	Replace bool
 	// Once makes the object if it is missing and leaves it to others from then on.
 	Once bool
+	// WaitForKind lets the commit be applied without the object while the cluster does not know its kind.
+	WaitForKind bool
 	// Leave keeps hands off the object altogether: it is neither made, changed, compared nor pruned.
 	Leave bool
 }
@@ -69,6 +71,7 @@ func Read(annotations map[string]string) (Set, *Error) {
 	s.Replace = r.says(v1alpha1.AnnotationReplace, "true") || options["Replace"] == "true" || options["Force"] == "true" || r.says(fluxForce, "enabled")
 	apply := r.oneOf(fluxApply, "Override", "Merge", "IfNotPresent", "Ignore")
 	s.Once = apply == "IfNotPresent" || r.says(v1alpha1.AnnotationReconcile, "once")
+	s.WaitForKind = options["SkipDryRunOnMissingResource"] == "true" || r.says(v1alpha1.AnnotationWaitForKind, "true")
 	s.Leave = apply == "Ignore" || r.says(fluxReconcile, "disabled") || r.says(v1alpha1.AnnotationReconcile, "disabled") || skipped(annotations)
 	return s, r.err
 }

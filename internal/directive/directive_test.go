@@ -56,6 +56,7 @@ func describe(s directive.Set) string {
 	add(s.Keep, "kept")
 	add(s.Replace, "replaced")
 	add(s.Once, "made once")
+	add(s.WaitForKind, "waits for its kind")
 	add(s.Leave, "left alone")
 	if len(out) == 0 {
 		return "nothing\n"

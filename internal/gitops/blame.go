@@ -61,7 +61,7 @@ func Blame(ctx context.Context, config *rest.Config, app *v1alpha1.Application, 
 		if gvk.Group != k.Group || gvk.Kind != k.Kind || s.Name() != k.Name {
 			continue
 		}
-		resolved, err := cluster.Resolve(ctx, []*source.Object{s}, apply.Target{Application: mark(keyOf(app)), Namespace: targetNamespace(applied)})
+		resolved, _, err := cluster.Resolve(ctx, []*source.Object{s}, apply.Target{Application: mark(keyOf(app)), Namespace: targetNamespace(applied)})
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -58,6 +59,24 @@ func (b *bench) widget() (*unstructured.Unstructured, error) {
 		b.t.Fatal(err)
 	}
 	return d.Resource(schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}).Namespace("shop").Get(b.t.Context(), "w", metav1.GetOptions{})
+}
+
+var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+
+// define gives the cluster a definition that no commit has, as an operator does while it runs.
+func (b *bench) define(definition string) {
+	b.t.Helper()
+	d, err := dynamic.NewForConfig(b.cluster.System)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var u unstructured.Unstructured
+	if err := yaml.Unmarshal([]byte(definition), &u.Object); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := d.Resource(definitions).Create(b.t.Context(), &u, metav1.CreateOptions{}); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *bench) size() any {
@@ -137,19 +156,12 @@ func TestAKindThatSomebodyElseDefinesLaterIsAppliedWithoutANewCommit(t *testing.
 	b := start(t, nil)
 	commit := b.push(map[string]string{"deploy/namespace.yaml": namespace, "deploy/widget.yaml": widget("size: 3")})
 	b.refused(commit)
-	definition := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(widgets("size")), &definition.Object); err != nil {
-		t.Fatal(err)
-	}
+	b.define(widgets("size"))
 	d, err := dynamic.NewForConfig(b.cluster.System)
 	if err != nil {
 		t.Fatal(err)
 	}
-	definitions := d.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
-	if _, err := definitions.Create(t.Context(), definition, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	w, err := definitions.Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=widgets.example.com"})
+	w, err := d.Resource(definitions).Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=widgets.example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,5 +212,49 @@ func TestDefinitionsAsTheyArePublishedAreInSync(t *testing.T) {
 		if s.Action != diff.Unchanged {
 			t.Errorf("%s %s: %v", s.Action, diff.KeyOf(s.Ref), s.Fields)
 		}
+	}
+}
+
+func TestAnObjectThatWaitsForItsKindIsAppliedOnceTheClusterKnowsIt(t *testing.T) {
+	for name, edit := range map[string]func(spec *v1alpha1.ApplicationSpec) string{
+		"the object asks": func(*v1alpha1.ApplicationSpec) string {
+			return strings.Replace(widget("size: 3"), "  name: w\n", "  name: w\n  annotations: {argocd.argoproj.io/sync-options: SkipDryRunOnMissingResource=true}\n", 1)
+		},
+		"the Application asks": func(spec *v1alpha1.ApplicationSpec) string {
+			spec.WaitForKinds = true
+			return widget("size: 3")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var w string
+			b := start(t, func(a *v1alpha1.Application) { w = edit(&a.Spec) })
+			files := shop("web:1")
+			files["deploy/old.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: old, namespace: shop}\n"
+			b.applied(b.push(files))
+			delete(files, "deploy/old.yaml")
+			files["deploy/widget.yaml"] = w
+			files["deploy/web.yaml"] = web("web:2")
+			commit := b.push(files)
+			app := b.until("the commit is applied but for the object", func(a *v1alpha1.Application) bool {
+				return a.Status.Sync == "Failed" && b.deployment().Spec.Template.Spec.Containers[0].Image == "web:2"
+			})
+			if c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionSynced); !strings.Contains(c.Message, "Widget shop/w: kind: the cluster knows no kind Widget") {
+				t.Errorf("the status does not say what is waited for: %s", c.Message)
+			}
+			if _, err := b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "old", metav1.GetOptions{}); err != nil {
+				t.Errorf("something was pruned by a commit that is not there as a whole: %v", err)
+			}
+			look, _, err := gitops.Look(t.Context(), b.cluster.System, app, v1alpha1.Ref{Branch: "main"})
+			if err != nil || len(look.Waiting()) != 1 {
+				t.Errorf("a look says that %d objects wait: %v", len(look.Waiting()), err)
+			}
+			b.define(widgets("size"))
+			app = b.applied(commit)
+			if b.size() != int64(3) || len(app.Status.Inventory) != 4 {
+				t.Errorf("size %v, inventory %v", b.size(), app.Status.Inventory)
+			}
+			_, err = b.kube.CoreV1().ConfigMaps("shop").Get(t.Context(), "old", metav1.GetOptions{})
+			b.absent(err, "what the commit dropped")
+		})
 	}
 }

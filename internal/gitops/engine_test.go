@@ -48,7 +48,7 @@ func TestABadCommitIsRefusedWithFileAndLineAndNothingOfItIsApplied(t *testing.T)
 	}{
 		"unparsable":             {"deploy/web.yaml", "apiVersion: v1\nkind: [\n", []string{"deploy/web.yaml:2:"}},
 		"unknown kind":           {"deploy/x.yaml", "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x}\n", []string{"deploy/x.yaml:2: Widget x: kind: ", "Widget"}},
-		"Flux's kind":            {"deploy/x.yaml", "apiVersion: notification.toolkit.fluxcd.io/v1\nkind: Receiver\nmetadata: {name: x}\n", []string{"deploy/x.yaml:2: Receiver x: kind: ", "gitopsd does Flux's work", "spec.source.omit"}},
+		"Flux's kind":            {"deploy/x.yaml", "apiVersion: source.toolkit.fluxcd.io/v1\nkind: Bucket\nmetadata: {name: x}\n", []string{"deploy/x.yaml:2: Bucket x: kind: ", "gitopsd has nothing like Bucket", "spec.source.omit"}},
 		"Flux's field":           {"deploy/x.yaml", "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: x}\nspec:\n  sourceRef: {kind: GitRepository, name: flux-system}\n  kubeConfig: {}\n", []string{"deploy/x.yaml:6: Kustomization x: spec.kubeConfig: ", "its own cluster only"}},
 		"unknown version":        {"deploy/x.yaml", "apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: {name: x}\n", []string{"deploy/x.yaml:1: Deployment x: apiVersion: ", "use apps/v1"}},
 		"unknown field":          {"deploy/web.yaml", strings.Replace(web("web:2"), "replicas:", "replica:", 1), []string{"deploy/web.yaml:7: Deployment shop/web: spec.replica: ", "did you mean replicas?"}},

@@ -118,13 +118,14 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if err != nil {
 		return nil, err
 	}
-	resolved, err := cluster.Resolve(ctx, objects, apply.Target{Application: mark(p.key), Namespace: in.From.DefaultNamespace})
+	resolved, waiting, err := cluster.Resolve(ctx, objects, apply.Target{Application: mark(p.key), Namespace: in.From.DefaultNamespace, WaitForKinds: p.app.Spec.WaitForKinds})
 	if err != nil {
 		return nil, err
 	}
 	killpoint.Reach("rendered")
 	r := newRevision(c, from, resolved)
 	r.inputs, r.extras, r.omitted = inputs, p.m.extras.fingerprint, out.Omitted
+	r.waiting, r.partial = waiting, len(waiting) > 0
 	return r, nil
 }
 

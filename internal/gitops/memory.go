@@ -101,8 +101,10 @@ type revision struct {
 	omitted int
 	// carried says that nothing which the objects are made of differs from the commit before, so that they are the same ones.
 	carried bool
-	// partial says that the commit is still on its way: objects of steps that are still to come are as the commit before has them.
+	// partial says that the commit is still on its way: objects of steps that are still to come are as the commit before has them, and those of kinds that are unknown are not there.
 	partial bool
+	// waiting are the objects of kinds that the cluster does not know yet.
+	waiting apply.Errors
 	// unsure are objects of the step under way of which a start cannot tell whether they were written.
 	unsure map[diff.Key]bool
 }

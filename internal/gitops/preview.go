@@ -22,6 +22,7 @@ type Preview struct {
 	live    map[diff.Key]*unstructured.Unstructured
 	cluster *apply.Cluster
 	omitted int
+	waiting apply.Errors
 }
 
 // Plan is what would be done.
@@ -29,6 +30,9 @@ func (p *Preview) Plan() diff.Plan { return p.plan }
 
 // Omitted is how many objects spec.source.omit left out.
 func (p *Preview) Omitted() int { return p.omitted }
+
+// Waiting are the objects that would be put off because the cluster does not know their kinds.
+func (p *Preview) Waiting() apply.Errors { return p.waiting }
 
 // Where says where an object, or a field of it, is set; empty for an object that only the cluster has.
 func (p *Preview) Where(k diff.Key, field string) (file string, line int) {
@@ -139,13 +143,14 @@ func compare(ctx context.Context, config *rest.Config, c *Checkout, rendered []*
 		p.cluster = p.cluster.Replacing()
 	}
 	key := keyOf(app)
-	objects, err := p.cluster.Resolve(ctx, rendered, apply.Target{Application: mark(key), Namespace: targetNamespace(app)})
+	objects, waiting, err := p.cluster.Resolve(ctx, rendered, apply.Target{Application: mark(key), Namespace: targetNamespace(app), WaitForKinds: app.Spec.WaitForKinds})
 	if err != nil {
 		return p, err
 	}
+	p.waiting = waiting
 	refs := append([]v1alpha1.ObjectRef(nil), app.Status.Inventory...)
 	in := diff.Input{
-		Application: mark(key), Inventory: app.Status.Inventory, Prune: prunes(&app.Spec),
+		Application: mark(key), Inventory: app.Status.Inventory, Prune: prunes(&app.Spec) && len(waiting) == 0,
 		Ignore: app.Spec.IgnoreDifferences, Normalize: diff.Typed(apply.Scheme),
 	}
 	for _, o := range objects {

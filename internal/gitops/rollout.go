@@ -166,7 +166,7 @@ func (p *pass) take(ctx context.Context, next *revision, steps []step, index int
 	if len(todo) > 0 || last {
 		var err error
 		if w, err = p.plan(ctx, next, todo); err == nil {
-			err = p.carryOut(ctx, &w, last)
+			err = p.carryOut(ctx, &w, last && len(next.waiting) == 0)
 		}
 		ro := p.rollout()
 		ro.Created, ro.Updated, ro.Pruned = ro.Created+w.created, ro.Updated+w.updated, ro.Pruned+w.counts.pruned
@@ -215,6 +215,9 @@ func (p *pass) endRollout(ctx context.Context, next *revision) error {
 	if ro.Failure == "" {
 		killpoint.Reach("finished")
 		p.m.finish(next)
+		if len(next.waiting) > 0 {
+			return p.inPart(next.commit, next.waiting)
+		}
 		p.noteApplied(next, counts{created: ro.Created, updated: ro.Updated, pruned: ro.Pruned, unchanged: max(0, int32(len(next.objects))-ro.Created-ro.Updated)})
 		return nil
 	}

@@ -188,7 +188,7 @@ func (p *pass) advance(ctx context.Context, next *revision) error {
 		err = p.dropHooks(ctx, next)
 	}
 	if err == nil {
-		err = p.carryOut(ctx, &w, true)
+		err = p.carryOut(ctx, &w, len(next.waiting) == 0)
 	}
 	c := w.counts
 	c.unchanged = int32(len(next.objects)) - c.created - c.updated
@@ -206,6 +206,9 @@ func (p *pass) advance(ctx context.Context, next *revision) error {
 	p.m.adopt(next, w.measured, p.judge)
 	if err := p.survey(ctx, next); err != nil {
 		return err
+	}
+	if len(next.waiting) > 0 {
+		return p.inPart(next.commit, next.waiting)
 	}
 	p.noteApplied(next, c)
 	return nil

@@ -13,8 +13,9 @@ import (
 // ignoreFile lists what of a repository is not for gitopsd, in the form of a .gitignore, for the folder it lies in and those below.
 const ignoreFile = ".sourceignore"
 
-// Ignoring hides what the .sourceignore files say: those of dir, and of the folders above it. Hidden files do not exist for anybody who reads the result.
-func Ignoring(tree fs.FS, dir string) (fs.FS, error) {
+// Ignoring hides what the .sourceignore files say: those of dir, and of the folders above it; more is what that at the root is taken to say besides. Hidden files do not
+// exist for anybody who reads the result.
+func Ignoring(tree fs.FS, dir, more string) (fs.FS, error) {
 	var found []gitignore.Pattern
 	folders := []string{"."}
 	if dir != "." {
@@ -27,10 +28,7 @@ func Ignoring(tree fs.FS, dir string) (fs.FS, error) {
 	}
 	for _, f := range folders {
 		data, err := fs.ReadFile(tree, path.Join(f, ignoreFile))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 		var domain []string
@@ -38,6 +36,9 @@ func Ignoring(tree fs.FS, dir string) (fs.FS, error) {
 			domain = strings.Split(f, "/")
 		}
 		found = append(found, parsePatterns(strings.Split(string(data), "\n"), domain)...)
+		if f == "." {
+			found = append(found, parsePatterns(strings.Split(more, "\n"), nil)...)
+		}
 	}
 	if len(found) == 0 {
 		return tree, nil

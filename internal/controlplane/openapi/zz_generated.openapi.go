@@ -966,6 +966,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 							Format:      "",
 						},
 					},
+					"waitForKinds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "waitForKinds applies a commit without those of its objects whose kind the cluster does not know yet, and these as soon as it does, as the annotation gitopsd.io/wait-for-kind does for one: for operators that define their kinds while they run. Without it such a commit is refused.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
 					"healthTimeout": {
 						SchemaProps: spec.SchemaProps{
 							Description: "healthTimeout is how long after an apply the objects may take to become healthy; default 5m.",
@@ -1287,6 +1294,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_AppliedSource(ref common.ReferenceCallb
 						SchemaProps: spec.SchemaProps{
 							Description: "helm says how a chart is rendered, and where it comes from if not from the path.",
 							Ref:         ref(v1alpha1.Helm{}.OpenAPIModelName()),
+						},
+					},
+					"ignore": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ignore is more of the repository's .sourceignore: lines as in a .gitignore, relative to its root, for what is not to be read.",
+							Type:        []string{"string"},
+							Format:      "",
 						},
 					},
 					"submodules": {
@@ -2282,7 +2296,22 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Kustomize(ref common.ReferenceCallback)
 					},
 					"commonAnnotations": {
 						SchemaProps: spec.SchemaProps{
-							Description: "commonAnnotations are set on every object.",
+							Description: "commonAnnotations are set on every object, and on templates too.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"annotations": {
+						SchemaProps: spec.SchemaProps{
+							Description: "annotations are set on every object, but not on templates, so that no Pod is made anew for them.",
 							Type:        []string{"object"},
 							AdditionalProperties: &spec.SchemaOrBool{
 								Allows: true,
@@ -2806,6 +2835,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Rendering(ref common.ReferenceCallback)
 							Ref:         ref(v1alpha1.Helm{}.OpenAPIModelName()),
 						},
 					},
+					"ignore": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ignore is more of the repository's .sourceignore: lines as in a .gitignore, relative to its root, for what is not to be read.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"submodules": {
 						SchemaProps: spec.SchemaProps{
 							Description: "submodules reads folders of the commit that are submodules; their repositories are read with the same credentials where they are on the same host, and without any elsewhere.",
@@ -3060,6 +3096,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_Source(ref common.ReferenceCallback) co
 						SchemaProps: spec.SchemaProps{
 							Description: "helm says how a chart is rendered, and where it comes from if not from the path.",
 							Ref:         ref(v1alpha1.Helm{}.OpenAPIModelName()),
+						},
+					},
+					"ignore": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ignore is more of the repository's .sourceignore: lines as in a .gitignore, relative to its root, for what is not to be read.",
+							Type:        []string{"string"},
+							Format:      "",
 						},
 					},
 					"submodules": {

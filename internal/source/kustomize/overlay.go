@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/yaml"
 
@@ -69,6 +70,13 @@ func overlayOf(dir string, top *folder, o *v1alpha1.Kustomize) ([]byte, error) {
 		if len(o.Labels) > 0 {
 			k.Labels = append(k.Labels, types.Label{Pairs: o.Labels})
 		}
+		if len(o.Annotations) > 0 {
+			t, err := annotations(o.Annotations)
+			if err != nil {
+				return nil, err
+			}
+			k.Transformers = append(k.Transformers, t)
+		}
 		for _, i := range o.Images {
 			k.Images = append(k.Images, types.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest})
 		}
@@ -88,4 +96,13 @@ func overlayOf(dir string, top *folder, o *v1alpha1.Kustomize) ([]byte, error) {
 		}
 	}
 	return yaml.Marshal(k)
+}
+
+// annotations is the transformer that sets annotations on objects themselves; those of a kustomization get into templates too.
+func annotations(pairs map[string]string) (string, error) {
+	text, err := json.Marshal(map[string]any{
+		"apiVersion": konfig.BuiltinPluginApiVersion, "kind": "AnnotationsTransformer", "metadata": map[string]any{"name": "annotations"},
+		"annotations": pairs, "fieldSpecs": []any{map[string]any{"path": "metadata/annotations", "create": true}},
+	})
+	return string(text), err
 }

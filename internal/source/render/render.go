@@ -59,7 +59,7 @@ func Render(ctx context.Context, in Input) (Output, error) {
 	if err := source.CheckFolder(in.Tree, dir); err != nil {
 		return Output{}, asParseErrors(err)
 	}
-	if in.Tree, err = source.Ignoring(in.Tree, dir); err != nil {
+	if in.Tree, err = source.Ignoring(in.Tree, dir, in.Spec.Ignore); err != nil {
 		return Output{}, asParseErrors(err)
 	}
 	open := &decrypting{FS: in.Tree, keys: in.Keys}

@@ -319,4 +319,5 @@ func (t *translation) argoPolicy(r *reading, f *fields, s *v1alpha1.ApplicationS
 		t.namespace(r, s.TargetNamespace, labels, annotations)
 	}
 	s.Replace = options["Replace"] == "true" || options["Force"] == "true"
+	s.WaitForKinds = options["SkipDryRunOnMissingResource"] == "true"
 }

@@ -48,6 +48,7 @@ func (t *translation) kustomization(r *reading) ([]*v1alpha1.Application, error)
 	}
 	s.Source = found.git
 	s.Source.Path = strings.TrimPrefix(f.text("path"), "./")
+	s.Source.Directory = &v1alpha1.Directory{Include: []string{"*.yaml", "*.yml"}} // which is what Flux makes a kustomization of where there is none
 	if found.part != nil {
 		if s.Source.Path, err = found.part.in(s.Source.Path); err != nil {
 			f.fail("path", "%v", err)
@@ -94,7 +95,7 @@ func fluxOverlay(f *fields) *v1alpha1.Kustomize {
 	f.into("patches", &k.Patches)
 	meta := f.object("commonMetadata")
 	meta.into("labels", &k.Labels)
-	meta.into("annotations", &k.CommonAnnotations)
+	meta.into("annotations", &k.Annotations)
 	for _, old := range []string{"patchesStrategicMerge", "patchesJson6902"} {
 		f.refuse(old, "Flux has given it up; use patches")
 	}
@@ -105,7 +106,7 @@ func fluxOverlay(f *fields) *v1alpha1.Kustomize {
 }
 
 func emptyOverlay(k v1alpha1.Kustomize) bool {
-	return k.Namespace == "" && k.NamePrefix == "" && k.NameSuffix == "" && len(k.Components)+len(k.Images)+len(k.Patches)+len(k.Replicas)+len(k.Labels)+len(k.CommonLabels)+len(k.CommonAnnotations) == 0
+	return k.Namespace == "" && k.NamePrefix == "" && k.NameSuffix == "" && len(k.Components)+len(k.Images)+len(k.Patches)+len(k.Replicas)+len(k.Labels)+len(k.CommonLabels)+len(k.CommonAnnotations)+len(k.Annotations) == 0
 }
 
 // releaseSuffix is behind the names of Applications that stand for HelmReleases: the Kustomization that brings one often has the same name.
@@ -168,7 +169,7 @@ func postRendered(f *fields) *v1alpha1.Kustomize {
 	var k v1alpha1.Kustomize
 	meta := f.object("commonMetadata")
 	meta.into("labels", &k.Labels)
-	meta.into("annotations", &k.CommonAnnotations)
+	meta.into("annotations", &k.Annotations)
 	for _, p := range f.objects("postRenderers") {
 		var more v1alpha1.Kustomize
 		overlay := p.object("kustomize")

@@ -52,7 +52,7 @@ func (r *reading) place(kind string, f *fields) place {
 		p.git.Submodules = f.flag("recurseSubmodules", false)
 		p.git.Verify = fluxVerify(f.object("verify"))
 		f.tune("gitImplementation", "sparseCheckout")
-		f.refuse("ignore", "write it into a .sourceignore file at the root of that repository")
+		p.git.Ignore = f.text("ignore")
 	case "HelmRepository":
 		f.tune("passCredentials", "type")
 		p.chart.URL = url
@@ -143,7 +143,11 @@ func (t *translation) descriptions(r *reading) []description {
 		f.rest()
 		return []description{{sourceID{gk.Kind, t.in.Own.Namespace, o.Name()}, o.Content["spec"]}}
 	}
-	r.place(gk.Kind, r.spec()) // for its errors
+	if besides(gk) {
+		r.dropped = append(r.dropped, "spec")
+	} else {
+		r.place(gk.Kind, r.spec()) // for its errors
+	}
 	return []description{{sourceID{gk.Kind, t.namespaceOf(o), o.Name()}, o.Content["spec"]}}
 }
 

@@ -38,6 +38,9 @@ const (
 	fluxHelm      = "helm.toolkit.fluxcd.io"
 	fluxSource    = "source.toolkit.fluxcd.io"
 	argo          = "argoproj.io"
+
+	fluxNotification = "notification.toolkit.fluxcd.io"
+	fluxImage        = "image.toolkit.fluxcd.io"
 )
 
 var (
@@ -54,12 +57,21 @@ var foreign = map[schema.GroupKind]func(*translation, *reading) ([]*v1alpha1.App
 
 // sources are the kinds of which only the description is kept: where something is, or what it was restricted to.
 var sources = map[schema.GroupKind]bool{
-	{Group: fluxSource, Kind: "GitRepository"}:  true,
-	{Group: fluxSource, Kind: "HelmRepository"}: true,
-	{Group: fluxSource, Kind: "OCIRepository"}:  true,
-	artifactGenerator:                           true,
-	appProject:                                  true,
+	{Group: fluxSource, Kind: "GitRepository"}:        true,
+	{Group: fluxSource, Kind: "HelmRepository"}:       true,
+	{Group: fluxSource, Kind: "OCIRepository"}:        true,
+	artifactGenerator:                                 true,
+	appProject:                                        true,
+	{Group: fluxNotification, Kind: "Alert"}:          true,
+	{Group: fluxNotification, Kind: "Provider"}:       true,
+	{Group: fluxNotification, Kind: "Receiver"}:       true,
+	{Group: fluxImage, Kind: "ImageRepository"}:       true,
+	{Group: fluxImage, Kind: "ImagePolicy"}:           true,
+	{Group: fluxImage, Kind: "ImageUpdateAutomation"}: true,
 }
+
+// besides says of a kind that it changes nothing of what is applied: whom the other tool tells of it, how it is told of a push, and what it writes into Git.
+func besides(gk schema.GroupKind) bool { return gk.Group == fluxNotification || gk.Group == fluxImage }
 
 // translation is one commit on its way.
 type translation struct {
