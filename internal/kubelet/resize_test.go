@@ -2,6 +2,7 @@ package kubelet_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -40,6 +41,18 @@ func has(name v1.ResourceName, limit string, restarts int32) func(*v1.Pod) bool 
 	}
 }
 
+// podLimit is the limit of memory that the kernel has for a Pod as a whole.
+func (h *host) podLimit(p *v1.Pod) string {
+	h.t.Helper()
+	for _, file := range []string{"/sys/fs/cgroup/memory" + h.cgroup() + "/pod" + string(p.UID) + "/memory.limit_in_bytes", "/sys/fs/cgroup" + h.cgroup() + "/pod" + string(p.UID) + "/memory.max"} {
+		if b, err := os.ReadFile(file); err == nil {
+			return strings.TrimSpace(string(b))
+		}
+	}
+	h.t.Fatal("the Pod has no control group")
+	return ""
+}
+
 func TestARunningPodIsResized(t *testing.T) {
 	h := start(t)
 	limit := func(podName string) string {
@@ -72,6 +85,21 @@ containers:
 		})
 		if c := condition(p, v1.PodResizeInProgress); !strings.Contains(c.Message, "below current usage") {
 			t.Errorf("%s", c.Message)
+		}
+		h.killNode()
+		h.startNode()
+		h.eventually("the next daemon to refuse it as well", func() (bool, string) {
+			list, err := h.client.CoreV1().Events("default").List(h.ctx(), metav1.ListOptions{FieldSelector: "reason=ResizeError"})
+			if err != nil {
+				return false, err.Error()
+			}
+			return len(list.Items) == 2, fmt.Sprint(len(list.Items))
+		})
+		if p := h.get("inplace"); !ready(p) || p.Status.ContainerStatuses[0].RestartCount != 0 {
+			t.Errorf("after the restart: %+v", p.Status)
+		}
+		if got := h.podLimit(p); got != fmt.Sprint(60<<20) {
+			t.Errorf("the kernel's limit of the Pod is %s", got)
 		}
 		h.resize("inplace", `{"requests":{"memory":"30Mi"},"limits":{"memory":"50Mi"}}`)
 		h.wait("inplace", "resized", has(v1.ResourceMemory, "50Mi", 0))

@@ -114,7 +114,14 @@ func Weight(shares uint64) uint64 {
 }
 func Quota(milli int64) int64 { return max(milli*CFSPeriod/1000, 1000) }
 
-// Setup makes a Pod's group and sets its limits; it may be repeated.
+// InUse is a limit of memory that is met already and was therefore not set: the kernel would kill for it.
+type InUse struct{ Limit, Used int64 }
+
+func (e *InUse) Error() string {
+	return fmt.Sprintf("attempting to set pod memory limit (%d) below current usage (%d)", e.Limit, e.Used)
+}
+
+// Setup makes a Pod's group and sets its limits; it may be repeated. All but a limit of memory that is InUse are set then, too.
 func (t *Tree) Setup(uid string, l Limits) error {
 	p := t.Pod(uid)
 	if err := t.make(p); err != nil {
@@ -142,6 +149,7 @@ func (t *Tree) limit(p string, l Limits) error {
 		set = append(set, setting{controller, file, fmt.Sprint(value)})
 	}
 	shares := Shares(l.MilliCPU)
+	inUse := t.inUse(p, l.Memory)
 	if t.Unified() {
 		add("cpu", "cpu.weight", Weight(shares))
 		add("cpu", "cpu.max", fmt.Sprintf("%v %d", orNone(l.MilliCPULimit, Quota(l.MilliCPULimit), "max"), CFSPeriod))
@@ -155,14 +163,26 @@ func (t *Tree) limit(p string, l Limits) error {
 	}
 	for _, s := range set {
 		dir, ok := t.dir(s.controller, p)
-		if !ok {
+		if !ok || inUse != nil && s.controller == "memory" {
 			continue // a kernel without this controller; the node says so in its conditions, not in every Pod
 		}
 		if err := write(filepath.Join(dir, s.file), s.value); err != nil {
 			return fmt.Errorf("limiting control group %s: %w", p, err)
 		}
 	}
+	if inUse != nil {
+		return inUse
+	}
 	return nil
+}
+
+// inUse says whether a limit of memory would be lowered to what is used already, or below; 0 is none.
+func (t *Tree) inUse(p string, limit int64) *InUse {
+	u := t.Usage(p)
+	if limit == 0 || u.Memory < uint64(limit) || u.Limit != 0 && u.Limit <= uint64(limit) {
+		return nil
+	}
+	return &InUse{Limit: limit, Used: int64(u.Memory)}
 }
 
 // Remove removes a Pod's group with everything below it. Processes still in it make it fail.

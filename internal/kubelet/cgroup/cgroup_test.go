@@ -1,11 +1,13 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -50,7 +52,12 @@ func TestAPodsGroupIsLimitedMeasuredAndRemoved(t *testing.T) {
 	if got := tree.Pods(); !slices.Contains(got, "uid") {
 		t.Errorf("the groups found are those of %v", got)
 	}
-	cmd := exec.Command("sleep", "1000")
+	// It becomes sleep only when it is in the group, which is then charged for its memory.
+	cmd := exec.Command("sh", "-c", "read go; exec sleep 1000")
+	goes, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +65,26 @@ func TestAPodsGroupIsLimitedMeasuredAndRemoved(t *testing.T) {
 	if err := tree.Join("uid", cmd.Process.Pid); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := goes.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); tree.Usage(tree.Pod("uid")).Memory < 4096; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no memory is charged to the group")
+		}
+	}
 	if got := tree.PIDs("uid"); !slices.Contains(got, cmd.Process.Pid) {
 		t.Errorf("the processes found are %v, want %d among them", got, cmd.Process.Pid)
 	}
 	if u := tree.Usage(tree.Pod("uid")); u.Limit != memory || u.PIDs != 1 || u.OOMKills != 0 {
 		t.Errorf("it uses %+v", u)
+	}
+	var inUse *InUse
+	if err := tree.Setup("uid", Limits{Memory: 4096, PIDs: 40}); !errors.As(err, &inUse) || inUse.Used < 4096 {
+		t.Errorf("a limit below what is used: %v", err)
+	}
+	if u := tree.Usage(tree.Pod("uid")); u.Limit != memory || u.PIDs != 1 || u.OOMKills != 0 {
+		t.Errorf("after a limit that was refused it uses %+v", u)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

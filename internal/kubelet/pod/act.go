@@ -48,14 +48,12 @@ func (w *worker) setup(ctx context.Context) {
 	before := w.sandboxID()
 	w.setupBusy = true
 	ctx, w.cancelUp = context.WithCancel(ctx)
-	pod := w.allocatedPod()
-	sandbox := &step.Sandbox{Pod: pod, Dir: w.dir}
+	sandbox := &step.Sandbox{Pod: w.allocatedPod(), Dir: w.dir}
 	go func() {
 		err := w.node.Plan.Setup(ctx, sandbox, func() {
 			early := sandbox.Early()
 			w.tell(func() {
 				w.sandbox, w.prepared = &early, true
-				w.grouped(pod)
 				if before != "" && before != early.ID {
 					w.rerunInit(early.ID)
 				}

@@ -44,14 +44,12 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 	}
 	if held && !w.tornDown && w.anyLive() {
 		// Before anything is decided or reported: setting up what is there already changes nothing, and a Pod that runs must not be reported as not set up.
-		pod := w.allocatedPod()
-		w.sandbox = &step.Sandbox{Pod: pod, Dir: w.dir}
+		w.sandbox = &step.Sandbox{Pod: w.allocatedPod(), Dir: w.dir}
 		if err := w.node.Plan.Setup(ctx, w.sandbox, func() {}); err != nil {
 			w.log.Warn("the Pod runs, but not all that surrounds it could be checked; it is tried again", "err", err)
 			w.failure = &lifecycle.Failure{Reason: "FailedCreatePodSandBox", Message: err.Error(), At: time.Now(), Count: 1}
 		} else {
 			w.prepared, w.networked = true, true
-			w.grouped(pod)
 		}
 	}
 	for _, c := range w.containers {

@@ -199,7 +199,7 @@ func (n *Node) resize(ctx context.Context, pod *v1.Pod, had cgroup.Limits, chang
 func (n *Node) belowUsage(uid string, had, wanted cgroup.Limits, changes []change) error {
 	var errs []error
 	if used := int64(n.Cgroups.Usage(n.Cgroups.Pod(uid)).Memory); shrinks(had.Memory, wanted.Memory) && used >= wanted.Memory {
-		errs = append(errs, fmt.Errorf("attempting to set pod memory limit (%d) below current usage (%d)", wanted.Memory, used))
+		errs = append(errs, &cgroup.InUse{Limit: wanted.Memory, Used: used})
 	}
 	for _, c := range changes {
 		limit := c.container.Resources.Limits.Memory().Value()
@@ -306,14 +306,6 @@ func (w *worker) ranWith(c *container) {
 		}
 	}
 	c.Resources = &r
-}
-
-// grouped takes in that the Pod's group was set for what pod, an allocatedPod, asks for.
-func (w *worker) grouped(pod *v1.Pod) {
-	if g := w.record.Given; g != nil {
-		g.Group = lifecycle.ResourcesOf(&pod.Spec)
-		w.keepRecord()
-	}
 }
 
 // keepRecord writes the record down.
