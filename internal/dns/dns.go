@@ -118,8 +118,10 @@ func New(cfg Config) (*Server, error) {
 		s.place = place{Told: cfg.Addresses, Held: cfg.Addresses}
 	}
 	if len(s.place.Told) > 0 {
-		s.settle()
 		z.servedAt(s.place.Told)
+	}
+	if list != nil || len(s.place.Told) > 0 { // the names are kept only once all have been seen
+		s.settle()
 	}
 	return s, nil
 }

@@ -255,9 +255,13 @@ func TestWithoutTheAPITheNodeGoesOn(t *testing.T) {
 	}
 	h.create("web", `
 volumes: [{name: v, configMap: {name: cm}}]
-containers: [{name: c, command: [sh, -c, 'cat /v/k; echo; sleep 1000'], volumeMounts: [{name: v, mountPath: /v}]}]
+containers: [{name: c, command: [sh, -c, 'cat /v/k; echo; echo $KUBERNETES_SERVICE_HOST; sleep 1000'], volumeMounts: [{name: v, mountPath: /v}]}]
 `)
 	p := h.wait("web", "to be ready", ready)
+	h.eventually("the Services to be kept", func() (bool, string) {
+		_, err := os.Stat(filepath.Join(h.dir, "n", "services.pb"))
+		return err == nil, fmt.Sprint(err)
+	})
 	h.stopAPI()
 	// Its container dies while nobody can be asked, and the daemon too.
 	h.killNode()
@@ -267,7 +271,7 @@ containers: [{name: c, command: [sh, -c, 'cat /v/k; echo; sleep 1000'], volumeMo
 	h.killContainer(p)
 	h.eventually("the container to run again", func() (bool, string) {
 		b, err := os.ReadFile(h.logGlob(p, 1))
-		return strings.Contains(string(b), "F v"), fmt.Sprint(string(b), err)
+		return strings.Contains(string(b), "F v") && strings.Contains(string(b), "F 10.43.0.1\n"), fmt.Sprint(string(b), err)
 	})
 	h.startAPI()
 	h.wait("web", "to be reported as restarted", func(p *v1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })

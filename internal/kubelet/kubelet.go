@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -181,6 +180,10 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if d.network, err = newPodNetwork(cfg); err != nil {
 		return err
 	}
+	told, err := d.openServices(ctx)
+	if err != nil {
+		return err
+	}
 	d.facts = env.Facts{HostIPs: []string{cfg.IP}, Allocatable: d.allocatable(register.Capacity(cfg.DataDir))}
 	events := record.NewBroadcaster()
 	events.StartRecordingToSink(&typedv1.EventSinkImpl{Interface: d.client.CoreV1().Events("")})
@@ -203,7 +206,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Allocatable: d.facts.Allocatable, CPUs: cpus,
 		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
-		Services: d.services(ctx),
+		Services: told.of,
 		Rules:    pod.Rules{Sysctls: cfg.sysctls, Modules: modules, Node: d.stored},
 		Seccomp:  seccompProfiles(filepath.Join(cfg.DataDir, "seccomp")),
 		Plan: step.Plan{
@@ -266,6 +269,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	})
 
 	wg.Go(func() { d.disks.Run(ctx) })
+	wg.Go(func() { told.run(ctx) })
 
 	reg := &register.Node{
 		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
@@ -333,31 +337,5 @@ func (d *daemon) poke() {
 	select {
 	case d.changed <- struct{}{}:
 	default:
-	}
-}
-
-// servicesPatience is how long the first Pods after a start wait for the list of Services, whose addresses are part of their environment;
-// while the API is away they are made without.
-const servicesPatience = 5 * time.Second
-
-// services gives the Services that a namespace's Pods are told of: its own, and the API server's.
-func (d *daemon) services(ctx context.Context) func(namespace string) []*v1.Service {
-	informer := d.informers.Core().V1().Services()
-	synced := informer.Informer().HasSyncedChecker().Done()
-	patience, stop := context.WithTimeout(ctx, servicesPatience)
-	context.AfterFunc(patience, stop)
-	return func(namespace string) []*v1.Service {
-		select {
-		case <-synced:
-		case <-patience.Done():
-		}
-		out, err := informer.Lister().Services(namespace).List(labels.Everything())
-		if err != nil {
-			return nil // a lister fails for an invalid selector only
-		}
-		if api, err := informer.Lister().Services(v1.NamespaceDefault).Get("kubernetes"); err == nil && namespace != v1.NamespaceDefault {
-			out = append(out, api)
-		}
-		return out
 	}
 }

@@ -55,7 +55,7 @@ func (r past) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, recordFile), b)
+	return ReplaceFile(filepath.Join(dir, recordFile), b)
 }
 
 // ended adds the end of the newest attempt, or says more about it.
@@ -79,7 +79,7 @@ func SavePod(dir string, pod *v1.Pod) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, podFile), b)
+	return ReplaceFile(filepath.Join(dir, podFile), b)
 }
 
 // saver writes a Pod's checkpoint, always the newest, one at a time.
@@ -152,8 +152,8 @@ func LoadPods(dir string) ([]*v1.Pod, error) {
 	return out, bad
 }
 
-// replaceFile writes a file so that a crash leaves the old content or the new.
-func replaceFile(path string, b []byte) error {
+// ReplaceFile writes a file so that a crash leaves the old content or the new.
+func ReplaceFile(path string, b []byte) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
 		return err
