@@ -43,6 +43,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/stats"
 	"github.com/gitopsd/gitopsd/internal/kubelet/status"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 	"github.com/gitopsd/gitopsd/internal/proxy"
 	"github.com/gitopsd/gitopsd/internal/resident"
@@ -202,7 +203,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	d.openDisks(recorder)
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
-		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Cgroups: tree, Host: hostFacts,
+		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: &trace.Starts{}, Cgroups: tree, Host: hostFacts,
 		Allocatable: d.facts.Allocatable, CPUs: cpus,
 		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },

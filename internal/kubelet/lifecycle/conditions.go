@@ -141,14 +141,15 @@ func Urgent(before, now *v1.PodStatus) bool {
 		return true
 	}
 	for _, c := range now.Conditions {
-		if c.Type == v1.PodReady && c.Status == v1.ConditionTrue != isTrue(before, v1.PodReady) {
+		if c.Type == v1.PodReady && c.Status == v1.ConditionTrue != IsTrue(before, v1.PodReady) {
 			return true
 		}
 	}
 	return trouble(now.InitContainerStatuses) || trouble(now.ContainerStatuses) || trouble(now.EphemeralContainerStatuses) || guests(before) != guests(now)
 }
 
-func isTrue(st *v1.PodStatus, t v1.PodConditionType) bool {
+// IsTrue says whether a condition is there and true.
+func IsTrue(st *v1.PodStatus, t v1.PodConditionType) bool {
 	for _, c := range st.Conditions {
 		if c.Type == t {
 			return c.Status == v1.ConditionTrue

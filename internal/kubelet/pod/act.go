@@ -17,6 +17,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 )
 
 // act begins an action. What it does takes place in the background; what came of it is told to the worker.
@@ -189,7 +190,9 @@ func (w *worker) start(ctx context.Context, name string) {
 	c.Busy = lifecycle.Start
 	id := c.ID
 	go func() {
+		end := trace.Begin(ctx, "start")
 		err := w.node.Runtime.Start(ctx, id)
+		end()
 		at := time.Now()
 		w.tell(func() {
 			c := w.container(name)

@@ -19,6 +19,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 	"github.com/gitopsd/gitopsd/internal/kubelet/volume"
 )
 
@@ -48,20 +49,26 @@ func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, user 
 	if err := w.mountImages(ctx, in); err != nil {
 		return m, nil, createError, err
 	}
+	end := trace.Begin(ctx, "create: specification")
 	o, err := w.order(ctx, in)
+	end()
 	m = o.Meta
 	if err != nil {
 		return m, nil, configError, err
 	}
 	id := m.ID()
+	end = trace.Begin(ctx, "create: log")
 	streams, err := w.node.Logs.Open(ctx, id, logs.Streams{
 		Log: w.node.LogPath(in.pod, in.container.Name, in.attempt), TTY: in.container.TTY, HasStdin: in.container.Stdin,
 	})
+	end()
 	if err != nil {
 		return m, nil, createError, err
 	}
+	end = trace.Begin(ctx, "create: waiting for its turn")
 	select {
 	case w.node.Creating <- struct{}{}:
+		end()
 		defer func() { <-w.node.Creating }()
 	case <-ctx.Done():
 		return m, nil, createError, ctx.Err()

@@ -21,6 +21,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
 	"github.com/gitopsd/gitopsd/internal/kubelet/status"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 )
 
 // Node is what the workers of a node work with.
@@ -34,6 +35,7 @@ type Node struct {
 	Status   *status.Writer
 	Probes   *probe.Results
 	Cgroups  *cgroup.Tree
+	Starts   *trace.Starts
 	Plan     step.Plan
 	Host     spec.Host
 

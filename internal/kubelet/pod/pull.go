@@ -15,6 +15,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 )
 
 // image makes a container's image present, and those of the volumes that it mounts.
@@ -23,6 +24,7 @@ func (w *worker) image(ctx context.Context, name string) {
 	c.Busy = lifecycle.Image
 	spc, pod := c.spec, w.pod
 	go func() {
+		defer trace.Begin(ctx, "image")()
 		_, err := w.pull(ctx, pod, name, spc.Image, spc.ImagePullPolicy)
 		var volumes map[string]string
 		if err == nil {

@@ -19,6 +19,9 @@ func (w *worker) report(ctx context.Context, st v1.PodStatus) {
 		w.event(e.container, v1.EventTypeWarning, "BackOff", "%s", e.message)
 	}
 	urgent := lifecycle.Urgent(&w.pod.Status, &st)
+	if w.trace != nil && lifecycle.IsTrue(&st, v1.PodReady) {
+		w.trace.Ready()
+	}
 	next := *w.pod
 	next.Status = st
 	w.pod = &next

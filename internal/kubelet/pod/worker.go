@@ -14,6 +14,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 )
 
 // worker is one Pod's. All fields below mu are touched by its own goroutine only; others hand it functions to run (tell).
@@ -56,6 +57,7 @@ type worker struct {
 	imageVolumes map[string]string
 	stopped      []chan struct{} // closed when the Pod has ended (Set.Stop)
 	room         share
+	trace        *trace.Start // nil for a Pod that was taken over
 	resize       resizing
 }
 
@@ -112,6 +114,10 @@ const refreshEvery = time.Minute
 
 // run works until ctx ends or nothing is left of the Pod. found are the Pod's containers at start.
 func (w *worker) run(ctx context.Context, found []runtime.State) {
+	if w.pod.Status.StartTime == nil {
+		w.trace = w.node.Starts.Begin(w.pod.Namespace, w.pod.Name)
+		ctx = trace.With(ctx, w.trace)
+	}
 	w.recover(ctx, found)
 	timer := time.NewTimer(0)
 	defer timer.Stop()

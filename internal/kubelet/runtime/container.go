@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 )
 
@@ -95,6 +96,7 @@ type Order struct {
 // Create makes the container ready to start. What an interrupted call for the same attempt left behind is removed first.
 func (r *Runtime) Create(ctx context.Context, o Order) error {
 	id := o.ID()
+	end := trace.Begin(ctx, "create: record and file system")
 	mounts, err := r.reserve(ctx, id, o)
 	if errdefs.IsAlreadyExists(err) {
 		if err := r.Delete(ctx, id); err != nil {
@@ -110,6 +112,8 @@ func (r *Runtime) Create(ctx context.Context, o Order) error {
 			return fmt.Errorf("creating container %s (%s): %w", id, o.Name, err)
 		}
 	}
+	end()
+	defer trace.Begin(ctx, "create: shim and runc")()
 	_, err = r.Client.TaskService().Create(ctx, &tasks.CreateTaskRequest{
 		ContainerID: id, Rootfs: protoMounts(mounts), Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, Terminal: o.TTY,
 	})

@@ -80,6 +80,7 @@ func (s *Server) handler() http.Handler {
 	}
 	handle("GET", "/stats/summary", false, s.summary)
 	handle("GET", "/configz", false, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, s.Facts.configuration(r.Context())) })
+	handle("GET", "/debug/starts", false, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Node.Starts) })
 	handle("GET", "/metrics", false, m.own.ServeHTTP)
 	handle("GET", "/metrics/cadvisor", false, m.cadvisor.ServeHTTP)
 	handle("GET", "/metrics/resource", false, m.resource.ServeHTTP)

@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
+	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 	"github.com/gitopsd/gitopsd/internal/kubelet/volume"
 )
@@ -83,7 +84,10 @@ func (p Plan) Setup(ctx context.Context, s *Sandbox, prepared func()) error {
 					return
 				}
 			}
-			if err := st.Setup(ctx, s); err != nil {
+			end := trace.Begin(ctx, "setup: "+st.Name())
+			err := st.Setup(ctx, s)
+			end()
+			if err != nil {
 				cancel(&Failure{st.Name(), err})
 				return
 			}
