@@ -258,10 +258,7 @@ volumes: [{name: v, configMap: {name: cm}}]
 containers: [{name: c, command: [sh, -c, 'cat /v/k; echo; echo $KUBERNETES_SERVICE_HOST; sleep 1000'], volumeMounts: [{name: v, mountPath: /v}]}]
 `)
 	p := h.wait("web", "to be ready", ready)
-	h.eventually("the Services to be kept", func() (bool, string) {
-		_, err := os.Stat(filepath.Join(h.dir, "n", "services.pb"))
-		return err == nil, fmt.Sprint(err)
-	})
+	h.servicesKept()
 	h.stopAPI()
 	// Its container dies while nobody can be asked, and the daemon too.
 	h.killNode()
@@ -275,6 +272,15 @@ containers: [{name: c, command: [sh, -c, 'cat /v/k; echo; echo $KUBERNETES_SERVI
 	})
 	h.startAPI()
 	h.wait("web", "to be reported as restarted", func(p *v1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
+}
+
+// servicesKept waits until the node has noted the cluster's Services for its next start.
+func (h *host) servicesKept() {
+	h.t.Helper()
+	h.eventually("the Services to be kept", func() (bool, string) {
+		_, err := os.Stat(filepath.Join(h.dir, "n", "services.pb"))
+		return err == nil, fmt.Sprint(err)
+	})
 }
 
 func (h *host) logGlob(p *v1.Pod, attempt int) string {

@@ -272,6 +272,9 @@ func (w *worker) kill(ctx context.Context, name string) {
 		c.Busy = lifecycle.Kill
 		go func() {
 			err := w.node.Runtime.Delete(ctx, id)
+			if err == nil {
+				err = w.node.Logs.Close(ctx, id)
+			}
 			w.tell(func() {
 				c := w.container(name)
 				c.Busy = lifecycle.None
