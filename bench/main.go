@@ -17,11 +17,12 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "start,api,drift,repo,memory,push,pods,scale,apps,dns,ingress", "which figures to take")
+	only := flag.String("only", "start,api,drift,repo,memory,push,pods,soak,scale,apps,dns,ingress", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	perNode := flag.Int("pods-per-node", 30, "how many Pods the scale figures make for each node")
 	apps := flag.Int("apps", 1000, "how many Applications the figures of the GitOps engine are taken with")
+	cycles := flag.Int("cycles", 1000, "how many Pods the soak makes and deletes")
 	peers := flag.String("peers", "", "folder with kube-apiserver and etcd, to take the API's figures of them too, and with coredns, for those of DNS")
 	bin := flag.String("bin", "bin", "folder of the programs")
 	flag.Parse()
@@ -30,13 +31,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *perNode, *apps, *peers, os.Stdout); err != nil {
+	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *perNode, *apps, *cycles, *peers, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, perNode, apps int, peers string, out io.Writer) (err error) {
+func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, perNode, apps, cycles int, peers string, out io.Writer) (err error) {
 	wants := func(name string) bool {
 		for _, o := range only {
 			if o == name {
@@ -91,7 +92,7 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 			return fmt.Errorf("ingress: %w", err)
 		}
 	}
-	if !wants("push") && !wants("pods") && !wants("memory") {
+	if !wants("push") && !wants("pods") && !wants("memory") && !wants("soak") {
 		return nil
 	}
 	begin := time.Now()
@@ -114,6 +115,11 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 	if wants("pods") {
 		if err := benchPods(ctx, c, out); err != nil {
 			return fmt.Errorf("pods: %w", err)
+		}
+	}
+	if wants("soak") {
+		if err := benchSoak(ctx, c, cycles, out); err != nil {
+			return fmt.Errorf("soak: %w", err)
 		}
 	}
 	return nil

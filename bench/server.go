@@ -103,9 +103,13 @@ func (p *controlPlane) client(contentType string) (kubernetes.Interface, error) 
 	return kubernetes.NewForConfig(c)
 }
 
-// processorTime is what the process has used so far, in user and kernel mode (proc_pid_stat(5), fields 14 and 15).
 func (p *controlPlane) processorTime() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	return processorTime(p.cmd.Process.Pid)
+}
+
+// processorTime is what a process has used so far, in user and kernel mode (proc_pid_stat(5), fields 14 and 15).
+func processorTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
@@ -113,7 +117,7 @@ func (p *controlPlane) processorTime() (time.Duration, error) {
 	_, rest, _ := strings.Cut(string(text), ") ")
 	f := strings.Fields(rest)
 	if len(f) < 13 {
-		return 0, fmt.Errorf("stat of process %d: %q", p.cmd.Process.Pid, text)
+		return 0, fmt.Errorf("stat of process %d: %q", pid, text)
 	}
 	var ticks int64
 	for _, t := range f[11:13] {
