@@ -67,17 +67,10 @@ var retired = map[schema.GroupKind]string{
 
 const podSecurity = "remove it, and label Namespaces with pod-security.kubernetes.io/enforce instead"
 
-// said says of a kind of Flux or Argo CD that package translate makes nothing of what is done here instead; false for any other.
+// said says of a kind of Flux's that package translate makes nothing of; false for any other.
 func said(gk schema.GroupKind) (string, bool) {
-	if remedy, ok := instead[gk]; ok {
-		return remedy, true
-	}
 	if strings.HasSuffix(gk.Group, ".fluxcd.io") {
 		return fmt.Sprintf("it is Flux's, and gitopsd has nothing like %s", gk.Kind), true
 	}
 	return "", false
-}
-
-var instead = map[schema.GroupKind]string{
-	{Group: "argoproj.io", Kind: "ApplicationSet"}: "gitopsd does Argo CD's work: write the Applications that it makes",
 }

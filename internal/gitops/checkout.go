@@ -124,7 +124,7 @@ func (c *Checkout) render(ctx context.Context, in render.Input) ([]*source.Objec
 	c.omitted = out.Omitted
 	own := c.app.DeepCopy()
 	own.Spec.Source.Path = in.Path
-	objects, _, err := translated(ctx, c.mapper, c.core, anyone, own, out.Objects)
+	objects, _, err := translated(ctx, c.mapper, c.core, anyone, own, in.Tree, out.Objects)
 	return objects, err
 }
 

@@ -286,6 +286,12 @@ func TestMain(m *testing.M) {
 // vanishes waits until the Application is gone.
 func (b *bench) vanishes() {
 	b.t.Helper()
+	b.gone("shop")
+}
+
+// gone is vanishes for any Application.
+func (b *bench) gone(name string) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
 	defer cancel()
 	w, err := b.apps.Watch(ctx, metav1.ListOptions{})
@@ -295,13 +301,13 @@ func (b *bench) vanishes() {
 	defer w.Stop()
 	for {
 		// A watch that began after the deletion shows none.
-		if _, err := b.apps.Get(ctx, "shop", metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		if _, err := b.apps.Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
 			return
 		} else if err != nil {
-			b.t.Fatalf("the Application does not go: %v", err)
+			b.t.Fatalf("Application %s does not go: %v", name, err)
 		}
 		if _, open := <-w.ResultChan(); !open {
-			b.t.Fatal("the Application is still there after 20 s")
+			b.t.Fatalf("Application %s is still there after 20 s", name)
 		}
 	}
 }

@@ -92,27 +92,28 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if err != nil {
 		return nil, err
 	}
-	var out render.Output
+	own := p.app.DeepCopy()
+	own.Spec.Source.RepoURL, own.Spec.Source.Path, own.Spec.TargetNamespace = req.URL, from.path, from.namespace
+	var objects []*source.Object
+	var omitted int
 	var inputs source.Inputs
 	err = withTree(ctx, p.git, req, c.Hash, in, func(in render.Input) error {
-		var err error
-		out, err = render.Render(ctx, in)
-		if t, ok := in.Tree.(*source.Tree); ok {
+		out, err := render.Render(ctx, in)
+		if err != nil {
+			return err
+		}
+		var found bool
+		if objects, found, err = translated(ctx, p.mapper, p.core, p.mayReadSource, own, in.Tree, out.Objects); err != nil {
+			return err
+		}
+		if t, ok := in.Tree.(*source.Tree); ok && !out.Remote && !found {
 			inputs = t.Inputs()
 		}
-		return err
+		omitted = out.Omitted
+		return nil
 	})
 	if err != nil {
 		return nil, err
-	}
-	own := p.app.DeepCopy()
-	own.Spec.Source.RepoURL, own.Spec.Source.Path, own.Spec.TargetNamespace = req.URL, from.path, from.namespace
-	objects, found, err := translated(ctx, p.mapper, p.core, p.mayReadSource, own, out.Objects)
-	if err != nil {
-		return nil, err
-	}
-	if out.Remote || found {
-		inputs = nil
 	}
 	cluster, err := p.as()
 	if err != nil {
@@ -124,7 +125,7 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	}
 	killpoint.Reach("rendered")
 	r := newRevision(c, from, resolved)
-	r.inputs, r.extras, r.omitted = inputs, p.m.extras.fingerprint, out.Omitted
+	r.inputs, r.extras, r.omitted = inputs, p.m.extras.fingerprint, omitted
 	r.waiting, r.partial = waiting, len(waiting) > 0
 	return r, nil
 }

@@ -3,6 +3,7 @@ package gitops
 import (
 	"context"
 	"fmt"
+	"io/fs"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,9 +21,9 @@ import (
 // translated says in our words what a commit says in Flux's or Argo CD's, as far as the cluster does not serve their kinds. found says that something from outside
 // the commit had a part in it. mayRead says whether the Application may be told what a ConfigMap of another namespace says.
 func translated(ctx context.Context, mapper *apply.Mapper, core typedcorev1.ConfigMapsGetter, mayRead func(context.Context, types.NamespacedName) error,
-	own *v1alpha1.Application, objects []*source.Object) (out []*source.Object, found bool, err error) {
+	own *v1alpha1.Application, tree fs.FS, objects []*source.Object) (out []*source.Object, found bool, err error) {
 	made, err := translate.Objects(ctx, translate.Input{
-		Objects: objects, Own: own,
+		Objects: objects, Own: own, Tree: tree,
 		Served: func(gk schema.GroupKind) (bool, error) { return apply.Serves(ctx, mapper, gk, objects) },
 		Find: func(ctx context.Context, kind, namespace, name string) (map[string]any, error) {
 			where := types.NamespacedName{Namespace: namespace, Name: translate.ConfigMapName(kind, name)}

@@ -126,6 +126,30 @@ func TestARepositoryForArgoCDIsAppliedAsItIs(t *testing.T) {
 	b.ready("gitopsd-system", "own")
 }
 
+func TestAnApplicationSetFollowsTheFoldersOfItsRepository(t *testing.T) {
+	b := start(t, func(a *v1alpha1.Application) { a.Spec.Source.Path = "sets" })
+	files := map[string]string{"sets/apps.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: apps, namespace: argocd}\nspec:\n  goTemplate: true\n  generators:\n" +
+		"  - git: {repoURL: '" + b.git.Repo() + "', revision: HEAD, directories: [{path: apps/*}]}\n  template:\n    metadata: {name: '{{ .path.basename }}'}\n    spec:\n" +
+		"      source: {repoURL: '" + b.git.Repo() + "', targetRevision: HEAD, path: '{{ .path.path }}'}\n      destination: {namespace: default, server: https://kubernetes.default.svc}\n" +
+		"      syncPolicy: {automated: {prune: true}, syncOptions: [CreateNamespace=true]}\n"}
+	app := func(name string) {
+		files["apps/"+name+"/cm.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + "}\n"
+	}
+	app("a")
+	app("b")
+	b.applied(b.push(files))
+	b.ready("gitopsd-system", "a")
+	b.ready("gitopsd-system", "b")
+	// A folder that comes is an Application more, and one that goes takes its Application along, with what that brought.
+	app("c")
+	delete(files, "apps/a/cm.yaml")
+	b.applied(b.push(files))
+	b.ready("gitopsd-system", "c")
+	b.gone("a")
+	_, err := b.kube.CoreV1().ConfigMaps("default").Get(t.Context(), "a", metav1.GetOptions{})
+	b.absent(err, "what the Application of a folder that went had brought")
+}
+
 func TestWhereTheirOwnDefinitionsAreInTheClusterTheirObjectsStayAsTheyAre(t *testing.T) {
 	b := start(t, nil)
 	files := map[string]string{

@@ -17,6 +17,8 @@ import (
 type reading struct {
 	object *source.Object
 	errs   source.ParseErrors
+	// set is the ApplicationSet that made the object; empty for one that Git has.
+	set string
 	// dropped are the fields that only tune the other tool.
 	dropped []string
 }
@@ -24,7 +26,11 @@ type reading struct {
 // fail notes that a field cannot be translated.
 func (r *reading) fail(field, format string, args ...any) {
 	file, line := r.object.Place(field)
-	r.errs = append(r.errs, &source.ParseError{File: file, Line: line, Message: fmt.Sprintf("%s: %s: %s", r.object, field, fmt.Sprintf(format, args...))})
+	name := r.object.String()
+	if r.set != "" {
+		name += ", made by " + r.set
+	}
+	r.errs = append(r.errs, &source.ParseError{File: file, Line: line, Message: fmt.Sprintf("%s: %s: %s", name, field, fmt.Sprintf(format, args...))})
 }
 
 // fields are those below one place of an object. One that is not there reads as nothing.

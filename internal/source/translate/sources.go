@@ -143,9 +143,12 @@ func (t *translation) descriptions(r *reading) []description {
 		f.rest()
 		return []description{{sourceID{gk.Kind, t.in.Own.Namespace, o.Name()}, o.Content["spec"]}}
 	}
-	if besides(gk) {
+	switch {
+	case gk == applicationSet:
+		return []description{{sourceID{gk.Kind, t.in.Own.Namespace, o.Name()}, o.Content["spec"]}}
+	case besides(gk):
 		r.dropped = append(r.dropped, "spec")
-	} else {
+	default:
 		r.place(gk.Kind, r.spec()) // for its errors
 	}
 	return []description{{sourceID{gk.Kind, t.namespaceOf(o), o.Name()}, o.Content["spec"]}}

@@ -3,6 +3,7 @@ package translate
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ type Input struct {
 	Own *v1alpha1.Application
 	// Served says whether the cluster, or the commit, has a kind itself; then its objects stay as they are.
 	Served func(schema.GroupKind) (bool, error)
+	// Tree is the commit that the objects were rendered from.
+	Tree fs.FS
 	// Find finds what another Application knows of a source; nil for nothing.
 	Find func(ctx context.Context, kind, namespace, name string) (map[string]any, error)
 }
@@ -45,6 +48,7 @@ const (
 
 var (
 	artifactGenerator = schema.GroupKind{Group: "source.extensions.fluxcd.io", Kind: "ArtifactGenerator"}
+	applicationSet    = schema.GroupKind{Group: argo, Kind: "ApplicationSet"}
 	appProject        = schema.GroupKind{Group: argo, Kind: "AppProject"}
 )
 
@@ -62,6 +66,7 @@ var sources = map[schema.GroupKind]bool{
 	{Group: fluxSource, Kind: "OCIRepository"}:        true,
 	artifactGenerator:                                 true,
 	appProject:                                        true,
+	applicationSet:                                    true,
 	{Group: fluxNotification, Kind: "Alert"}:          true,
 	{Group: fluxNotification, Kind: "Provider"}:       true,
 	{Group: fluxNotification, Kind: "Receiver"}:       true,
@@ -106,6 +111,9 @@ func Objects(ctx context.Context, in Input) (Output, error) {
 			err = t.keep(r)
 		} else {
 			err = t.replace(r, foreign[gk])
+		}
+		if err == nil && gk == applicationSet {
+			err = t.expand(r)
 		}
 		if err != nil {
 			return Output{}, err
@@ -262,6 +270,9 @@ func (t *translation) describe(app *v1alpha1.Application, r *reading) {
 // standsFor says what an object was made from, and what was left out.
 func (r *reading) standsFor() string {
 	text := fmt.Sprintf("%s of %s", r.object, r.object.GroupVersionKind().GroupVersion())
+	if r.set != "" {
+		text += ", made by " + r.set
+	}
 	if len(r.dropped) > 0 {
 		text += "; without " + strings.Join(slices.Compact(slices.Sorted(slices.Values(r.dropped))), ", ")
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/cockroachdb/datadriven"
 	corev1 "k8s.io/api/core/v1"
@@ -26,6 +27,7 @@ import (
 // The scripts in testdata show what becomes of Flux's and Argo CD's objects in an Application gitopsd-system/root that reads the folder clusters/staging of
 // https://git.example.com/fleet.git at the branch main, with the Secret git.
 //
+//	commit           the files of the commit, each after a line "== path"
 //	elsewhere        sources that another Application knows
 //	translate [served=KIND] [had=NAMESPACE/NAME] [account=NAME]   what the cluster serves itself, an Application that was made before, and the account that the one that reads has; objects of the file fleet.yaml; prints what they become, each after the line that it has the origin of, or the errors
 func TestTranslate(t *testing.T) {
@@ -36,6 +38,7 @@ func TestTranslate(t *testing.T) {
 }
 
 type scene struct {
+	tree      fstest.MapFS
 	elsewhere map[string]map[string]any
 }
 
@@ -54,6 +57,14 @@ func parse(text string) ([]*source.Object, error) {
 }
 
 func (s *scene) run(t *testing.T, d *datadriven.TestData) string {
+	if d.Cmd == "commit" {
+		s.tree = fstest.MapFS{}
+		for _, part := range strings.Split("\n"+d.Input, "\n== ")[1:] {
+			name, text, _ := strings.Cut(part, "\n")
+			s.tree[name] = &fstest.MapFile{Data: []byte(text)}
+		}
+		return ""
+	}
 	objects, err := parse(d.Input)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +102,7 @@ func (s *scene) run(t *testing.T, d *datadriven.TestData) string {
 	if d.HasArg("account") {
 		d.ScanArgs(t, "account", &app.Spec.ServiceAccountName)
 	}
-	out, err := translate.Objects(t.Context(), translate.Input{Objects: objects, Own: app, Served: s.served(served), Find: s.find})
+	out, err := translate.Objects(t.Context(), translate.Input{Objects: objects, Own: app, Tree: s.tree, Served: s.served(served), Find: s.find})
 	if err != nil {
 		var parse source.ParseErrors
 		if errors.As(err, &parse) {
@@ -129,7 +140,7 @@ func indent(text string) string {
 func inputs(t testing.TB) []string {
 	t.Helper()
 	var out []string
-	for _, file := range []string{"flux", "argo"} {
+	for _, file := range []string{"flux", "argo", "sets"} {
 		text, err := os.ReadFile(filepath.Join("testdata", file))
 		if err != nil {
 			t.Fatal(err)
@@ -151,7 +162,7 @@ func check(t *testing.T, text string) {
 	if err != nil {
 		return
 	}
-	out, err := translate.Objects(t.Context(), translate.Input{Objects: objects, Own: own(), Served: (&scene{}).served(""), Find: (&scene{}).find})
+	out, err := translate.Objects(t.Context(), translate.Input{Objects: objects, Own: own(), Tree: fstest.MapFS{}, Served: (&scene{}).served(""), Find: (&scene{}).find})
 	if err != nil {
 		return
 	}
