@@ -66,6 +66,8 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	f.StringVar(&cfg.PodLogDir, "pod-log-dir", cfg.PodLogDir, "where containers' logs are written")
 	f.StringSliceVar(&cfg.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "kernel parameters that Pods may set beyond the safe ones; a * at the end stands for any rest")
 	f.StringVar(&cfg.PodManifestPath, "pod-manifest-path", "", "folder of manifests of Pods that this node runs by itself (static Pods), a file each")
+	f.StringVar(&cfg.DevicePluginDir, "device-plugin-dir", "", "folder where device plugins register and have their sockets (default: device-plugins in the data directory)")
+	f.StringSliceVar(&cfg.CDISpecDirs, "cdi-spec-dirs", cfg.CDISpecDirs, "folders of the files that describe devices for containers (CDI)")
 	f.StringVar(&cfg.Mirror, "mirror", "", "registry that is tried first for every image, http://host:port")
 	f.StringVar(&cfg.RegistryHostsDir, "registry-hosts-dir", cfg.RegistryHostsDir, "folder with a folder for each registry, whose hosts.toml says where its images are asked for")
 	f.StringVar(&cfg.ProviderConfig, "image-credential-provider-config", "", "file that says which credential provider plugins are for which images (a kubelet's CredentialProviderConfig)")

@@ -45,25 +45,29 @@ type Config struct {
 	AllowedUnsafeSysctls []string
 	// PodManifestPath is the folder of the manifests of static Pods; empty for none.
 	PodManifestPath string
-	Mirror          string
-	Bind            string
-	Port            int
-	Labels          map[string]string
-	ClusterCIDR     []string
-	ClusterDNS      []string // addresses of the cluster's DNS; none: those of the Service kube-system/kube-dns; "none": Pods use the host's resolver
-	Domain          string
-	ResolvConf      string // the host's; empty to find it
-	KeepVolumes     bool   // the data of volumes stays when the node is cleaned off the host
-	JoinTimeout     time.Duration
-	Shutdown        shutdown.Config
-	Eviction        eviction.Config
-	Allocatable     allocatable.Config
-	CPUs            cpuset.Config
-	Throttling      float64 // MemoryThrottlingFactor of a KubeletConfiguration; 0 for none
-	Images          image.Keeping
-	Ingress         Ingress
-	Release         string // of this program; the log collector of another one is replaced
-	KubeVersion     string // that the Node reports, as version of the API it speaks
+	// DevicePluginDir is the folder of device plugins' sockets; empty for one in DataDir.
+	DevicePluginDir string
+	// CDISpecDirs are the folders of files that describe devices (Container Device Interface).
+	CDISpecDirs []string
+	Mirror      string
+	Bind        string
+	Port        int
+	Labels      map[string]string
+	ClusterCIDR []string
+	ClusterDNS  []string // addresses of the cluster's DNS; none: those of the Service kube-system/kube-dns; "none": Pods use the host's resolver
+	Domain      string
+	ResolvConf  string // the host's; empty to find it
+	KeepVolumes bool   // the data of volumes stays when the node is cleaned off the host
+	JoinTimeout time.Duration
+	Shutdown    shutdown.Config
+	Eviction    eviction.Config
+	Allocatable allocatable.Config
+	CPUs        cpuset.Config
+	Throttling  float64 // MemoryThrottlingFactor of a KubeletConfiguration; 0 for none
+	Images      image.Keeping
+	Ingress     Ingress
+	Release     string // of this program; the log collector of another one is replaced
+	KubeVersion string // that the Node reports, as version of the API it speaks
 	// Self is the command that runs this program; its subcommands "logger" and "hold" are processes of their own.
 	Self string
 
@@ -86,8 +90,8 @@ func Defaults() Config {
 	}
 	return Config{
 		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
-		RegistryHostsDir: "/etc/containerd/certs.d",
-		ClusterCIDR:      []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
+		RegistryHostsDir: "/etc/containerd/certs.d", CDISpecDirs: []string{"/etc/cdi", "/var/run/cdi"},
+		ClusterCIDR: []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
 		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(), CPUs: cpuset.Config{Policy: cpuset.None},
 		Ingress: Ingress{HTTPPort: 8080, HTTPSPort: 8443},
 	}
@@ -104,6 +108,9 @@ func (c *Config) complete() (err error) {
 	}
 	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
+	}
+	if c.DevicePluginDir == "" {
+		c.DevicePluginDir = filepath.Join(c.DataDir, "device-plugins")
 	}
 	if c.PodLogDir, err = filepath.Abs(c.PodLogDir); err != nil {
 		return fmt.Errorf("--pod-log-dir: %w", err)

@@ -26,6 +26,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/ingress"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/devices"
 	"github.com/gitopsd/gitopsd/internal/kubelet/disks"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
@@ -78,6 +79,7 @@ type daemon struct {
 	node    *pod.Node
 	images  *image.Store
 	disks   *disks.Disks
+	devices *devices.Devices
 	static  *staticPods
 	dns     *dns.Server     // nil: Pods use the host's resolver
 	ingress *ingress.Server // nil: the node serves no Ingresses
@@ -201,10 +203,14 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	objects := reference.New(d.client)
 	recorder := events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	d.openDisks(recorder)
+	if d.devices, err = devices.Open(cfg.DevicePluginDir, filepath.Join(cfg.DataDir, "pods"), d.poke); err != nil {
+		return err
+	}
+	must(func() error { return d.devices.Run(ctx) })
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: &trace.Starts{}, Cgroups: tree, Host: hostFacts,
-		Allocatable: d.facts.Allocatable, CPUs: cpus,
+		Allocatable: d.facts.Allocatable, CPUs: cpus, Devices: d.devices, CDIDirs: cfg.CDISpecDirs,
 		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
 		Services: told.of,
@@ -216,6 +222,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 				step.Users{Ranges: users, Able: runtime.GivesUsers},
 				d.volumes(ctx, objects, recorder),
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
+				step.Devices{Devices: d.devices},
 				step.Resolver{ClusterDNS: d.clusterDNS, Domain: cfg.Domain, HostFile: cfg.ResolvConf},
 				step.Network{Attacher: d.network.attacher, Current: d.network.current, HostIPs: func() []string { return []string{cfg.IP} }},
 				step.Hosts{},
@@ -277,6 +284,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
 		Event:       d.event,
 		Allocatable: d.allocatable,
+		Offer:       d.devices.Offer,
 		Observe: func() register.Observed {
 			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load(), Pressure: d.pressure.conditions()}
 		},

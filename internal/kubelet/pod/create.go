@@ -73,6 +73,9 @@ func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, user 
 	case <-ctx.Done():
 		return m, nil, createError, ctx.Err()
 	}
+	if err := w.node.Devices.Start(ctx, in.pod, in.container.Name); err != nil {
+		return m, nil, createError, err
+	}
 	o.Runtime, o.Users = in.sandbox.Runtime, in.sandbox.Users
 	o.Stdin, o.Stdout, o.Stderr, o.TTY = streams.Stdin(), streams.Stdout(), streams.Stderr(), in.container.TTY
 	if err := w.node.Runtime.Create(ctx, o); err != nil {
@@ -162,6 +165,9 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 		}
 	}
 	o.Spec, err = spec.Build(input)
+	if err == nil {
+		err = in.sandbox.Devices[c.Name].Into(o.Spec, w.node.CDIDirs)
+	}
 	if err != nil {
 		return o, fmt.Errorf("container %s: %w", c.Name, err)
 	}
@@ -190,6 +196,11 @@ func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext, recur
 	c, s := in.container, &in.sandbox
 	var out []specs.Mount
 	taken, mapped := map[string]bool{}, map[string]bool{"/dev/shm": true}
+	own := func(destination, source string, readOnly bool) {
+		if !taken[destination] {
+			out = append(out, bindMount(destination, source, readOnly, "rprivate"))
+		}
+	}
 	for i := range c.VolumeMounts {
 		m := &c.VolumeMounts[i]
 		v, ok := s.Volumes[m.Name]
@@ -224,10 +235,9 @@ func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext, recur
 		out = append(out, mount)
 		taken[m.MountPath], mapped[m.MountPath] = true, v.FromImage
 	}
-	own := func(destination, source string, readOnly bool) {
-		if !taken[destination] {
-			out = append(out, bindMount(destination, source, readOnly, "rprivate"))
-		}
+	for _, m := range s.Devices[c.Name].Mounts {
+		own(m.Container, m.Host, m.ReadOnly)
+		taken[m.Container] = true
 	}
 	readOnly := sc.ReadOnlyRootFilesystem != nil && *sc.ReadOnlyRootFilesystem
 	own("/etc/hosts", s.Etc("hosts"), readOnly)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
+	"github.com/gitopsd/gitopsd/internal/kubelet/devices"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
@@ -43,6 +44,11 @@ type Node struct {
 	Allocatable v1.ResourceList
 
 	Rules Rules
+
+	// Devices are those of device plugins; nil: there are none.
+	Devices *devices.Devices
+	// CDIDirs are the folders of files that describe devices (CDI).
+	CDIDirs []string
 
 	// CPUs gives containers processors for themselves; nil: to none.
 	CPUs *cpuset.CPUs

@@ -16,12 +16,17 @@ import (
 func (s *Set) pinNew(pod *v1.Pod) *lifecycle.Stop {
 	changed, err := s.node.CPUs.Admit(pod)
 	if err != nil {
-		return &lifecycle.Stop{Reason: "UnexpectedAdmissionError", Message: fmt.Sprintf("Pod was rejected: Allocate failed due to %v, which is unexpected", err)}
+		return unexpected(err)
 	}
 	if changed {
 		s.pinAll()
 	}
 	return nil
+}
+
+// unexpected says in the kubelet's words that a Pod cannot have what it asks for, though whoever sent it here thought so.
+func unexpected(err error) *lifecycle.Stop {
+	return &lifecycle.Stop{Reason: "UnexpectedAdmissionError", Message: fmt.Sprintf("Pod was rejected: Allocate failed due to %v, which is unexpected", err)}
 }
 
 // unpin gives the processors that a Pod had for itself back to all; s.mu is held.

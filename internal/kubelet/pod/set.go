@@ -80,6 +80,7 @@ func (s *Set) Put(pod *v1.Pod) {
 		if over(pod) {
 			s.release(pod.UID)
 			s.unpin(pod.UID)
+			s.node.Devices.Release(pod.UID)
 		}
 		w.tell(func() { w.update(s.ctx, pod) })
 		return
@@ -143,10 +144,16 @@ func (s *Set) admit(w *worker, pod *v1.Pod) *lifecycle.Stop {
 	}
 	stop := s.ports.admit(pod)
 	if stop == nil {
+		if err := s.node.Devices.Admit(pod); err != nil {
+			stop = unexpected(err)
+		}
+	}
+	if stop == nil {
 		stop = s.pinNew(pod)
 	}
 	if stop != nil {
 		s.release(pod.UID)
+		s.node.Devices.Release(pod.UID)
 	}
 	return stop
 }
@@ -182,6 +189,7 @@ func (s *Set) drop(uid types.UID) {
 	delete(s.workers, uid)
 	s.release(uid)
 	s.unpin(uid)
+	s.node.Devices.Release(uid)
 	delete(s.ending, uid)
 }
 
@@ -353,6 +361,11 @@ func (s *Set) RemoveStrays(ctx context.Context, attached []string) error {
 	for _, uid := range s.node.CPUs.Pods() {
 		if s.workers[uid] == nil {
 			s.unpin(uid)
+		}
+	}
+	for _, uid := range s.node.Devices.HeldBy() {
+		if s.workers[uid] == nil {
+			s.node.Devices.Release(uid)
 		}
 	}
 	s.mu.Unlock()

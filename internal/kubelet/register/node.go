@@ -10,6 +10,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,6 +30,8 @@ type Node struct {
 	Version string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
 	// Allocatable is what of the machine's capacity Pods may have.
 	Allocatable func(capacity v1.ResourceList) v1.ResourceList
+	// Offer adds what device plugins have to the machine's capacity, and to what Pods may have of it; nil: nothing.
+	Offer func(capacity, allocatable v1.ResourceList)
 	// Observe tells what only the rest of the daemon knows.
 	Observe func() Observed
 	// Containerd is its version, once known.
@@ -47,6 +50,7 @@ type Node struct {
 	told     string // the last event about readiness
 	sent     time.Time
 	images   int
+	offered  [2]v1.ResourceList // by device plugins, as last reported
 }
 
 // Reporting as upstream's: the Lease says every 10 s that the node lives, the status only what changed, and every 5 minutes that it is still so (KEP-589).
@@ -132,8 +136,10 @@ func (n *Node) register(ctx context.Context) (*v1.Node, error) {
 func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
 	yes := true
 	capacity := Capacity(n.DataDir)
+	allocatable := n.Allocatable(capacity)
+	n.offer(capacity, allocatable)
 	st := v1.NodeStatus{
-		Capacity: capacity, Allocatable: n.Allocatable(capacity),
+		Capacity: capacity, Allocatable: allocatable,
 		Conditions:      Conditions(n.Observe(), before, time.Now()),
 		NodeInfo:        info(n.Containerd(), n.Version),
 		DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: n.Port}},
@@ -146,6 +152,12 @@ func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
 	}
 	st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.Name})
 	return st
+}
+
+func (n *Node) offer(capacity, allocatable v1.ResourceList) {
+	if n.Offer != nil {
+		n.Offer(capacity, allocatable)
+	}
 }
 
 // maxImages is how many images a Node's status lists; upstream's default.
@@ -182,7 +194,9 @@ func (n *Node) report(ctx context.Context) error {
 		n.reported = asStored(node, st.Conditions)
 		st.Conditions = Conditions(n.Observe(), n.reported, time.Now())
 	}
-	if !changed(n.reported, st.Conditions) && len(st.Images) == n.images && time.Since(n.sent) < reportEvery {
+	offered := [2]v1.ResourceList{{}, {}}
+	n.offer(offered[0], offered[1])
+	if !changed(n.reported, st.Conditions) && len(st.Images) == n.images && equality.Semantic.DeepEqual(offered, n.offered) && time.Since(n.sent) < reportEvery {
 		return nil
 	}
 	body, err := json.Marshal(map[string]any{"status": st})
@@ -199,7 +213,7 @@ func (n *Node) report(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
-	n.reported, n.sent, n.images = st.Conditions, time.Now(), len(st.Images)
+	n.reported, n.sent, n.images, n.offered = st.Conditions, time.Now(), len(st.Images), offered
 	if now := readiness(n.reported); n.Event != nil && now != n.told {
 		n.told = now
 		n.Event(now, fmt.Sprintf("Node %s status is now: %s", n.Name, now))

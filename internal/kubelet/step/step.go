@@ -9,6 +9,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/grant"
 	"github.com/gitopsd/gitopsd/internal/kubelet/spec"
 	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
@@ -28,12 +29,13 @@ type Sandbox struct {
 	FQDN       string
 
 	Volumes map[string]volume.Volume // by the volumes step
+	Devices map[string]grant.Grant   // by the devices step, by container
 	IPs     []string                 // by the network step
 }
 
 // Early is a copy without what late steps fill in; it may be taken while those still run.
 func (s *Sandbox) Early() Sandbox {
-	return Sandbox{Pod: s.Pod, Dir: s.Dir, ID: s.ID, Runtime: s.Runtime, Users: s.Users, Namespaces: s.Namespaces, Hostname: s.Hostname, FQDN: s.FQDN, Volumes: s.Volumes}
+	return Sandbox{Pod: s.Pod, Dir: s.Dir, ID: s.ID, Runtime: s.Runtime, Users: s.Users, Namespaces: s.Namespaces, Hostname: s.Hostname, FQDN: s.FQDN, Volumes: s.Volumes, Devices: s.Devices}
 }
 
 // Step is one part of a Sandbox.

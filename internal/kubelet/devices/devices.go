@@ -1,0 +1,215 @@
+package devices
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+)
+
+// Devices are those of the node.
+type Devices struct {
+	dir  string // of the sockets
+	pods string // of the Pods' directories
+	// changed is called when how many there are may have changed.
+	changed func()
+
+	mu   sync.Mutex
+	kept map[v1.ResourceName]*kind
+	held map[types.UID]*record
+}
+
+// kind is the devices of one resource.
+type kind struct {
+	plugin  *plugin // nil while there is none
+	gone    time.Time
+	healthy map[string]bool // by ID
+}
+
+// namesFile tells, in the folder of the sockets, which resources plugins have had: until theirs is back, a Pod that asks for one must not start without.
+const namesFile = "gitopsd-resources.json"
+
+// Open takes up what Pods below the directory pods have. dir is for the sockets.
+func Open(dir, pods string, changed func()) (*Devices, error) {
+	d := &Devices{dir: dir, pods: pods, changed: changed, kept: map[v1.ResourceName]*kind{}, held: map[types.UID]*record{}}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("the folder of the device plugins' sockets: %w", err)
+	}
+	var names []v1.ResourceName
+	b, err := os.ReadFile(filepath.Join(dir, namesFile))
+	if err == nil {
+		err = json.Unmarshal(b, &names)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w; remove it, and start the node again", filepath.Join(dir, namesFile), err)
+	}
+	for _, n := range names {
+		d.kept[n] = &kind{}
+	}
+	files, err := filepath.Glob(filepath.Join(pods, "*", recordFile))
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		r, err := load(filepath.Dir(f))
+		if err != nil {
+			return nil, fmt.Errorf("%s, which tells what devices a Pod has: %w; end the Pod, remove the file, and start the node again", f, err)
+		}
+		d.held[types.UID(filepath.Base(filepath.Dir(f)))] = r
+	}
+	return d, nil
+}
+
+// arrive takes in a plugin that has registered; one before it has no say any more.
+func (d *Devices) arrive(name v1.ResourceName, p *plugin) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.kept[name]
+	if k == nil {
+		k = &kind{}
+		d.kept[name] = k
+		b, err := json.Marshal(slices.Sorted(maps.Keys(d.kept)))
+		if err == nil {
+			err = replace(filepath.Join(d.dir, namesFile), b)
+		}
+		if err != nil {
+			// Only a Pod that comes after a restart and before the plugin could start without.
+			logNames(err)
+		}
+	}
+	k.plugin = p
+}
+
+// take takes in the plugin's devices; false if the plugin has no say any more.
+func (d *Devices) take(name v1.ResourceName, p *plugin, list []*api.Device) bool {
+	d.mu.Lock()
+	k := d.kept[name]
+	if k.plugin != p {
+		d.mu.Unlock()
+		return false
+	}
+	k.healthy = make(map[string]bool, len(list))
+	for _, dev := range list {
+		k.healthy[dev.ID] = dev.Health == api.Healthy
+	}
+	d.mu.Unlock()
+	d.changed()
+	return true
+}
+
+// leave takes in that a plugin has gone, and says whether it had a say.
+func (d *Devices) leave(name v1.ResourceName, p *plugin) bool {
+	d.mu.Lock()
+	k := d.kept[name]
+	last := k.plugin == p
+	if last {
+		k.plugin, k.gone = nil, time.Now()
+	}
+	d.mu.Unlock()
+	d.changed()
+	return last
+}
+
+// Offer adds what plugins have to what the Node has, and the healthy devices of those that are there to what Pods may have.
+func (d *Devices) Offer(capacity, allocatable v1.ResourceList) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, k := range d.kept {
+		all, healthy := int64(len(k.healthy)), int64(0)
+		for _, ok := range k.healthy {
+			if ok && k.plugin != nil {
+				healthy++
+			}
+		}
+		if k.plugin == nil && time.Since(k.gone) > goneFor {
+			all = 0
+		}
+		capacity[name], allocatable[name] = *resource.NewQuantity(all, resource.DecimalSI), *resource.NewQuantity(healthy, resource.DecimalSI)
+	}
+}
+
+// free are the healthy devices that nobody but the Pod has; d.mu is held.
+func (d *Devices) free(name v1.ResourceName, but types.UID) []string {
+	k := d.kept[name]
+	if k == nil || k.plugin == nil {
+		return nil
+	}
+	taken := map[string]bool{}
+	for uid, r := range d.held {
+		if uid != but {
+			for _, id := range r.Assigned.all(name) {
+				taken[id] = true
+			}
+		}
+	}
+	var out []string
+	for id, healthy := range k.healthy {
+		if healthy && !taken[id] {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Admit gives a Pod the devices that it asks for, or says why it cannot have them. One that has some keeps them.
+func (d *Devices) Admit(pod *v1.Pod) error {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, err := d.admit(pod)
+	return err
+}
+
+func (d *Devices) admit(pod *v1.Pod) (*record, error) {
+	if r := d.held[pod.UID]; r != nil {
+		return r, nil
+	}
+	got, err := Assign(pod, func(n v1.ResourceName) bool { return d.kept[n] != nil }, func(n v1.ResourceName) []string { return d.free(n, pod.UID) })
+	if err != nil || len(got) == 0 {
+		return nil, err
+	}
+	r := &record{Assigned: got}
+	d.held[pod.UID] = r
+	return r, nil
+}
+
+// Release takes a Pod's devices back. The file in its directory is left to whoever removes that, unless the Pod has only ended.
+func (d *Devices) Release(uid types.UID) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.held[uid] == nil {
+		return
+	}
+	delete(d.held, uid)
+	os.Remove(filepath.Join(d.pods, string(uid), recordFile))
+}
+
+// HeldBy are the Pods that have devices.
+func (d *Devices) HeldBy() []types.UID {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Keys(d.held))
+}
