@@ -1,6 +1,7 @@
 package gitops
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,9 +9,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
+	"github.com/gitopsd/gitopsd/internal/source"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -243,5 +248,111 @@ func TestHistoryIsBoundedAndDoesNotRepeatItself(t *testing.T) {
 		"10 Applied webhook ", "9 Applied webhook ", "8 Applied webhook ", "7 Applied webhook "}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("history (-want +got):\n%s", d)
+	}
+}
+
+// An hour in which a host is down costs it a handful of looks, however short the interval, and not all at the same moment.
+func TestAHostThatIsDownForAnHourIsAskedAHandfulOfTimes(t *testing.T) {
+	for _, interval := range []time.Duration{time.Second, 10 * time.Second, time.Minute, time.Hour} {
+		for _, roll := range []float64{0, 0.5, 1} {
+			asked, failures := 0, 0
+			for down := time.Duration(0); down < time.Hour; down += pollDelay(&metav1.Duration{Duration: interval}, failures, roll) {
+				asked++
+				failures++
+			}
+			if asked > 25 {
+				t.Errorf("interval %s, roll %v: asked %d times in an hour", interval, roll, asked)
+			}
+			if next := pollDelay(&metav1.Duration{Duration: interval}, failures, roll); next > max(interval, maxPollDelay)*11/10 {
+				t.Errorf("interval %s, roll %v: once it is up again it is not seen for %s", interval, roll, next)
+			}
+			if first := pollDelay(&metav1.Duration{Duration: interval}, 0, roll); first > interval*11/10 {
+				t.Errorf("interval %s, roll %v: after the first look that succeeds the next is in %s", interval, roll, first)
+			}
+		}
+	}
+	if pollDelay(nil, 5, 0.1) == pollDelay(nil, 5, 0.9) {
+		t.Error("all ask at the same moment")
+	}
+}
+
+func TestAnApplicationMayBeNestedSoDeepAndNoDeeper(t *testing.T) {
+	apps := map[string]*v1alpha1.Application{}
+	parent := func(app *v1alpha1.Application) *v1alpha1.Application { return apps[app.Labels["parent"]] }
+	for i := range maxLineage + 5 {
+		name := fmt.Sprint("a", i)
+		apps[name] = &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: name, Labels: map[string]string{"parent": fmt.Sprint("a", i-1)}}}
+	}
+	object := func(kind string) *apply.Object {
+		o := &source.Object{Content: map[string]any{"kind": kind, "metadata": map[string]any{"name": "next"}}, Origin: v1alpha1.Origin{File: "a.yaml", Line: 3}}
+		return &apply.Object{Ref: v1alpha1.ObjectRef{Group: "gitopsd.io", Kind: kind}, Source: o}
+	}
+	objects := []*apply.Object{object("Application"), object("Other")}
+	if got := strings.Join(lineage(apps["a2"], parent), " "); got != "x/a0 x/a1 x/a2" {
+		t.Errorf("lineage %s", got)
+	}
+	if err := tooDeep(objects, lineage(apps[fmt.Sprint("a", maxLineage-2)], parent)); err != nil {
+		t.Errorf("one that is not too deep: %v", err)
+	}
+	for name, from := range map[string]string{"one too deep": fmt.Sprint("a", maxLineage-1), "far too deep": fmt.Sprint("a", maxLineage+3)} {
+		err := tooDeep(objects, lineage(apps[from], parent))
+		var refused apply.Errors
+		if !errors.As(err, &refused) || len(refused) != 1 || refused.Temporary() || !strings.Contains(err.Error(), "Do their folders name each other?") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	apps["a0"].Labels["parent"] = "a3"
+	if got := lineage(apps["a3"], parent); len(got) <= maxLineage {
+		t.Errorf("a circle is %d long", len(got))
+	}
+}
+
+// held makes an Engine of two Applications of one repository, of which the first looks at a commit.
+func held(t *testing.T) (p *pass, other *memory) {
+	t.Helper()
+	informer := cache.NewSharedIndexInformer(&cache.ListWatch{}, &v1alpha1.Application{}, 0, cache.Indexers{})
+	e := &Engine{
+		informer: informer, loop: reconcile.New("test", nil), held: map[reconcile.Key]bool{}, marks: map[string]reconcile.Key{},
+		memories: map[reconcile.Key]*memory{{Namespace: "x", Name: "one"}: {}, {Namespace: "x", Name: "two"}: {}},
+	}
+	for k := range e.memories {
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Name}, Spec: v1alpha1.ApplicationSpec{Source: v1alpha1.Source{RepoURL: "https://git.example.com/x"}}}
+		if err := informer.GetIndexer().Add(app); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := reconcile.Key{Namespace: "x", Name: "one"}
+	return &pass{Engine: e, key: key, m: e.memories[key], app: e.application(key).DeepCopy(), began: time.Now()}, e.memories[reconcile.Key{Namespace: "x", Name: "two"}]
+}
+
+func TestACommitThatDropsSomethingIsHeldUntilOthersHaveReadItAndNoLonger(t *testing.T) {
+	drops, keeps := diff.Plan{{Action: diff.Prune}}, diff.Plan{{Action: diff.Update}}
+	for name, c := range map[string]struct {
+		then func(p *pass, other *memory) error
+		free bool
+	}{
+		"while nothing happens":                {func(p *pass, _ *memory) error { return p.holdForReaders(drops, "b") }, false},
+		"once the other has read it":           {func(p *pass, other *memory) error { other.read = "b"; return p.holdForReaders(drops, "b") }, true},
+		"when the next commit drops nothing":   {func(p *pass, _ *memory) error { return p.holdForReaders(keeps, "c") }, true},
+		"when the next commit drops something": {func(p *pass, _ *memory) error { return p.holdForReaders(drops, "c") }, false},
+		"when it has been held for long": {func(p *pass, _ *memory) error {
+			p.began = p.began.Add(longestHold + time.Second)
+			return p.holdForReaders(drops, "b")
+		}, true},
+		"when the next was held and it was long": {func(p *pass, _ *memory) error {
+			p.began = p.began.Add(longestHold + time.Second)
+			return p.holdForReaders(drops, "c")
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, other := held(t)
+			if err := p.holdForReaders(drops, "b"); err == nil || !p.held[p.key] {
+				t.Fatalf("it is not held: %v", err)
+			}
+			err := c.then(p, other)
+			if free := err == nil && !p.held[p.key]; free != c.free || (err == nil) == p.held[p.key] {
+				t.Errorf("error %v, held %v; want free %v", err, p.held[p.key], c.free)
+			}
+		})
 	}
 }

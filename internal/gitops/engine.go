@@ -298,16 +298,7 @@ func secretName(app *v1alpha1.Application) string {
 
 // seen is told by watches of each object with an Application's label.
 func (e *Engine) seen(application string, n objectName, live *unstructured.Unstructured) {
-	e.mu.Lock()
-	k, ok := e.marks[application]
-	e.mu.Unlock()
-	if !ok {
-		ns, name, dotted := strings.Cut(application, ".")
-		if !dotted {
-			return
-		}
-		k = reconcile.Key{Namespace: ns, Name: name}
-	}
+	k := e.marked(application)
 	app := e.application(k)
 	if app == nil {
 		return // the object outlived its Application
@@ -333,6 +324,11 @@ func (e *Engine) application(k reconcile.Key) *v1alpha1.Application {
 
 // exists says whether there is an Application with a mark.
 func (e *Engine) exists(application string) bool {
+	return e.application(e.marked(application)) != nil
+}
+
+// marked finds the Application that a mark stands for. Before its first pass only a mark that is not shortened tells.
+func (e *Engine) marked(application string) reconcile.Key {
 	e.mu.Lock()
 	k, ok := e.marks[application]
 	e.mu.Unlock()
@@ -340,7 +336,16 @@ func (e *Engine) exists(application string) bool {
 		ns, name, _ := strings.Cut(application, ".")
 		k = reconcile.Key{Namespace: ns, Name: name}
 	}
-	return e.application(k) != nil
+	return k
+}
+
+// parent is the Application that brought one; nil for none.
+func (e *Engine) parent(app *v1alpha1.Application) *v1alpha1.Application {
+	by := app.Labels[v1alpha1.LabelApplication]
+	if by == "" {
+		return nil
+	}
+	return e.application(e.marked(by))
 }
 
 // mark is the value of the label on an Application's objects.

@@ -123,6 +123,9 @@ func (p *pass) load(ctx context.Context, c source.Commit, from shape) (*revision
 	if err != nil {
 		return nil, err
 	}
+	if err := tooDeep(resolved, lineage(p.app, p.parent)); err != nil {
+		return nil, err
+	}
 	killpoint.Reach("rendered")
 	r := newRevision(c, from, resolved)
 	r.inputs, r.extras, r.omitted = inputs, p.m.extras.fingerprint, omitted

@@ -172,6 +172,8 @@ func decideHook(o *apply.Object, application, run string, adopted bool, noted *v
 		switch {
 		case ran == "" && (adopted || directive.Keeps(live.GetAnnotations())):
 			return hookVerdict{hookEnd, hookFailed, "there is an object of this name which is no hook and is not to be deleted; rename the hook, or delete the object"}
+		case ran == "" && o.Asks.Delete.Kept:
+			return hookVerdict{hookEnd, hookFailed, "there is an object of this name which is no hook, and this hook's policy is never to delete; delete the object, rename the hook, or give it another policy"}
 		case o.Asks.Delete.Kept:
 			return hookVerdict{hookEnd, hookSucceeded, "it has run before and its policy is never to delete it"}
 		case live.GetDeletionTimestamp() != nil:

@@ -126,10 +126,11 @@ func TestAHookIsStartedFollowedAndEnded(t *testing.T) {
 		act         hookAct
 		result      string
 	}{
-		"that is not there is started":             {nil, false, nil, nil, hookStart, hookRunning},
-		"of which an earlier run left an object":   {nil, false, nil, job(earlier, "Complete", mine), hookClear, hookRunning},
-		"whose earlier object is being deleted":    {nil, false, nil, deleting, hookWait, hookRunning},
-		"that is never deleted and has run before": {map[string]string{v1alpha1.AnnotationHookDelete: "never"}, false, nil, job(earlier, "", mine), hookEnd, hookSucceeded},
+		"that is not there is started":                 {nil, false, nil, nil, hookStart, hookRunning},
+		"of which an earlier run left an object":       {nil, false, nil, job(earlier, "Complete", mine), hookClear, hookRunning},
+		"whose earlier object is being deleted":        {nil, false, nil, deleting, hookWait, hookRunning},
+		"that is never deleted and has run before":     {map[string]string{v1alpha1.AnnotationHookDelete: "never"}, false, nil, job(earlier, "", mine), hookEnd, hookSucceeded},
+		"that is never deleted and was no hook before": {map[string]string{v1alpha1.AnnotationHookDelete: "never"}, false, nil, job("", "", mine), hookEnd, hookFailed},
 		"that runs":                      {nil, false, &v1alpha1.HookStatus{Run: run, Result: hookRunning}, job(run, "", mine), hookWait, hookRunning},
 		"that completed":                 {nil, false, &v1alpha1.HookStatus{Run: run, Result: hookRunning}, job(run, "Complete", mine), hookEnd, hookSucceeded},
 		"that failed":                    {nil, false, nil, job(run, "Failed", mine), hookEnd, hookFailed},

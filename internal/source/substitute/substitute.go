@@ -113,6 +113,7 @@ func (s *substitution) value(v any, at string, text bool) (any, error) {
 var textual = map[string]bool{
 	"annotations": true, "labels": true, "matchLabels": true, "data": true, "stringData": true, "binaryData": true,
 	"args": true, "command": true, "env": true, "nodeSelector": true, "name": true, "namespace": true,
+	"variables": true, "substitute": true, // an Application's own, and that of Flux's Kustomizations
 }
 
 // text replaces in a string. What was nothing but a variable, as in "replicas: ${REPLICAS}", becomes what its value would be in YAML: a number, a boolean, or text.
