@@ -37,7 +37,7 @@ func (c *Scheduler) again(pod *snapshot.Pod, s *snapshot.Snapshot) (Decision, bo
 // sameWishes says whether no filter and no preemption can tell two Pods apart. It may be false where they could not either.
 func sameWishes(a, b *snapshot.Pod) bool {
 	x, y := &a.Object.Spec, &b.Object.Spec
-	return a.Priority == b.Priority && a.Object.Namespace == b.Object.Namespace &&
+	return a.Priority == b.Priority && a.Object.Namespace == b.Object.Namespace && a.Workload == b.Workload &&
 		a.Requests.Equal(&b.Requests) && slices.Equal(a.Ports, b.Ports) &&
 		maps.Equal(a.Object.Labels, b.Object.Labels) && maps.Equal(x.NodeSelector, y.NodeSelector) &&
 		preempts(x) == preempts(y) &&

@@ -15,9 +15,10 @@ type constraint struct {
 	maxSkew    int32
 	minDomains int32
 	selector   labels.Selector
-	self       int32 // 1 if the Pod itself is counted once placed
-	affinity   bool  // only nodes that the Pod selects are counted
-	taints     bool  // only nodes that the Pod tolerates are counted
+	workload   snapshot.Workload // instead of a selector, in a default constraint: the replicas that the Pod is one of
+	self       int32             // 1 if the Pod itself is counted once placed
+	affinity   bool              // only nodes that the Pod selects are counted
+	taints     bool              // only nodes that the Pod tolerates are counted
 
 	topology *snapshot.Topology
 	matching []int32 // Pods per domain; notCounted where no node counts
@@ -28,10 +29,15 @@ type constraint struct {
 // notCounted marks numbers of domains that do not exist for the Pod.
 const notCounted = -1
 
-func constraintsOf(pod *corev1.Pod, mode corev1.UnsatisfiableConstraintAction) []constraint {
+// constraintsOf are those that a Pod has, or else the defaults, if it is one of several replicas.
+func constraintsOf(pod *snapshot.Pod, defaults []corev1.TopologySpreadConstraint, mode corev1.UnsatisfiableConstraintAction) []constraint {
+	said, workload := pod.Object.Spec.TopologySpreadConstraints, snapshot.Workload("")
+	if len(said) == 0 && pod.Workload != "" {
+		said, workload = defaults, pod.Workload
+	}
 	var out []constraint
-	for i := range pod.Spec.TopologySpreadConstraints {
-		c := &pod.Spec.TopologySpreadConstraints[i]
+	for i := range said {
+		c := &said[i]
 		if c.WhenUnsatisfiable != mode {
 			continue
 		}
@@ -41,7 +47,7 @@ func constraintsOf(pod *corev1.Pod, mode corev1.UnsatisfiableConstraintAction) [
 		}
 		k := constraint{
 			key: c.TopologyKey, maxSkew: c.MaxSkew, minDomains: 1, affinity: true,
-			selector: snapshot.WithLabelKeys(selector, pod, c.MatchLabelKeys, selection.In),
+			selector: snapshot.WithLabelKeys(selector, pod.Object, c.MatchLabelKeys, selection.In), workload: workload,
 		}
 		if c.MinDomains != nil {
 			k.minDomains = *c.MinDomains
@@ -52,7 +58,7 @@ func constraintsOf(pod *corev1.Pod, mode corev1.UnsatisfiableConstraintAction) [
 		if c.NodeTaintsPolicy != nil {
 			k.taints = *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor
 		}
-		if k.selects(pod.Labels) {
+		if k.selects(pod) {
 			k.self = 1
 		}
 		out = append(out, k)
@@ -60,8 +66,20 @@ func constraintsOf(pod *corev1.Pod, mode corev1.UnsatisfiableConstraintAction) [
 	return out
 }
 
-func (c *constraint) selects(podLabels map[string]string) bool {
-	return c.selector.Matches(labels.Set(podLabels))
+func (c *constraint) selects(pod *snapshot.Pod) bool {
+	if c.workload != "" {
+		return pod.Workload == c.workload
+	}
+	return c.selector.Matches(labels.Set(pod.Object.Labels))
+}
+
+// groups calls f for all that is counted.
+func (c *constraint) groups(namespace string, s *snapshot.Snapshot, f func(*snapshot.Group)) {
+	if c.workload != "" {
+		s.Replicas(namespace, c.workload, f)
+		return
+	}
+	s.Select(namespace, c.selector, f)
 }
 
 // count fills in the matching Pods per domain. Nodes that lack the key of any constraint are in no domain of any.
@@ -80,7 +98,7 @@ func count(pod *corev1.Pod, constraints []constraint, s *snapshot.Snapshot) {
 	for i := range constraints {
 		c := &constraints[i]
 		var groups []*snapshot.Group
-		s.Select(pod.Namespace, c.selector, func(g *snapshot.Group) {
+		c.groups(pod.Namespace, s, func(g *snapshot.Group) {
 			if !g.Terminating {
 				groups = append(groups, g)
 			}

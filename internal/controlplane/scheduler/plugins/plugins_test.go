@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
@@ -18,6 +19,7 @@ import (
 //	cluster, namespaces, storage, running    what there is, as in scheduletest
 //	filter NAME                              the lines below are Pods: where each passes, and where not, why, and what would help
 //	score NAME                               the same with points
+//	                                         default=KEY:SKEW gives PodTopologySpread a default constraint, in these and in event
 //	event NAME CHANGE [node=N] [claim=C]     whether the Pod below, turned away by the filter, is helped; "Pod" lines: the second one is the event's
 func TestPlugins(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
@@ -47,9 +49,9 @@ func TestPlugins(t *testing.T) {
 				}
 				return ""
 			case "filter":
-				return filter(t, s, find(t, d.CmdArgs[0].Key), d.Input)
+				return filter(t, s, find(t, d), d.Input)
 			case "score":
-				return score(t, s, d.CmdArgs[0].Key, d.Input)
+				return score(t, s, d)
 			case "event":
 				return event(t, s, d)
 			}
@@ -59,8 +61,12 @@ func TestPlugins(t *testing.T) {
 	})
 }
 
-func find(t *testing.T, name string) plugins.Filter {
+func find(t *testing.T, d *datadriven.TestData) plugins.Filter {
 	t.Helper()
+	name := d.CmdArgs[0].Key
+	if d.HasArg("default") {
+		return plugins.TopologySpread{Defaults: constraint(t, d, corev1.DoNotSchedule)}
+	}
 	for _, f := range plugins.Filters() {
 		if f.Name() == name {
 			return f
@@ -68,6 +74,17 @@ func find(t *testing.T, name string) plugins.Filter {
 	}
 	t.Fatalf("no such filter: %s", name)
 	return nil
+}
+
+// constraint is the default that a command is given.
+func constraint(t *testing.T, d *datadriven.TestData, mode corev1.UnsatisfiableConstraintAction) []corev1.TopologySpreadConstraint {
+	t.Helper()
+	var word string
+	d.ScanArgs(t, "default", &word)
+	p := scheduletest.Pod(t, "p spread="+word)
+	c := p.Spec.TopologySpreadConstraints[0]
+	c.LabelSelector, c.WhenUnsatisfiable = nil, mode
+	return []corev1.TopologySpreadConstraint{c}
 }
 
 func filter(t *testing.T, s *snapshot.Snapshot, f plugins.Filter, input string) string {
@@ -103,14 +120,18 @@ func filter(t *testing.T, s *snapshot.Snapshot, f plugins.Filter, input string) 
 	return b.String()
 }
 
-func score(t *testing.T, s *snapshot.Snapshot, name, input string) string {
+func score(t *testing.T, s *snapshot.Snapshot, d *datadriven.TestData) string {
 	t.Helper()
+	name := d.CmdArgs[0].Key
 	scores := map[string]plugins.Score{"MostAllocated": plugins.Allocation{Strategy: plugins.MostAllocated}}
 	for _, sc := range plugins.Scores() {
 		scores[sc.Name()] = sc.Score
 	}
+	if d.HasArg("default") {
+		scores[name] = plugins.TopologyPreference{Defaults: constraint(t, d, corev1.ScheduleAnyway)}
+	}
 	var b strings.Builder
-	for _, p := range scheduletest.Pods(t, input) {
+	for _, p := range scheduletest.Pods(t, d.Input) {
 		rate := scores[name].Prepare(snapshot.NewPod(p), s, s.Nodes())
 		if rate == nil {
 			fmt.Fprintf(&b, "%s: no preference\n", p.Name)
@@ -136,7 +157,7 @@ var changes = map[string]plugins.Change{
 
 func event(t *testing.T, s *snapshot.Snapshot, d *datadriven.TestData) string {
 	t.Helper()
-	f := find(t, d.CmdArgs[0].Key)
+	f := find(t, d)
 	e := plugins.Event{Change: changes[d.CmdArgs[1].Key]}
 	if e.Change == 0 {
 		t.Fatalf("no such change: %s", d.CmdArgs[1].Key)

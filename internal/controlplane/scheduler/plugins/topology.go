@@ -10,7 +10,11 @@ import (
 
 // TopologySpread turns away from domains (nodes, zones, …) where the Pod would break a topologySpreadConstraint with whenUnsatisfiable DoNotSchedule.
 // The rules are those of the field's own documentation (KEP-895, KEP-3022, KEP-3094, KEP-3243).
-type TopologySpread struct{}
+//
+// Defaults are for Pods without constraints of their own; what is counted is the Pod's workload then.
+type TopologySpread struct {
+	Defaults []corev1.TopologySpreadConstraint
+}
 
 var _ Filter = TopologySpread{}
 
@@ -18,8 +22,8 @@ var _ Filter = TopologySpread{}
 func (TopologySpread) Name() string { return "PodTopologySpread" }
 
 // Prepare counts the matching Pods per domain for each constraint.
-func (TopologySpread) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot) Check {
-	constraints := constraintsOf(pod.Object, corev1.DoNotSchedule)
+func (t TopologySpread) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot) Check {
+	constraints := constraintsOf(pod, t.Defaults, corev1.DoNotSchedule)
 	if len(constraints) == 0 {
 		return nil
 	}
@@ -37,15 +41,15 @@ func (TopologySpread) Concerns() Change {
 
 // Helped by whatever changes the domains or the Pods that are counted in them: one Pod less in one domain allows one more there, and one more in the
 // emptiest allows one more in every other.
-func (TopologySpread) Helped(pod *snapshot.Pod, e Event) bool {
+func (t TopologySpread) Helped(pod *snapshot.Pod, e Event) bool {
 	if e.Change&(Added|Labels|Taints|Removed) != 0 {
 		return true
 	}
 	if e.Pod == nil || e.Pod.Object.Namespace != pod.Object.Namespace {
 		return false
 	}
-	for _, c := range constraintsOf(pod.Object, corev1.DoNotSchedule) {
-		if c.selects(e.Pod.Object.Labels) {
+	for _, c := range constraintsOf(pod, t.Defaults, corev1.DoNotSchedule) {
+		if c.selects(e.Pod) {
 			return true
 		}
 	}
@@ -104,7 +108,10 @@ func (t topologyCheck) Lasting(n *snapshot.Node) bool {
 }
 
 // TopologyPreference prefers domains with few matching Pods, for constraints with whenUnsatisfiable ScheduleAnyway.
-type TopologyPreference struct{}
+// Defaults are as in TopologySpread.
+type TopologyPreference struct {
+	Defaults []corev1.TopologySpreadConstraint
+}
 
 var _ Score = TopologyPreference{}
 
@@ -112,8 +119,8 @@ var _ Score = TopologyPreference{}
 func (TopologyPreference) Name() string { return "PodTopologySpread" }
 
 // Prepare counts the matching Pods per domain.
-func (TopologyPreference) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []*snapshot.Node) Rating {
-	constraints := constraintsOf(pod.Object, corev1.ScheduleAnyway)
+func (t TopologyPreference) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot, nodes []*snapshot.Node) Rating {
+	constraints := constraintsOf(pod, t.Defaults, corev1.ScheduleAnyway)
 	if len(constraints) == 0 {
 		return nil
 	}

@@ -84,8 +84,14 @@ func configure(p *core.Profile, in *configv1.PluginConfig) error {
 		}
 		replace(p, plugins.PodPreference{RequiredWeight: *w})
 		return nil
+	case "PodTopologySpread":
+		var args configv1.PodTopologySpreadArgs
+		if err := decode(in, &args); err != nil {
+			return err
+		}
+		return defaultSpread(p, &args)
 	}
-	return errors.New("it takes no arguments; those of NodeResourcesFit and InterPodAffinity can be set")
+	return errors.New("it takes no arguments; those of NodeResourcesFit, InterPodAffinity and PodTopologySpread can be set")
 }
 
 func decode(in *configv1.PluginConfig, args any) error {
@@ -108,6 +114,15 @@ func replace(p *core.Profile, s plugins.Score) {
 	for i := range p.Scores {
 		if p.Scores[i].Name() == s.Name() {
 			p.Scores[i].Score = s
+		}
+	}
+}
+
+func replaceFilter(p *core.Profile, f plugins.Filter) {
+	p.Filters = slices.Clone(p.Filters)
+	for i := range p.Filters {
+		if p.Filters[i].Name() == f.Name() {
+			p.Filters[i] = f
 		}
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
 )
 
 // TestRead shows what files mean: each profile's filters, scores with their weights, and what else differs from the default.
@@ -23,10 +26,19 @@ func TestRead(t *testing.T) {
 		}
 		for _, name := range slices.Sorted(maps.Keys(c.Profiles)) {
 			p := c.Profiles[name]
-			fmt.Fprintf(&b, "%s\n  filters: %s\n  scores:", name, strings.Join(filterNames(p), " "))
+			fmt.Fprintf(&b, "%s\n  filters: %s\n", name, strings.Join(filterNames(p), " "))
+			for _, f := range p.Filters {
+				if t, ok := f.(plugins.TopologySpread); ok && d.HasArg("arguments") {
+					fmt.Fprintf(&b, "  by default: %s\n", defaults(t.Defaults))
+				}
+			}
+			b.WriteString("  scores:")
 			for _, s := range p.Scores {
 				fmt.Fprintf(&b, " %s*%d", s.Name(), s.Weight)
-				if d.HasArg("arguments") {
+				switch t, ok := s.Score.(plugins.TopologyPreference); {
+				case d.HasArg("arguments") && ok:
+					b.WriteString(defaults(t.Defaults))
+				case d.HasArg("arguments"):
 					fmt.Fprintf(&b, "%+v", s.Score)
 				}
 			}
@@ -37,6 +49,14 @@ func TestRead(t *testing.T) {
 		}
 		return b.String()
 	})
+}
+
+func defaults(constraints []corev1.TopologySpreadConstraint) string {
+	var b strings.Builder
+	for _, c := range constraints {
+		fmt.Fprintf(&b, "{%s %d %s}", c.TopologyKey, c.MaxSkew, c.WhenUnsatisfiable)
+	}
+	return b.String()
 }
 
 func TestAFileOfAnotherKindOrWithUnknownFieldsIsRefused(t *testing.T) {

@@ -8,11 +8,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Group is the Pods of one namespace that have the same labels. A selector matches all of a group or none, so it is asked once for each group and not for
+// Group is the Pods of one namespace and workload that have the same labels. A selector matches all of a group or none, so it is asked once for each group and not for
 // each Pod; replicas of one workload are one group.
 type Group struct {
 	Namespace string
 	Labels    map[string]string
+	Workload  Workload
 	// Terminating Pods are groups of their own: their places are about to be free, which some count as free and others do not.
 	Terminating bool
 
@@ -28,8 +29,10 @@ func (g *Group) On(n *Node) int32 { return g.nodes[n] }
 // Size is how many Pods the group has.
 func (g *Group) Size() int { return g.pods }
 
-func groupKey(pod *corev1.Pod) string {
+func groupKey(pod *corev1.Pod, w Workload) string {
 	var b strings.Builder
+	b.WriteString(string(w))
+	b.WriteByte(0)
 	for _, k := range slices.Sorted(maps.Keys(pod.Labels)) {
 		b.WriteString(k)
 		b.WriteByte(0)
@@ -48,7 +51,7 @@ func (s *Snapshot) enter(p *Pod, n *Node) {
 	g := s.groups[ns][p.key]
 	if g == nil {
 		g = &Group{
-			Namespace: ns, Labels: p.Object.Labels, Terminating: p.Object.DeletionTimestamp != nil, key: p.key, nodes: map[*Node]int32{},
+			Namespace: ns, Labels: p.Object.Labels, Workload: p.Workload, Terminating: p.Object.DeletionTimestamp != nil, key: p.key, nodes: map[*Node]int32{},
 		}
 		if s.groups[ns] == nil {
 			s.groups[ns] = map[string]*Group{}

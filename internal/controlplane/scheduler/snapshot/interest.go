@@ -153,30 +153,48 @@ func (s *Snapshot) selectPairs(namespace string, selector labels.Selector, pairs
 	}
 }
 
+// Replicas calls f for every group of a workload.
+func (s *Snapshot) Replicas(namespace string, w Workload, f func(*Group)) {
+	for g := range s.labelled[namespace][workloadPair(w)] {
+		f(g)
+	}
+}
+
+// workloadPair stands for a workload in the index of labels. No label's key is empty.
+func workloadPair(w Workload) pair { return pair{value: string(w)} }
+
+// pairs calls f for everything that a group is found by.
+func (g *Group) pairs(f func(pair)) {
+	for k, v := range g.Labels {
+		f(pair{k, v})
+	}
+	if g.Workload != "" {
+		f(workloadPair(g.Workload))
+	}
+}
+
 // index takes a group into the index of labels; unindex takes it out.
 func (s *Snapshot) index(g *Group) {
 	if s.labelled[g.Namespace] == nil {
 		s.labelled[g.Namespace] = map[pair]map[*Group]bool{}
 	}
 	at := s.labelled[g.Namespace]
-	for k, v := range g.Labels {
-		p := pair{k, v}
+	g.pairs(func(p pair) {
 		if at[p] == nil {
 			at[p] = map[*Group]bool{}
 		}
 		at[p][g] = true
-	}
+	})
 }
 
 func (s *Snapshot) unindex(g *Group) {
 	at := s.labelled[g.Namespace]
-	for k, v := range g.Labels {
-		p := pair{k, v}
+	g.pairs(func(p pair) {
 		delete(at[p], g)
 		if len(at[p]) == 0 {
 			delete(at, p)
 		}
-	}
+	})
 	if len(at) == 0 {
 		delete(s.labelled, g.Namespace)
 	}

@@ -36,9 +36,10 @@ type HostPort struct {
 
 // NewPod works out what scheduling needs of pod, which must not change afterwards.
 func NewPod(pod *corev1.Pod) *Pod {
+	workload := workloadOf(pod)
 	return &Pod{
 		Object: pod, Requests: requestsOf(pod), Weight: weightOf(pod), Ports: hostPorts(pod), Claims: claimsOf(pod), Priority: ptr.Deref(pod.Spec.Priority, 0),
-		Workload: workloadOf(pod), Gang: gangOf(pod), Affinity: affinityOf(pod), key: groupKey(pod),
+		Workload: workload, Gang: gangOf(pod), Affinity: affinityOf(pod), key: groupKey(pod, workload),
 	}
 }
 
