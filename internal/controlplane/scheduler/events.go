@@ -164,6 +164,9 @@ func (s *Scheduler) podWaits(old, pod *corev1.Pod) {
 		s.snap.Nominate(p, s.snap.NominatedNode(pod.UID)) // as it is now
 	case node != "" && before != node:
 		s.snap.Nominate(p, node) // promised before this process began, or by somebody else
+		if old == nil && p.Gang != nil && p.Gang.Key != "" {
+			s.turns.Resume(p.Gang.Key, time.Now())
+		}
 	}
 	s.signal()
 }

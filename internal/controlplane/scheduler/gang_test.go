@@ -112,3 +112,29 @@ func TestAfterItsTimeoutAGangIsPlacedAsFarAsItFits(t *testing.T) {
 		return strings.Contains(says(get(t, e, "wrong")), `annotation gitopsd.io/gang-timeout is "soon"; a duration such as 10m is expected`)
 	})
 }
+
+// What a scheduler promised in a gang's turn is on the Pods: the next one goes on with it.
+func TestAGangKeepsItsTurnThoughTheSchedulerIsRestarted(t *testing.T) {
+	e := controllerstest.New(t)
+	e.Node(t, "n1", "2", "1Gi")
+	create(t, e, "ends", "1", func(p *corev1.Pod) { p.Spec.NodeName, p.Spec.RestartPolicy = "n1", corev1.RestartPolicyNever })
+	for _, name := range []string{"a", "b"} {
+		create(t, e, name, "1", ofGang("train", 2))
+		p := get(t, e, name)
+		p.Status.NominatedNodeName = "n1"
+		if _, err := e.Client.CoreV1().Pods("default").UpdateStatus(e.Ctx, p, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(t, e, "small", "1")
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
+	e.Start(t, s.Run)
+	controllerstest.Eventually(t, "the gang has its turn, and the small Pod waits", func() bool {
+		return strings.Contains(says(get(t, e, "a")), "room is kept for all of them") && says(get(t, e, "small")) != ""
+	})
+	if p := get(t, e, "small"); p.Spec.NodeName != "" {
+		t.Errorf("the small Pod has taken the room on %s", p.Spec.NodeName)
+	}
+	deleteNow(t, e, "ends")
+	controllerstest.Eventually(t, "the gang is bound", func() bool { bound, _ := members(t, e, "train"); return bound == 2 })
+}

@@ -128,9 +128,9 @@ func (s *Scheduler) patchStatus(ctx context.Context, pod *corev1.Pod, status map
 	return err
 }
 
-// transition keeps the time since when the Pod has been waiting, however often the reason changes.
+// transition keeps the time since when the Pod has been waiting for a node, however often the message changes: a scheduler that starts goes by it. The time that its gates took is none of that.
 func transition(pod *corev1.Pod) metav1.Time {
-	if c := podstate.Condition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
+	if c := podstate.Condition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
 		return c.LastTransitionTime
 	}
 	return metav1.Now()

@@ -11,7 +11,7 @@ const (
 	turnTime = 10 * time.Minute
 )
 
-// Turns says which gang has its turn. Two at a time could hold what the other lacks. Nothing of it outlives the process: what was promised is decided about again.
+// Turns says which gang has its turn. Two at a time could hold what the other lacks. It does not outlive the process, but the promises do that were made in a turn (see Resume).
 type Turns struct {
 	gang  string // "" for none
 	until time.Time
@@ -48,6 +48,13 @@ func (t *Turns) Take(gang string, since, now time.Time, waits func(gang string) 
 	}
 	t.gang, t.until = gang, now.Add(turnTime)
 	return true
+}
+
+// Resume gives the turn to a gang that was promised room by a scheduler that is no more, unless another was too. How much of its time had passed is not known: it is given all of it.
+func (t *Turns) Resume(gang string, now time.Time) {
+	if t.gang == "" {
+		t.gang, t.until = gang, now.Add(turnTime)
+	}
 }
 
 // End is told of a gang that is whole, or that waiting is of no use to.

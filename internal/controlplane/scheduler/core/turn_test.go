@@ -40,6 +40,19 @@ func TestOneGangAtATimeHasItsTurnAfterLongWaitingAndThenOthersMay(t *testing.T) 
 	step("red is whole", turns.Has("red", at(22)), false)
 }
 
+func TestAGangThatWasPromisedRoomBeforeTheSchedulerStartedGoesOnWithItsTurn(t *testing.T) {
+	var turns Turns
+	start := time.Unix(0, 0)
+	turns.Resume("red", start)
+	turns.Resume("blue", start)
+	if !turns.Has("red", start) || turns.Has("blue", start) {
+		t.Error("the first that was promised room has to have the turn, and no other")
+	}
+	if turns.Has("red", start.Add(turnTime)) {
+		t.Error("a turn that goes on has to end too")
+	}
+}
+
 // Small Pods are always there to take what becomes free. A gang that needs half of the cluster gets in all the same, though only by its turn.
 func TestALargeGangGetsInAmongSmallPodsThatNeverStopComing(t *testing.T) {
 	const nodes, tick, patience = 6, 15 * time.Second, time.Hour

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
@@ -28,7 +30,7 @@ type Entry struct {
 	Pod      *snapshot.Pod
 	Attempts int            // how often it was turned away
 	Filters  core.FilterSet // by which filters, the last time
-	Since    time.Time      // when it was first seen
+	Since    time.Time      // when it was first seen, by this scheduler or one before
 	Popped   time.Time      // when it was last taken out to be looked at
 
 	place  place
@@ -105,7 +107,7 @@ func (q *Queue) Add(pod *snapshot.Pod, now time.Time) {
 	e := q.entries[uid]
 	if e == nil {
 		q.seq++
-		e = &Entry{Pod: pod, Since: now, seq: q.seq}
+		e = &Entry{Pod: pod, Since: since(pod.Object, now), seq: q.seq}
 		q.enter(e, active, podAdd)
 		return
 	}
@@ -124,6 +126,15 @@ func (q *Queue) Add(pod *snapshot.Pod, now time.Time) {
 	case e.place == active:
 		heap.Fix(&q.active, e.index)
 	}
+}
+
+// since is since when a Pod that is new to the queue waits: it says so itself if a scheduler before this one has turned it away.
+func since(pod *corev1.Pod, now time.Time) time.Time {
+	c := podstate.Condition(pod, corev1.PodScheduled)
+	if c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable && c.LastTransitionTime.Time.Before(now) {
+		return c.LastTransitionTime.Time
+	}
+	return now
 }
 
 // Remove takes a Pod out, and returns it if it was there.

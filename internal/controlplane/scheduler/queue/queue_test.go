@@ -7,11 +7,14 @@ import (
 	"time"
 
 	"github.com/cockroachdb/datadriven"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate/podtest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/core"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/scheduletest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
 )
 
@@ -109,5 +112,29 @@ func TestBackoffDoublesUpToALimit(t *testing.T) {
 	}
 	if got[0] != DefaultBackoff.First || got[1] != 2*DefaultBackoff.First || got[8] != DefaultBackoff.Last {
 		t.Errorf("back-offs are %v", got)
+	}
+}
+
+func TestAPodThatWasTurnedAwayByASchedulerBeforeHasWaitedSinceThen(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	for _, c := range []struct {
+		reason string
+		ago    time.Duration
+		want   time.Duration
+	}{
+		{corev1.PodReasonUnschedulable, time.Hour, time.Hour},
+		{corev1.PodReasonSchedulingGated, time.Hour, 0},
+		{corev1.PodReasonUnschedulable, -time.Hour, 0}, // another clock
+		{"", 0, 0},
+	} {
+		p := scheduletest.Pod(t, "p")
+		if c.reason != "" {
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: c.reason, LastTransitionTime: metav1.NewTime(now.Add(-c.ago))}}
+		}
+		q := New(DefaultBackoff)
+		q.Add(snapshot.NewPod(p), now)
+		if e, _ := q.Pop(now); now.Sub(e.Since) != c.want {
+			t.Errorf("%+v: it has waited for %v", c, now.Sub(e.Since))
+		}
 	}
 }
