@@ -14,9 +14,13 @@ const (
 	// largePercent is how much it may grow while they are not and much more is live than the budget, as in a cluster of a thousand nodes: marking all that every 50% would
 	// be what the processor does.
 	largePercent = 100
+	// roomyPercent is the most that it may grow then, where there is memory for it.
+	roomyPercent = 200
+	// share is which part of the memory a heap beyond the budget may take for growing by more than largePercent.
+	share = 4
 	// busyPercent is the most while they are not: past it, collecting is too small a part of the work to matter.
 	busyPercent = 300
-	// rare is the time between two collections from which they cost nothing to speak of.
+	// rare is the time between two collections from which they cost nothing to speak of, while no more is live than the budget. What one costs grows with that.
 	rare = 3 * time.Second
 	// filesEvery is the time between two releases of files under load.
 	filesEvery = 5 * time.Second
@@ -24,19 +28,20 @@ const (
 
 // Pace has the garbage collector use budget bytes of heap, as far as what is live leaves room for it, while much is allocated, and little more than what is live
 // while not: the same percentage at all times (GOGC) would either cost a quarter of the processor under load or twice the memory at rest. There is no limit at which the
-// collector would not come to an end: a heap that is live beyond the budget may grow by half, and from twice the budget on by as much again. When load ends, free memory is given
-// back. While it lasts, pages of files are, every few seconds: load needs few of them, and the heap has better use for the room.
+// collector would not come to an end: a heap that is live beyond the budget may grow by half, and from twice the budget on by as much again, or by twice as much
+// while all of it is no more than a quarter of the memory that there is. When load ends, free memory is given back. While it lasts, pages of files are, every few seconds: load needs few of them, and the heap has better use for the room.
 //
 // It works from the end of one collection to the next, and never stops.
 func Pace(budget uint64) {
 	now := time.Now()
-	p := &pace{budget: budget, last: now, files: now, percent: calmPercent}
+	p := &pace{budget: budget, room: memory() / share, last: now, files: now, percent: calmPercent}
 	debug.SetGCPercent(calmPercent)
 	p.arm()
 }
 
 type pace struct {
 	budget  uint64
+	room    uint64
 	mu      sync.Mutex
 	last    time.Time
 	percent int
@@ -68,7 +73,7 @@ func (p *pace) collected(now time.Time) {
 	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	percent := next(live[0].Value.Uint64(), p.budget, since)
+	percent := next(live[0].Value.Uint64(), p.budget, p.room, since)
 	calm := percent == calmPercent && p.percent == calmPercent
 	p.busy = p.busy || percent > calmPercent
 	if percent > calmPercent && now.Sub(p.files) > filesEvery {
@@ -87,12 +92,13 @@ func (p *pace) collected(now time.Time) {
 }
 
 // next is how much the heap may grow until the next collection, in percent of what is live, when the last one was since ago.
-func next(live, budget uint64, since time.Duration) int {
+func next(live, budget, room uint64, since time.Duration) int {
 	switch {
-	case since >= rare:
+	case since.Seconds() >= rare.Seconds()*max(1, float64(live)/float64(budget)):
 		return calmPercent
 	case live >= budget:
-		return int(min(calmPercent+(live-budget)*(largePercent-calmPercent)/budget, largePercent))
+		large := min(max((max(room, live)-live)*100/live, largePercent), roomyPercent)
+		return int(min(calmPercent+(live-budget)*(large-calmPercent)/budget, large))
 	}
 	return int(min(max((budget-live)*100/max(live, 1), calmPercent), busyPercent))
 }
