@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
 	"k8s.io/client-go/informers"
@@ -17,10 +19,22 @@ import (
 	flowcontrolclient "k8s.io/client-go/kubernetes/typed/flowcontrol/v1"
 )
 
+// seldomTold knows that writes of Nodes do not become an event for each of those who watch all of them: these are nodes, which are told of little (registry/noderoutes.go). The library
+// would have each heartbeat of a thousand nodes take seats for half a second for the sake of events that are never sent, and they would wait for each other in vain.
+type seldomTold struct{ utilflowcontrol.Interface }
+
+// GetInterestedWatchCount is how many watches hear of a write.
+func (s seldomTold) GetInterestedWatchCount(r *apirequest.RequestInfo) int {
+	if r.APIGroup == corev1.GroupName && r.Resource == "nodes" {
+		return 0
+	}
+	return s.Interface.GetInterestedWatchCount(r)
+}
+
 // installFairness shares the server's capacity out by FlowSchemas and PriorityLevelConfigurations, so that one client that asks too much makes
 // only itself wait, and makes those that Kubernetes names: without them every client would be in the lowest level.
 func installFairness(c *genericapiserver.Config, client kubernetes.Interface, f informers.SharedInformerFactory) error {
-	c.FlowControl = utilflowcontrol.New(f, client.FlowcontrolV1(), c.MaxRequestsInFlight+c.MaxMutatingRequestsInFlight)
+	c.FlowControl = seldomTold{utilflowcontrol.New(f, client.FlowcontrolV1(), c.MaxRequestsInFlight+c.MaxMutatingRequestsInFlight)}
 	const name = "priority-and-fairness-config-producer"
 	return c.AddPostStartHook(name, untilDone(name, func(ctx context.Context) error {
 		// Requests are shared out by the mandatory levels, which the library knows by itself, until these are there.
