@@ -8,7 +8,7 @@ import (
 )
 
 // maxCalls bounds the API calls under way at once.
-const maxCalls = 64
+const maxCalls = 32
 
 // call is an API call about a Pod.
 type call struct {
