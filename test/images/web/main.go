@@ -37,6 +37,14 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	burn, err := duration("BURN", 0)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for end := time.Now().Add(burn); time.Now().Before(end); {
+		}
+	}()
 	if life > 0 {
 		var end context.CancelFunc
 		ctx, end = context.WithTimeout(ctx, life)
