@@ -11,7 +11,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -63,13 +62,6 @@ func benchDrift(ctx context.Context, bin, dir string, out io.Writer) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
-	kube, err := p.client(runtime.ContentTypeJSON)
-	if err != nil {
-		return err
-	}
-	if _, err := kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "gitopsd-system"}}, metav1.CreateOptions{}); err != nil {
-		return err
-	}
 	seen, err := driftRounds(ctx, p, repo, v1alpha1.DriftReport)
 	if err != nil {
 		return err
