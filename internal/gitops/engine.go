@@ -239,7 +239,7 @@ func (e *Engine) pushed(p webhook.Push) []string {
 			}
 			triggered[keyOf(app).String()] = true
 			e.memory(keyOf(app)).ask(triggerWebhook, now)
-			e.loop.Enqueue(keyOf(app))
+			e.loop.EnqueueFirst(keyOf(app))
 		}
 	}
 	names := make([]string, 0, len(triggered))

@@ -41,23 +41,35 @@ type Loop struct {
 	name  string
 	f     Func
 	queue workqueue.TypedRateLimitingInterface[Key]
+	lanes *lanes
 	log   *slog.Logger
 }
 
 // New makes a Loop; name appears in logs and metrics and is a controller's own name, such as "deployment".
 func New(name string, f Func) *Loop {
+	order := newLanes()
+	delaying := workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[Key]{
+		Name: name, Queue: workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[Key]{Name: name, Queue: order}),
+	})
 	return &Loop{
-		name: name,
-		f:    f,
-		log:  slog.With("controller", name),
+		name:  name,
+		f:     f,
+		log:   slog.With("controller", name),
+		lanes: order,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[Key](minBackoff, maxBackoff),
-			workqueue.TypedRateLimitingQueueConfig[Key]{Name: name}),
+			workqueue.TypedRateLimitingQueueConfig[Key]{Name: name, DelayingQueue: delaying}),
 	}
 }
 
 // Enqueue asks for a call for key; any number of requests before that call are one call.
 func (l *Loop) Enqueue(key Key) { l.queue.Add(key) }
+
+// EnqueueFirst is Enqueue for a key for which somebody waits: its call comes before those that were asked for without hurry.
+func (l *Loop) EnqueueFirst(key Key) {
+	l.lanes.expedite(key)
+	l.queue.Add(key)
+}
 
 // EnqueueAfter asks for a call after d.
 func (l *Loop) EnqueueAfter(key Key, d time.Duration) { l.queue.AddAfter(key, d) }
