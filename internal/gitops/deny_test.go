@@ -26,6 +26,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/gitops"
 )
 
 func deny(a *v1alpha1.Application) { a.Spec.Drift = v1alpha1.DriftDeny }
@@ -362,4 +363,29 @@ func mustClient(t testing.TB, c *rest.Config) kubernetes.Interface {
 		t.Fatal(err)
 	}
 	return k
+}
+
+// A namespace that is one Application's, whose drift is only reported, may hold what another keeps.
+func TestANamespaceOfAnotherApplicationCannotBeDeletedUnderWhatIsDenied(t *testing.T) {
+	b := start(t, func(a *v1alpha1.Application) { a.Spec.Drift = v1alpha1.DriftDeny })
+	files := shop("web:1")
+	files["spaces/shop.yaml"] = files["deploy/namespace.yaml"]
+	delete(files, "deploy/namespace.yaml")
+	commit := b.repo.Push(files)
+	spaces := &v1alpha1.Application{
+		ObjectMeta: metav1.ObjectMeta{Name: "spaces", Namespace: "gitopsd-system"},
+		Spec:       v1alpha1.ApplicationSpec{Source: v1alpha1.Source{RepoURL: b.git.Repo(), Path: "spaces"}, Drift: v1alpha1.DriftReport},
+	}
+	if err := gitops.EnsureRoot(t.Context(), b.cluster.System, spaces); err != nil {
+		t.Fatal(err)
+	}
+	b.ready("gitopsd-system", "spaces")
+	b.edit(`{"metadata":{"annotations":{"gitopsd.io/requested-at":"1"}}}`)
+	b.applied(commit)
+	err := b.as("alice").CoreV1().Namespaces().Delete(t.Context(), "shop", metav1.DeleteOptions{})
+	refusedWith(t, "deleting the namespace", err, "it holds 2 objects from Git", "Application gitopsd-system/shop denies drift")
+	// Its own drift is only reported, so everything else about it may change.
+	if _, err := b.as("alice").CoreV1().Namespaces().Patch(t.Context(), "shop", types.MergePatchType, []byte(`{"metadata":{"labels":{"team":"shop"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Error(err)
+	}
 }

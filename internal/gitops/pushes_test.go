@@ -76,6 +76,31 @@ func TestPushesThatFollowEachOtherQuicklyEndAtTheLast(t *testing.T) {
 	}
 }
 
+// Whoever asks for a look and waits goes by the status: it must not call the request handled while it still speaks of the commit before.
+func TestARequestIsHandledOnceTheStatusSpeaksOfWhatItFound(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	b.applied(b.push(files))
+	w, err := b.apps.Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	files["deploy/more.yaml"] = configMap("more", "", "1") // what is new is written down before it is made
+	commit := b.repo.Push(files)
+	b.edit(`{"metadata":{"annotations":{"gitopsd.io/requested-at":"1"}}}`)
+	for e := range w.ResultChan() {
+		app, ok := e.Object.(*v1alpha1.Application)
+		if !ok || app.Status.HandledRequest != "1" {
+			continue
+		}
+		if app.Status.WantedRevision != commit || app.Status.AppliedRevision != commit {
+			t.Errorf("the request is handled, and the status wants %s and has %s; want %s", app.Status.WantedRevision, app.Status.AppliedRevision, commit)
+		}
+		return
+	}
+}
+
 func TestADeletedBranchPrunesNothingAndIsFollowedAgainWhenItIsBack(t *testing.T) {
 	b := start(t, func(a *v1alpha1.Application) { a.Spec.Source.Ref = v1alpha1.Ref{Branch: "prod"} })
 	b.repo.Push(shop("web:1"))

@@ -63,6 +63,9 @@ func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Re
 		return reconcile.Result{}, ctx.Err()
 	}
 	p.observe()
+	if p.m.looked {
+		p.app.Status.HandledRequest = p.m.request // not before what came of it is in the status too
+	}
 	conclude(&p.app.Status, p.out)
 	p.announce(&current.Status)
 	if serr := p.writeStatus(ctx, &current.Status); serr != nil && err == nil {
@@ -148,7 +151,6 @@ func (p *pass) look(ctx context.Context, l look) {
 		m.head = source.Commit{} // it may be of another repository or ref
 	}
 	m.looked, m.generation, m.request = true, p.app.Generation, requested(p.app)
-	p.app.Status.HandledRequest = m.request
 	m.nextPoll = p.now().Add(max(pollDelay(p.app.Spec.Interval, m.failures, rand.Float64()), source.RetryAfter(err)))
 }
 

@@ -108,11 +108,20 @@ func (d *driftDenial) Validate(ctx context.Context, a admission.Attributes, o ad
 	return admission.NewForbidden(a, err)
 }
 
+// judge says why a request is refused: for the object's own sake, or, where it takes others along, for theirs, which may be another Application's.
 func (d *driftDenial) judge(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	inside, scale := isInside(ctx), a.GetSubresource() == "scale"
-	if inside && !scale {
+	inside := isInside(ctx)
+	if inside && a.GetSubresource() != "scale" {
 		return nil
 	}
+	if err := d.itself(ctx, a, o, inside); err != nil || inside {
+		return err
+	}
+	return d.contents(ctx, a, o, a.GetOldObject())
+}
+
+func (d *driftDenial) itself(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces, inside bool) error {
+	scale := a.GetSubresource() == "scale"
 	live, next := a.GetOldObject(), a.GetObject()
 	if a.GetOperation() == admission.Delete {
 		next = nil
@@ -132,7 +141,7 @@ func (d *driftDenial) judge(ctx context.Context, a admission.Attributes, o admis
 	}
 	mark := m.GetLabels()[v1alpha1.LabelApplication]
 	if mark == "" {
-		return d.contents(ctx, a, o, live)
+		return nil
 	}
 	app, err := d.marked(ctx, mark)
 	if err != nil || app == nil {
