@@ -2,7 +2,9 @@ package kubelet_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/remotecommand"
 )
 
 func TestBadInputIsToldOfAndHarmsNobodyElse(t *testing.T) {
@@ -88,6 +91,18 @@ func TestBadInputIsToldOfAndHarmsNobodyElse(t *testing.T) {
 			n := strings.Count(h.exec("hangs:c", "ps"), "sleep 1000")
 			return n <= 2, fmt.Sprint(n) // the container's own is sleep 100000, which counts too
 		})
+		ctx, leave := context.WithCancel(h.ctx())
+		left := make(chan error, 1)
+		go func() {
+			left <- h.streamUntil(ctx, "exec", "hangs", &v1.PodExecOptions{Container: "c", Command: []string{"sleep", "2000"}, Stdout: true}, remotecommand.StreamOptions{Stdout: io.Discard})
+		}()
+		hanging := func() bool { return strings.Contains(h.exec("hangs:c", "ps"), "sleep 2000") }
+		h.eventually("the command to run", func() (bool, string) { return hanging(), "it does not" })
+		leave()
+		if err := <-left; err == nil {
+			t.Error("a command that hangs ended well")
+		}
+		h.eventually("the command to have ended with its caller", func() (bool, string) { return !hanging(), "it runs on" })
 		h.delete("hangs")
 		h.waitGone("hangs")
 	})

@@ -42,6 +42,14 @@ func (h *host) tryExec(podName string, command ...string) (string, error) {
 // stream connects by WebSocket, as kubectl does nowadays.
 func (h *host) stream(sub, podName string, params any, o remotecommand.StreamOptions) error {
 	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.ctx(), patience)
+	defer cancel()
+	return h.streamUntil(ctx, sub, podName, params, o)
+}
+
+// streamUntil is stream for a client that goes away when ctx ends.
+func (h *host) streamUntil(ctx context.Context, sub, podName string, params any, o remotecommand.StreamOptions) error {
+	h.t.Helper()
 	req := h.client.CoreV1().RESTClient().Post().Namespace("default").Resource("pods").Name(podName).SubResource(sub)
 	switch p := params.(type) {
 	case *v1.PodExecOptions:
@@ -53,8 +61,6 @@ func (h *host) stream(sub, podName string, params any, o remotecommand.StreamOpt
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(h.ctx(), patience)
-	defer cancel()
 	return x.StreamWithContext(ctx, o)
 }
 

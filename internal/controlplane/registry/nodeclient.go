@@ -22,6 +22,8 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	utilproxy "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
+
+	"github.com/gitopsd/gitopsd/internal/hangup"
 )
 
 // NodeClient reaches the node daemons. It is the one place where the API server talks to a node instead of the other way round.
@@ -309,6 +311,11 @@ func (r *streamREST) Connect(ctx context.Context, name string, options runtime.O
 	if r.verb == "portForward" {
 		return utilproxy.NewTranslatingHandler(upgrade, utilproxy.NewTunnelingHandler(upgrade), wsstream.IsWebSocketRequestWithTunnelingProtocol), nil
 	}
-	return utilproxy.NewTranslatingHandler(upgrade, utilproxy.NewStreamTranslatorHandler(location, r.nodes.transport, 0, streams),
-		wsstream.IsWebSocketRequestWithStreamCloseProtocol), nil
+	translate := utilproxy.NewStreamTranslatorHandler(location, r.nodes.transport, 0, streams)
+	return utilproxy.NewTranslatingHandler(upgrade, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		// The translator would stay connected with the node for a client that is gone.
+		w, req, cancel := hangup.Watch(w, req)
+		defer cancel()
+		translate.ServeHTTP(w, req)
+	}), wsstream.IsWebSocketRequestWithStreamCloseProtocol), nil
 }

@@ -22,6 +22,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
 
+	"github.com/gitopsd/gitopsd/internal/hangup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/lifecycle"
 	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
@@ -48,7 +49,7 @@ func (s *Server) running(w http.ResponseWriter, r *http.Request) (*v1.Pod, *v1.C
 	return p, c, strings.TrimPrefix(c.ContainerID, "containerd://")
 }
 
-// exec runs a command in a container and connects it with the client.
+// exec runs a command in a container and connects it with the client. It is killed if the client goes away.
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 	p, c, id := s.running(w, r)
 	if c == nil {
@@ -59,6 +60,8 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	w, r, cancel := hangup.Watch(w, r)
+	defer cancel()
 	remotecommand.ServeExec(w, r, executor{s.Runtime}, p.Name, string(p.UID), id, r.URL.Query()["command"], opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
@@ -133,6 +136,8 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		opts.Stderr = false
 	}
 	opts.Stdin = opts.Stdin && spec.Stdin
+	w, r, cancel := hangup.Watch(w, r)
+	defer cancel()
 	remotecommand.ServeAttach(w, r, attacher{s, spec}, p.Name, string(p.UID), id, opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
