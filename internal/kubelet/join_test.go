@@ -2,8 +2,15 @@ package kubelet_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -117,4 +125,56 @@ func TestANodeThatHasJoinedNeedsNoTokenAndKeepsItsDirectoryForItself(t *testing.
 	if n.Labels["kubernetes.io/hostname"] != "n1" || n.Status.DaemonEndpoints.KubeletEndpoint.Port != 10250 || n.Status.Addresses[0].Address != hostIP || n.Status.Capacity.Pods().IsZero() {
 		t.Errorf("the Node is %+v", n)
 	}
+}
+
+func TestACertificateThatHasExpiredIsToldOfAndReplacedWithAToken(t *testing.T) {
+	h := start(t)
+	h.create("p", `{containers: [{name: c}]}`)
+	before := identity(h.wait("p", "to be ready", ready))
+	file := filepath.Join(h.dir, "n", "pki", "client.pem")
+	h.killNode()
+	if err := os.WriteFile(file, nodeCertificate(t, time.Now().Add(-time.Hour)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.refused(nil, h.nodeFlags("")...); !strings.Contains(got, "expired on "+time.Now().Add(-time.Hour).Format(time.DateOnly)) || !strings.Contains(got, "gitopsd token create") {
+		t.Errorf("it says %q", got)
+	}
+
+	h.startNode()
+	h.eventually("a daemon with a token to have joined again", func() (bool, string) {
+		out, err := h.tryExec("p", "true")
+		return err == nil, fmt.Sprint(out, err)
+	})
+
+	// One that expires while the daemon runs, and that could not be renewed before: nobody takes it.
+	h.killNode()
+	if err := os.WriteFile(file, nodeCertificate(t, time.Now().Add(3*time.Second)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.startNode()
+	h.create("after", `{containers: [{name: c}]}`)
+	h.wait("after", "to be ready", ready)
+	if diff := cmp.Diff(before, identity(h.get("p"))); diff != "" {
+		t.Errorf("the Pod that ran meanwhile was touched (-before +after):\n%s", diff)
+	}
+}
+
+// nodeCertificate is one of node n1 with its key, by nobody's authority.
+func nodeCertificate(t testing.TB, until time.Time) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "system:node:n1", Organization: []string{"system:nodes"}},
+		NotBefore: until.Add(-24 * time.Hour), NotAfter: until}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})...)
 }

@@ -70,7 +70,7 @@ func Join(ctx context.Context, o Options) (*Identity, error) {
 	case leaf != nil && time.Now().Before(leaf.NotAfter):
 		return id, id.loadCA()
 	case leaf != nil && o.Token == "":
-		return nil, fmt.Errorf("the node's certificate expired on %s, while it was off: start it once with --token, printed by `gitopsd token create` on the control plane", leaf.NotAfter.Format(time.DateOnly))
+		return nil, expired(leaf)
 	case o.Token == "":
 		return nil, errors.New("--token: this node has not joined a cluster yet; give it a join token, printed by `gitopsd token create` on the control plane")
 	}
@@ -217,7 +217,11 @@ func (i *Identity) Run(ctx context.Context, c kubernetes.Interface) {
 					continue
 				}
 			}
-			if err := i.renew(ctx, c, file); err != nil {
+			renew := i.renew
+			if file == clientFile && err == nil && time.Now().After(leaf.NotAfter) {
+				renew = i.rejoin // nobody takes the old one any more
+			}
+			if err := renew(ctx, c, file); err != nil {
 				failed = true
 				if ctx.Err() == nil {
 					slog.Warn("renewing a certificate of this node failed; it is tried again", "certificate", file, "err", err)
@@ -272,6 +276,27 @@ func (i *Identity) renew(ctx context.Context, c kubernetes.Interface, file strin
 		i.setServing(cert)
 	}
 	return nil
+}
+
+// rejoin gets a client certificate with the token, as the first one was.
+func (i *Identity) rejoin(ctx context.Context, _ kubernetes.Interface, file string) error {
+	if i.opts.Token == "" {
+		leaf, err := i.leaf(file)
+		if err != nil {
+			return err
+		}
+		return expired(leaf)
+	}
+	token, err := ParseToken(i.opts.Token)
+	if err != nil {
+		return err
+	}
+	return i.tryJoin(ctx, token)
+}
+
+// expired tells that a node has no way to show who it is any more.
+func expired(leaf *x509.Certificate) error {
+	return fmt.Errorf("the node's certificate expired on %s, while it was off or the control plane away: start it once with --token, printed by `gitopsd token create` on the control plane", leaf.NotAfter.Format(time.DateOnly))
 }
 
 func (i *Identity) setServing(c tls.Certificate) {
