@@ -22,6 +22,15 @@ func RestartDelay(crashes int) time.Duration {
 	return doubled(crashes - 2)
 }
 
+// restartAt is when the attempt after one that ended may begin. Ends are kept by the time of day; one in the future is from before the clock was set back,
+// and nobody waits for the clock to come around again.
+func restartAt(e *End, now time.Time) time.Time {
+	if e.FinishedAt.After(now) {
+		return now
+	}
+	return e.FinishedAt.Add(RestartDelay(e.Crashes))
+}
+
 // RetryDelay is how long to wait after a failure. Pulls are as costly as restarts; what the Pod refers to (a ConfigMap, a volume, an image to be
 // loaded) is often there a moment later, and looking for it costs little, so that is done again after 1 s, doubling to 15 s.
 func RetryDelay(f *Failure) time.Duration {

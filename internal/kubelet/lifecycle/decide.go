@@ -186,7 +186,7 @@ func (p *plan) advance(c *v1.Container, o *Container, init bool) {
 		if !restarts(&p.Pod.Spec, c, o.End, init) {
 			return
 		}
-		if at := o.End.FinishedAt.Add(RestartDelay(o.End.Crashes)); p.Now.Before(at) {
+		if at := restartAt(o.End, p.Now); p.Now.Before(at) {
 			p.out.again(at)
 			return
 		}
@@ -354,7 +354,7 @@ func (p *plan) wantsImage(c member, o *Container) bool {
 		if !restarts(&p.Pod.Spec, c.Container, o.End, c.init) {
 			return false
 		}
-		at := o.End.FinishedAt.Add(RestartDelay(o.End.Crashes))
+		at := restartAt(o.End, p.Now)
 		if p.Now.Before(at) {
 			p.out.again(at)
 			return false

@@ -214,7 +214,7 @@ func (p *plan) waitingToRestart(c *v1.Container, o *Container, init bool) *v1.Co
 		return &v1.ContainerStateWaiting{Reason: "ContainerCreating"}
 	}
 	delay := RestartDelay(o.End.Crashes)
-	if !p.Now.Before(o.End.FinishedAt.Add(delay)) {
+	if !p.Now.Before(restartAt(o.End, p.Now)) {
 		return nil
 	}
 	return &v1.ContainerStateWaiting{

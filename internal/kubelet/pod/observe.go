@@ -318,7 +318,8 @@ func (w *worker) watch(ctx context.Context, c *container, known bool) {
 	}
 	k := probe.Known{}
 	if known {
-		k = probe.Known{Running: time.Since(c.StartedAt), Started: c.StartupOK, Ready: c.Ready}
+		// At least a moment, whatever the clock was set to since it started.
+		k = probe.Known{Running: max(time.Since(c.StartedAt), time.Millisecond), Started: c.StartupOK, Ready: c.Ready}
 	}
 	ip := ""
 	if w.sandbox != nil && len(w.sandbox.IPs) > 0 {
