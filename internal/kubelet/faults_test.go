@@ -1,8 +1,10 @@
 package kubelet_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -62,13 +64,14 @@ func checkCounter(t testing.TB, log string) int {
 
 func TestKillingTheDaemonsRestartsNoContainerAndLosesNoLine(t *testing.T) {
 	h := start(t)
+	next := buildRelease(t, h.dir, "next")
 	h.create("a", counter)
 	h.create("probed", `{containers: [{name: c, readinessProbe: {exec: {command: ["true"]}, periodSeconds: 1, timeoutSeconds: 20}}]}`)
 	h.wait("probed", "to be ready", ready)
 	want := map[string][]string{"a": identity(h.wait("a", "to be ready", ready)), "probed": identity(h.get("probed"))}
 	unready := h.watchUnready("a", "probed")
 
-	for _, victim := range []string{"node", "containerd", "both", "logger", "terminated"} {
+	for _, victim := range []string{"node", "containerd", "both", "logger", "terminated", "release"} {
 		switch victim {
 		case "node":
 			h.killNode()
@@ -80,6 +83,9 @@ func TestKillingTheDaemonsRestartsNoContainerAndLosesNoLine(t *testing.T) {
 			kill(t, pid)
 		case "logger":
 			h.killLogger()
+		case "release": // another one takes over, with a log collector of its own
+			h.killNode()
+			h.program = next
 		case "terminated":
 			if err := h.node.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
@@ -106,6 +112,21 @@ func TestKillingTheDaemonsRestartsNoContainerAndLosesNoLine(t *testing.T) {
 	if s := unready(); s != "" {
 		t.Errorf("meanwhile %s", s)
 	}
+}
+
+// buildRelease builds the daemon as of another release.
+func buildRelease(t testing.TB, dir, release string) string {
+	t.Helper()
+	path := filepath.Join(dir, "node-"+release)
+	args := append([]string{"build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-X main.release=" + release, "-o", path}, buildFlags...)
+	cmd := exec.Command("go", append(args, "github.com/gitopsd/gitopsd/cmd/node")...)
+	if len(buildFlags) == 0 {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the node daemon: %v\n%s", err, out)
+	}
+	return path
 }
 
 // watchUnready notes whether Pods that were ready are reported not to be.
@@ -327,4 +348,87 @@ func TestAFullImageStoreIsToldOfAndOtherPodsGoOn(t *testing.T) {
 	}
 	h.create("small2", `{containers: [{name: c}]}`)
 	h.wait("small2", "to be ready", ready)
+}
+
+func TestAFullDiskIsToldOfAndWhatRunsGoesOn(t *testing.T) {
+	var h *host
+	t.Cleanup(func() { // after the node is taken off, which needs its directories
+		for _, dir := range []string{"logs", "disk"} {
+			unix.Unmount(filepath.Join(h.dir, dir), unix.MNT_DETACH)
+		}
+		os.RemoveAll(h.dir)
+	})
+	h = prepare(t)
+	// The Pods' directories and logs on a disk of their own, which is filled to the last block.
+	disk := filepath.Join(h.dir, "disk")
+	mount := func(source, target, kind string, flags uintptr, data string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(target, 0o755), unix.Mount(source, target, kind, flags, data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount("tmpfs", disk, "tmpfs", 0, "size=4m")
+	for name, at := range map[string]string{"pods": filepath.Join(h.dir, "n", "pods"), "logs": filepath.Join(h.dir, "logs")} {
+		if err := os.Mkdir(filepath.Join(disk, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mount(filepath.Join(disk, name), at, "", unix.MS_BIND, "")
+	}
+	h.startNode()
+	h.create("runs", counter)
+	before := identity(h.wait("runs", "to be ready", ready))
+
+	full := filepath.Join(disk, "full")
+	fill := func() {
+		f, err := os.OpenFile(full, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for _, size := range []int{64 << 10, 4 << 10, 1} {
+			for err = nil; err == nil; {
+				_, err = f.Write(make([]byte, size))
+			}
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+	fill()
+	h.create("new", `{containers: [{name: c, image: "`+testImage+`"}], volumes: [{name: v, emptyDir: {}}]}`)
+	h.told("new", "FailedCreatePodSandBox", "no space left on device")
+	if diff := cmp.Diff(before, identity(h.get("runs"))); diff != "" {
+		t.Errorf("a full disk touched the Pod that runs (-before +after):\n%s", diff)
+	}
+	// The daemon may start anew meanwhile.
+	h.killNode()
+	h.startNode()
+	h.eventually("the daemon to serve again", func() (bool, string) {
+		out, err := h.tryExec("runs", "true")
+		return err == nil, fmt.Sprint(out, err)
+	})
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	h.wait("new", "to be ready once there is room", ready)
+	if diff := cmp.Diff(before, identity(h.get("runs"))); diff != "" {
+		t.Errorf("the Pod that ran was touched (-before +after):\n%s", diff)
+	}
+	// Lines were lost for want of room, but none is in the log by half, and newer ones are.
+	last := ""
+	h.eventually("the log to go on", func() (bool, string) {
+		raw, err := os.ReadFile(h.logGlob(h.get("runs"), 0))
+		if err != nil {
+			return false, err.Error()
+		}
+		lines := strings.Split(strings.TrimSuffix(string(raw), "\n"), "\n")
+		for _, line := range lines {
+			if f := strings.Fields(line); len(f) != 4 || f[1] != "stdout" || f[2] != "F" {
+				t.Fatalf("a line of the log is %q", line)
+			}
+		}
+		was := last
+		last = lines[len(lines)-1]
+		return was != "" && was != last, last
+	})
 }

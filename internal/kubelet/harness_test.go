@@ -2,6 +2,7 @@ package kubelet_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -43,6 +44,7 @@ type host struct {
 	config *rest.Config
 
 	stopAPI func()
+	program string // the daemon; empty for the usual
 	node    *exec.Cmd
 	flags   []string
 	// cleanFlags are those of `node clean` beyond the usual.
@@ -154,7 +156,7 @@ func (h *host) startNode() {
 		h.t.Fatal(err)
 	}
 	defer f.Close()
-	h.node = exec.Command(filepath.Join(os.Getenv(dirVariable), "node"), h.flags...)
+	h.node = exec.Command(cmp.Or(h.program, filepath.Join(os.Getenv(dirVariable), "node")), h.flags...)
 	h.node.Stdout, h.node.Stderr = f, f
 	h.node.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := h.node.Start(); err != nil {

@@ -42,3 +42,55 @@ func TestMountsAreReadOnlyWithWhatIsMountedBelowThem(t *testing.T) {
 		t.Errorf("it says\n%s", out)
 	}
 }
+
+func TestMountsArePassedOnAsMountsSay(t *testing.T) {
+	h := start(t)
+	dir := filepath.Join(h.dir, "passed")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	// A host's own mounts are shared; those of a test's namespace are not.
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"from-host", "from-container"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.create("p", fmt.Sprintf(`{volumes: [{name: v, hostPath: {path: %q}}], containers: [
+  {name: none, volumeMounts: [{name: v, mountPath: /v}]},
+  {name: in, volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]},
+  {name: both, securityContext: {privileged: true}, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]}]}`, dir))
+	h.wait("p", "to be ready", ready)
+	host := filepath.Join(dir, "from-host")
+	if err := unix.Mount("tmpfs", host, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(host, unix.MNT_DETACH) })
+	if err := os.WriteFile(filepath.Join(host, "seen"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	container := filepath.Join(dir, "from-container")
+	h.exec("p:both", "busybox", "mount", "-t", "tmpfs", "tmpfs", "/v/from-container")
+	t.Cleanup(func() { unix.Unmount(container, unix.MNT_DETACH) })
+	h.exec("p:both", "touch", "/v/from-container/seen")
+	for name, want := range map[string]string{"none": "", "in": "from-container/seen from-host/seen", "both": "from-container/seen from-host/seen"} {
+		got := strings.Join(strings.Fields(h.exec("p:"+name, "sh", "-c", "cd /v; ls -d */seen 2>/dev/null; true")), " ")
+		if got != want {
+			t.Errorf("%s sees %q, want %q", name, got, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(container, "seen")); err != nil {
+		t.Errorf("the host does not see what was mounted in the container: %v", err)
+	}
+	h.delete("p")
+	h.waitGone("p")
+	if _, err := os.Stat(filepath.Join(host, "seen")); err != nil {
+		t.Errorf("with the Pod went what the host had mounted: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,10 +53,13 @@ func (l *file) write(s Stream, text []byte, partial bool) error {
 	defer l.mu.Unlock()
 	l.buf = appendLine(l.buf[:0], time.Now(), s, text, partial)
 	n, err := l.f.Write(l.buf)
-	l.size += int64(n)
 	if err != nil {
+		if n > 0 { // half a line would take the next one's beginning for its end
+			err = errors.Join(err, l.f.Truncate(l.size))
+		}
 		return fmt.Errorf("writing container log %s: %w", l.path, err)
 	}
+	l.size += int64(n)
 	if l.size >= MaxSize {
 		return l.rotate()
 	}
@@ -64,13 +68,15 @@ func (l *file) write(s Stream, text []byte, partial bool) error {
 
 // rotate gives the file a name that ends in the time and starts a new one; of the old ones the newest MaxFiles-1 are kept.
 func (l *file) rotate() error {
-	if err := os.Rename(l.path, l.path+"."+time.Now().UTC().Format("20060102-150405.000000000")); err != nil {
+	before, to := l.f, l.path+"."+time.Now().UTC().Format("20060102-150405.000000000")
+	if err := os.Rename(l.path, to); err != nil {
 		return fmt.Errorf("rotating container log: %w", err)
 	}
-	l.f.Close()
 	if err := l.open(); err != nil {
-		return fmt.Errorf("rotating container log: %w", err)
+		// There may be no room for another file. The old one goes on, and rotating it is tried again with the next line.
+		return fmt.Errorf("rotating container log: %w", errors.Join(err, os.Rename(to, l.path)))
 	}
+	before.Close()
 	old := rotated(l.path)
 	for _, f := range old[:max(0, len(old)-(MaxFiles-1))] {
 		os.Remove(f)
