@@ -3,6 +3,7 @@ package gitops
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
@@ -148,12 +149,20 @@ func compare(ctx context.Context, config *rest.Config, c *Checkout, rendered []*
 		return p, err
 	}
 	p.waiting = waiting
-	refs := append([]v1alpha1.ObjectRef(nil), app.Status.Inventory...)
+	left := map[diff.Key]bool{}
+	for _, o := range objects {
+		left[o.Key] = o.Asks.Leave
+	}
+	inventory := slices.DeleteFunc(slices.Clone(app.Status.Inventory), func(r v1alpha1.ObjectRef) bool { return left[diff.KeyOf(r)] })
+	refs := slices.Clone(inventory)
 	in := diff.Input{
-		Application: mark(key), Inventory: app.Status.Inventory, Prune: prunes(&app.Spec) && len(waiting) == 0,
+		Application: mark(key), Inventory: inventory, Prune: prunes(&app.Spec) && len(waiting) == 0,
 		Ignore: app.Spec.IgnoreDifferences, Normalize: diff.Typed(apply.Scheme),
 	}
 	for _, o := range objects {
+		if left[o.Key] {
+			continue
+		}
 		p.objects[o.Key] = o
 		refs = append(refs, o.Ref)
 		in.Wanted = append(in.Wanted, diff.Wanted{Ref: o.Ref, Desired: o.Desired})
@@ -163,6 +172,11 @@ func compare(ctx context.Context, config *rest.Config, c *Checkout, rendered []*
 	}
 	in.Live = p.live
 	p.plan = diff.Make(in)
+	for i, s := range p.plan {
+		if s.Action == diff.Update && p.objects[diff.KeyOf(s.Ref)].Asks.Once {
+			p.plan[i].Action, p.plan[i].Fields = diff.Unchanged, nil // it is there, and somebody else's now
+		}
+	}
 	return p, nil
 }
 

@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/diff"
+	"github.com/gitopsd/gitopsd/internal/gitops"
 )
 
 // job is a Job with annotations, written as "name: value, name: value".
@@ -422,6 +424,20 @@ func TestAnObjectMayBeMadeOnceOrLeftAlone(t *testing.T) {
 	if !b.hasConfig("once") || b.hasConfig("left") {
 		t.Errorf("once is there: %v, want true; left is there: %v, want false", b.hasConfig("once"), b.hasConfig("left"))
 	}
+	nothing := func() {
+		t.Helper()
+		app := b.until("it is there", func(*v1alpha1.Application) bool { return true })
+		look, _, err := gitops.Look(t.Context(), b.cluster.System, app, v1alpha1.Ref{Branch: "main"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range look.Plan() {
+			if s.Action != diff.Unchanged {
+				t.Errorf("a look says that a sync would %s %s %s", s.Action, s.Ref.Kind, s.Ref.Name)
+			}
+		}
+	}
+	nothing()
 	patch := []byte(`{"data":{"text":"mine"}}`)
 	if _, err := b.as("alice").CoreV1().ConfigMaps("shop").Patch(t.Context(), "once", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -432,12 +448,14 @@ func TestAnObjectMayBeMadeOnceOrLeftAlone(t *testing.T) {
 	if err != nil || c.Data["text"] != "mine" || len(app.Status.Reverted) > 0 {
 		t.Errorf("%v; data %v, want what alice wrote; reverted %+v", err, c.Data, app.Status.Reverted)
 	}
+	nothing()
 	// An object that was applied and is to be left alone from now on stays as it is, and is not pruned.
 	files["deploy/service.yaml"] = strings.Replace(service, "namespace: shop}", "namespace: shop, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}}", 1)
 	b.applied(b.push(files))
 	if _, err := b.kube.CoreV1().Services("shop").Get(t.Context(), "web", metav1.GetOptions{}); err != nil {
 		t.Error(err)
 	}
+	nothing()
 	delete(files, "deploy/service.yaml")
 	b.applied(b.push(files))
 	_, err = b.kube.CoreV1().Services("shop").Get(t.Context(), "web", metav1.GetOptions{})
