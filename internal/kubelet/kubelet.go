@@ -13,6 +13,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -22,18 +23,21 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/ingress"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/devices"
 	"github.com/gitopsd/gitopsd/internal/kubelet/disks"
+	"github.com/gitopsd/gitopsd/internal/kubelet/dra"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/lsm"
 	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
+	"github.com/gitopsd/gitopsd/internal/kubelet/plugins"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
 	"github.com/gitopsd/gitopsd/internal/kubelet/probe"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
@@ -207,6 +211,16 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	must(func() error { return d.devices.Run(ctx) })
+	drivers := dra.NewDrivers(d.client, cfg.Name)
+	claims, err := dra.Open(drivers, filepath.Join(cfg.DataDir, "pods"), func(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
+		return d.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
+	})
+	if err != nil {
+		return err
+	}
+	wg.Go(func() { drivers.Run(ctx) })
+	registry := &plugins.Watcher{Dir: filepath.Join(cfg.DataDir, "plugins_registry"), Kinds: map[string]plugins.Kind{registration.DRAPlugin: drivers}}
+	must(func() error { return registry.Run(ctx) })
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: &trace.Starts{}, Cgroups: tree, Host: hostFacts,
@@ -222,7 +236,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 				step.Users{Ranges: users, Able: runtime.GivesUsers},
 				d.volumes(ctx, objects, recorder),
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
-				step.Devices{Devices: d.devices},
+				step.Devices{Devices: d.devices, Claims: claims},
 				step.Resolver{ClusterDNS: d.clusterDNS, Domain: cfg.Domain, HostFile: cfg.ResolvConf},
 				step.Network{Attacher: d.network.attacher, Current: d.network.current, HostIPs: func() []string { return []string{cfg.IP} }},
 				step.Hosts{},

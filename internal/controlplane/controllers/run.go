@@ -64,6 +64,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podgc"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/policystatus"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/replicaset"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/resourceclaim"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/resourcequota"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/respread"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/serviceaccount"
@@ -180,6 +181,7 @@ func table(cfg Config) ([]runner, error) {
 		volumebinding.New(c, f, events),
 		localvolume.New(c, f, events),
 		ephemeralvolume.New(c, f, events),
+		resourceclaim.New(c, f, events),
 		daemonset.New(c, f, events),
 		respread.New(c, f, events, cfg.Scheduling, respread.DefaultPace),
 		endpointslice.New(c, f, events),

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/podstate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
@@ -153,6 +154,9 @@ func (s *Scheduler) podWaits(old, pod *corev1.Pod) {
 	}
 	p := snapshot.NewPod(pod)
 	s.queue.Add(p, time.Now())
+	if old != nil && !resourceclaim.PodStatusEqual(old.Status.ResourceClaimStatuses, pod.Status.ResourceClaimStatuses) {
+		s.queue.Activate(pod.UID, time.Now()) // its claims are there now
+	}
 	node, before := pod.Status.NominatedNodeName, ""
 	if old != nil {
 		before = old.Status.NominatedNodeName

@@ -68,7 +68,7 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 	for name, p := range config.Profiles {
 		s.cores[name] = core.New(p)
 	}
-	s.synced = append(s.listenStorage(f),
+	s.synced = append(append(s.listenStorage(f), s.listenDevices(f)...),
 		reconcile.Listen(f.Core().V1().Namespaces().Informer(), cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(obj any) { s.namespaceChanged(nil, obj.(*corev1.Namespace)) },
 			UpdateFunc: func(old, obj any) { s.namespaceChanged(old.(*corev1.Namespace), obj.(*corev1.Namespace)) },
@@ -163,12 +163,33 @@ func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, no
 			s.queue.Retry(e, now)
 			return nil
 		}
+		grants, ok := plugins.Grants(e.Pod, s.snap, s.snap.Node(d.Node))
+		if !ok {
+			s.queue.Retry(e, now) // likewise, of devices
+			return nil
+		}
 		s.assume(e.Pod, d.Node, now)
+		s.keepDevices(grants)
 		if plan.Empty() {
-			return []call{{uid, func() { s.bind(ctx, e, pod, d.Node) }}}
+			return []call{{uid, func() {
+				if s.writeDevices(ctx, e, pod, d.Node, grants) {
+					s.bind(ctx, e, pod, d.Node)
+				}
+			}}}
 		}
 		w := s.awaitVolumes(e, d.Node, plan)
-		return []call{{uid, func() { s.writeVolumes(ctx, w) }}}
+		return []call{{uid, func() {
+			if s.writeDevices(ctx, e, pod, d.Node, grants) {
+				s.writeVolumes(ctx, w)
+				return
+			}
+			s.mu.Lock()
+			s.forget(w)
+			for _, m := range plan.Static {
+				s.snap.ReleaseVolume(m.Volume.Name)
+			}
+			s.mu.Unlock()
+		}}}
 	}
 	turnedAway(e, d)
 	s.queue.Park(e, d.Filters, now)

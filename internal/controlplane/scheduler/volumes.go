@@ -61,9 +61,14 @@ func (s *Scheduler) listenStorage(f informers.SharedInformerFactory) []cache.Inf
 }
 
 func listen[T any](s *Scheduler, inf cache.SharedInformer, set, remove func(T)) cache.InformerSynced {
+	return listenFor(s, plugins.Storage, inf, set, remove)
+}
+
+// listenFor takes objects in and out of the snapshot, and says to waiting Pods what kind of change that is.
+func listenFor[T any](s *Scheduler, change plugins.Change, inf cache.SharedInformer, set, remove func(T)) cache.InformerSynced {
 	changed := func(f func(T), obj any) {
 		if o, ok := last(obj).(T); ok {
-			s.storageChanged(plugins.Event{Change: plugins.Storage}, func() { f(o) })
+			s.storageChanged(plugins.Event{Change: change}, func() { f(o) })
 		}
 	}
 	return reconcile.Listen(inf, cache.ResourceEventHandlerFuncs{

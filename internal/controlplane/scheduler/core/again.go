@@ -18,17 +18,22 @@ type turnedAway struct {
 	decision Decision
 }
 
-// remember keeps an answer that depends on the Pod's own wishes and the snapshot's version alone: not on volumes, nor on a promise of its own.
+// remember keeps an answer that depends on the Pod's own wishes and the snapshot's version alone: not on volumes or devices, nor on a promise of its own.
 func (c *Scheduler) remember(pod *snapshot.Pod, s *snapshot.Snapshot, d Decision) {
-	if d.Node == "" && d.Preempts == nil && !d.Awaits && len(pod.Claims) == 0 && s.NominatedNode(pod.Object.UID) == "" {
+	if d.Node == "" && d.Preempts == nil && !d.Awaits && !claims(pod) && s.NominatedNode(pod.Object.UID) == "" {
 		c.last = turnedAway{pod, s.Version(), d}
 	}
+}
+
+// claims says whether a Pod asks for what has objects of its own.
+func claims(pod *snapshot.Pod) bool {
+	return len(pod.Claims) > 0 || len(pod.Object.Spec.ResourceClaims) > 0
 }
 
 // again returns the answer to another Pod that wishes the same while nothing has changed.
 func (c *Scheduler) again(pod *snapshot.Pod, s *snapshot.Snapshot) (Decision, bool) {
 	l := &c.last
-	if l.pod == nil || l.version != s.Version() || len(pod.Claims) > 0 || s.NominatedNode(pod.Object.UID) != "" || !sameWishes(l.pod, pod) {
+	if l.pod == nil || l.version != s.Version() || claims(pod) || s.NominatedNode(pod.Object.UID) != "" || !sameWishes(l.pod, pod) {
 		return Decision{}, false
 	}
 	return l.decision, true

@@ -93,6 +93,7 @@ func copyOf(wl Workload, i int, s *snapshot.Snapshot) *snapshot.Pod {
 	p := wl.Pod.DeepCopy()
 	p.Name = fmt.Sprintf("%s-%d", p.Name, i)
 	p.UID = types.UID(wl.Name + " " + strconv.Itoa(i))
+	p.Spec.ResourceClaims = nil // they are made for the Pod, and given devices, once it is there
 	for _, claim := range wl.Claims {
 		c := claim.DeepCopy()
 		c.Namespace, c.Name = p.Namespace, claim.Name+"-"+p.Name

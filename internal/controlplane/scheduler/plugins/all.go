@@ -4,7 +4,7 @@ package plugins
 func Filters() []Filter {
 	return []Filter{
 		Unschedulable{}, NodeAffinity{}, TaintToleration{}, NodePorts{}, Fit{},
-		VolumeRestrictions{}, VolumeZone{}, VolumeLimits{}, VolumeBinding{}, TopologySpread{}, PodAffinity{},
+		VolumeRestrictions{}, VolumeZone{}, VolumeLimits{}, VolumeBinding{}, DynamicResources{}, TopologySpread{}, PodAffinity{},
 	}
 }
 

@@ -90,12 +90,13 @@ const (
 	Removed                        // it is gone
 	Claims                         // no node, but a PersistentVolumeClaim
 	Storage                        // no node, but a PersistentVolume, a StorageClass, storage drivers or what they have left
+	Devices                        // no node, but a ResourceClaim, a ResourceSlice or a DeviceClass
 )
 
 // String is the change's name in metrics; of several at once the first that there is.
 func (c Change) String() string {
 	for i, name := range []string{
-		"NodeAdd", "UpdateNodeLabel", "UpdateNodeTaint", "UpdateNodeAllocatable", "AssignedPodDelete", "AssignedPodAdd", "NamespaceUpdate", "NodeDelete", "PersistentVolumeClaimUpdate", "StorageUpdate",
+		"NodeAdd", "UpdateNodeLabel", "UpdateNodeTaint", "UpdateNodeAllocatable", "AssignedPodDelete", "AssignedPodAdd", "NamespaceUpdate", "NodeDelete", "PersistentVolumeClaimUpdate", "StorageUpdate", "DeviceUpdate",
 	} {
 		if c&(1<<i) != 0 {
 			return name

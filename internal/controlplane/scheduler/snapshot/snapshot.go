@@ -29,6 +29,7 @@ type Snapshot struct {
 	priorities  map[int32]int      // how many placed Pods have each
 	budgets     map[string]map[string]*Budget
 	storage     storage
+	devices     devices
 	gangs       gangs
 
 	version, newest uint64 // see Version
@@ -54,12 +55,12 @@ func New() *Snapshot {
 		namespaces: map[string]map[string]string{}, groups: map[string]map[string]*Group{},
 		labelled: map[string]map[pair]map[*Group]bool{}, repelling: interests{}, attracting: interests{}, apart: map[*Group]bool{}, topologyOf: map[string]*Topology{},
 		nominations: map[types.UID]*nomination{}, evicted: map[types.UID]bool{}, priorities: map[int32]int{}, budgets: map[string]map[string]*Budget{},
-		storage: newStorage(), gangs: newGangs(),
+		storage: newStorage(), devices: newDevices(), gangs: newGangs(),
 	}
 }
 
 // Version is another one whenever nodes, placed Pods, promises or namespaces are others than before: what depends on nothing else is still so if it is the
-// same. It does not speak of volumes, budgets and evictions. A Trial that has ended leaves the version that it began with.
+// same. It does not speak of volumes, devices, budgets and evictions. A Trial that has ended leaves the version that it began with.
 func (s *Snapshot) Version() uint64 { return s.version }
 
 // changed gives the Snapshot a version that it never had.

@@ -64,6 +64,11 @@ func Load(ctx context.Context, c kubernetes.Interface) (*World, error) {
 		func() error {
 			return each(ctx, "poddisruptionbudgets", c.PolicyV1().PodDisruptionBudgets("").List, s.SetBudget)
 		},
+		func() error {
+			return each(ctx, "resourceclaims", c.ResourceV1().ResourceClaims("").List, s.SetDeviceClaim)
+		},
+		func() error { return each(ctx, "resourceslices", c.ResourceV1().ResourceSlices().List, s.SetSlice) },
+		func() error { return each(ctx, "deviceclasses", c.ResourceV1().DeviceClasses().List, s.SetDeviceClass) },
 		func() error { return each(ctx, "pods", c.CoreV1().Pods("").List, w.AddPod) },
 	} {
 		if err := l(); err != nil {

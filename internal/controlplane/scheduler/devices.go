@@ -1,0 +1,108 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/queue"
+)
+
+// listenDevices registers for everything that claims of devices depend on.
+func (s *Scheduler) listenDevices(f informers.SharedInformerFactory) []cache.InformerSynced {
+	r := f.Resource().V1()
+	return []cache.InformerSynced{
+		listenFor(s, plugins.Devices, r.ResourceClaims().Informer(),
+			func(c *resourcev1.ResourceClaim) { s.snap.SetDeviceClaim(c) }, func(c *resourcev1.ResourceClaim) { s.snap.RemoveDeviceClaim(c.Namespace + "/" + c.Name) }),
+		listenFor(s, plugins.Devices, r.ResourceSlices().Informer(),
+			func(o *resourcev1.ResourceSlice) { s.snap.SetSlice(o) }, func(o *resourcev1.ResourceSlice) { s.snap.RemoveSlice(o.Name) }),
+		listenFor(s, plugins.Devices, r.DeviceClasses().Informer(),
+			func(c *resourcev1.DeviceClass) { s.snap.SetDeviceClass(c) }, func(c *resourcev1.DeviceClass) { s.snap.RemoveDeviceClass(c.Name) }),
+	}
+}
+
+// keepDevices keeps what was chosen for a Pod from others. s.mu is held.
+func (s *Scheduler) keepDevices(grants []plugins.DeviceGrant) {
+	for _, g := range grants {
+		if g.Allocation != nil {
+			s.snap.Allocate(g.Claim.Namespace+"/"+g.Claim.Name, g.Allocation)
+		}
+	}
+}
+
+// writeDevices says in a Pod's claims which devices they have, and that the Pod uses them. If that cannot be said, the Pod is looked at again, and it is false.
+func (s *Scheduler) writeDevices(ctx context.Context, e *queue.Entry, pod *corev1.Pod, node string, grants []plugins.DeviceGrant) bool {
+	var err error
+	for _, g := range grants {
+		if err = s.grant(ctx, pod, g); err != nil {
+			break
+		}
+	}
+	if err == nil || ctx.Err() != nil {
+		return err == nil
+	}
+	slog.Warn("a Pod's devices could not be allocated, it will be looked at again", "pod", pod.Namespace+"/"+pod.Name, "node", node, "err", err)
+	s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Devices for %s: %v", node, err)
+	s.mu.Lock()
+	for _, g := range grants {
+		// What was written is in the claim itself by now, or will be.
+		s.snap.Deallocate(g.Claim.Namespace + "/" + g.Claim.Name)
+	}
+	s.mu.Unlock()
+	s.undo(e, pod.UID, pod)
+	return false
+}
+
+// grant writes one claim. What others wrote of it meanwhile is read again; devices are only written into a claim that has none.
+func (s *Scheduler) grant(ctx context.Context, pod *corev1.Pod, g plugins.DeviceGrant) error {
+	api, claim := s.client.ResourceV1().ResourceClaims(g.Claim.Namespace), g.Claim
+	about := fmt.Sprintf("ResourceClaim %s/%s", claim.Namespace, claim.Name)
+	first := true
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if !first {
+			live, err := api.Get(ctx, g.Claim.Name, metav1.GetOptions{})
+			if err != nil {
+				return fmt.Errorf("%s: %w", about, err)
+			}
+			claim = live
+		}
+		first = false
+		switch {
+		case claim.UID != g.Claim.UID || claim.DeletionTimestamp != nil:
+			return fmt.Errorf("%s has been deleted meanwhile", about)
+		case g.Allocation == nil && claim.Status.Allocation == nil:
+			return fmt.Errorf("%s has no devices any more", about)
+		case g.Allocation != nil && claim.Status.Allocation != nil:
+			return fmt.Errorf("%s has been given devices meanwhile", about)
+		case !resourceclaim.CanBeReserved(claim):
+			return fmt.Errorf("%s is in use by as many Pods as can be", about)
+		}
+		claim = claim.DeepCopy()
+		if g.Allocation != nil && !slices.Contains(claim.Finalizers, resourcev1.Finalizer) {
+			// Before there is anything that a deletion would have to wait for.
+			claim.Finalizers = append(claim.Finalizers, resourcev1.Finalizer)
+			var err error
+			if claim, err = api.Update(ctx, claim, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
+				return err
+			}
+		}
+		if g.Allocation != nil {
+			claim.Status.Allocation = g.Allocation
+		}
+		if !resourceclaim.IsReservedForPod(pod, claim, false) {
+			claim.Status.ReservedFor = append(claim.Status.ReservedFor, resourcev1.ResourceClaimConsumerReference{Resource: "pods", Name: pod.Name, UID: pod.UID})
+		}
+		_, err := api.UpdateStatus(ctx, claim, metav1.UpdateOptions{FieldManager: fieldManager})
+		return err
+	})
+}
