@@ -199,7 +199,7 @@ func nodeReady(n *corev1.Node) bool {
 // grow makes Deployments in steps up to so many Pods in all, and shows what a Pod costs in each.
 func (s *scale) grow(ctx context.Context, all int) error {
 	w := tabwriter.NewWriter(s.out, 12, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "Pods\tall running after\tPods/s\tprocessor time per Pod\twrites per Pod\tGET p50\tp99\tPATCH p50\tp99\tfailed\tresident, largest\t")
+	fmt.Fprintln(w, "Pods\tall running after\tPods/s\tprocessor time per Pod\thollow nodes'\twrites per Pod\tGET p50\tp99\tPATCH p50\tp99\tfailed\tresident, largest\t")
 	for have := 0; have < all; {
 		to := nextStep(have, all)
 		l, err := s.measure(ctx, func() error {
@@ -215,7 +215,7 @@ func (s *scale) grow(ctx context.Context, all int) error {
 			return err
 		}
 		n := to - l.before.ready
-		fmt.Fprintf(w, "%d\t%.1f s\t%.0f\t%.2f ms\t%.1f\t%s\t%s\t%s\t%s\t%d\t%d MB\t\n", to, l.took.Seconds(), float64(n)/l.took.Seconds(), perItem(l.used, n), float64(l.writes)/float64(n),
+		fmt.Fprintf(w, "%d\t%.1f s\t%.0f\t%.2f ms\t%.2f ms\t%.1f\t%s\t%s\t%s\t%s\t%d\t%d MB\t\n", to, l.took.Seconds(), float64(n)/l.took.Seconds(), perItem(l.used, n), perItem(l.hollow, n), float64(l.writes)/float64(n),
 			ms(l.gets.percentile(50)), ms(l.gets.percentile(99)), ms(l.patches.percentile(50)), ms(l.patches.percentile(99)), l.failed, l.largest>>10)
 		// What was measured is shown at once: the next step may be the one that takes too long.
 		if err := w.Flush(); err != nil {
@@ -350,6 +350,7 @@ func deployment(name string, replicas int32) *appsv1.Deployment {
 type stepLoad struct {
 	before        counts
 	took, used    time.Duration
+	hollow        time.Duration // processor time of this process: the hollow nodes, and what watches them
 	writes        int64
 	gets, patches figure
 	failed        int // of these, because there was too much to do
@@ -360,6 +361,10 @@ type stepLoad struct {
 func (s *scale) measure(ctx context.Context, step func() error) (l stepLoad, err error) {
 	l.before = s.pods.now()
 	used, err := s.p.processorTime()
+	if err != nil {
+		return l, err
+	}
+	own, err := processorTime(os.Getpid())
 	if err != nil {
 		return l, err
 	}
@@ -386,6 +391,10 @@ func (s *scale) measure(ctx context.Context, step func() error) (l stepLoad, err
 		return l, err
 	}
 	l.used = now - used
+	if now, err = processorTime(os.Getpid()); err != nil {
+		return l, err
+	}
+	l.hollow = now - own
 	after, err := s.p.writes(ctx)
 	if err != nil {
 		return l, err
