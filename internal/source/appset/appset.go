@@ -51,6 +51,8 @@ type Result struct {
 	Applications []map[string]any
 	// Policy is one of those above.
 	Policy string
+	// Rolling says that the set has its Applications synced itself, so that they need not be automated.
+	Rolling bool
 	// Preserve keeps what an Application brought when the Application goes.
 	Preserve bool
 }
@@ -66,7 +68,16 @@ type spec struct {
 		PreserveResourcesOnDeletion bool   `json:"preserveResourcesOnDeletion"`
 		ApplicationsSync            string `json:"applicationsSync"`
 	} `json:"syncPolicy"`
-	Strategy                     any `json:"strategy"`
+	Strategy struct {
+		Type        string `json:"type"`
+		RollingSync struct {
+			Steps []struct {
+				MatchExpressions any `json:"matchExpressions"`
+				MaxUpdate        any `json:"maxUpdate"`
+			} `json:"steps"`
+		} `json:"rollingSync"`
+		DeletionOrder any `json:"deletionOrder"`
+	} `json:"strategy"`
 	PreservedFields              any `json:"preservedFields"`
 	IgnoreApplicationDifferences any `json:"ignoreApplicationDifferences"`
 	ApplyNestedSelectors         any `json:"applyNestedSelectors"`
@@ -146,6 +157,12 @@ func Expand(ctx context.Context, content any, repo Repository) (Result, error) {
 	case CreateOnly, CreateUpdate, CreateDelete, Sync:
 	default:
 		return Result{}, failf("spec.syncPolicy.applicationsSync", "must be one of %s, %s, %s, %s, got %q", CreateOnly, CreateUpdate, CreateDelete, Sync, out.Policy)
+	}
+	out.Rolling = s.Strategy.Type == "RollingSync"
+	for i, step := range s.Strategy.RollingSync.Steps {
+		if n := fmt.Sprint(step.MaxUpdate); out.Rolling && (n == "0" || n == "0%") {
+			return Result{}, failf(fmt.Sprintf("spec.strategy.rollingSync.steps[%d].maxUpdate", i), "a step that waits for somebody's word is not known here; give its Applications a branch or tag of their own, which that somebody moves")
+		}
 	}
 	x := &expansion{ctx: ctx, repo: repo, style: style{Go: s.GoTemplate, Options: s.GoTemplateOptions}}
 	made := map[string]bool{}

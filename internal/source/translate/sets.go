@@ -33,6 +33,9 @@ func (t *translation) expand(r *reading) error {
 		err := t.replace(one, func(t *translation, r *reading) ([]*v1alpha1.Application, error) {
 			apps, err := t.argoApplication(r)
 			for _, app := range apps {
+				if made.Rolling {
+					app.Spec.Suspend = false
+				}
 				if made.Preserve {
 					app.Spec.Prune = new(bool) // it deletes nothing, then, when it is deleted
 				}
