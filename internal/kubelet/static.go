@@ -26,6 +26,10 @@ type staticPods struct {
 	api    cache.SharedIndexInformer // of this node's Pods, mirrors among them
 	kick   chan struct{}
 
+	// What the folder held when it was read last. It is read when something was written to it, and not for what else is looked at: a file may be half written then.
+	manifests []*static.Manifest
+	kept      map[string]bool
+
 	refused map[types.UID]bool // static Pods whose mirror the API does not want, and that was told
 }
 
@@ -48,17 +52,21 @@ func (s *staticPods) follow(ctx context.Context) error {
 	s.restart()
 	// A file is read when nothing has been written to the folder for this long; half of one is another Pod.
 	const quiet = 100 * time.Millisecond
-	timer := time.NewTimer(0)
+	s.read()
+	written, timer := time.NewTimer(quiet), time.NewTimer(0)
 	pause := time.Second
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.Events:
-			timer.Reset(quiet)
+			written.Reset(quiet)
 		case err := <-w.Errors:
 			slog.Warn("watching --pod-manifest-path", "err", err)
-			timer.Reset(quiet)
+			written.Reset(quiet)
+		case <-written.C:
+			s.read()
+			timer.Reset(0)
 		case <-s.kick:
 			timer.Reset(0)
 		case <-timer.C:
@@ -90,22 +98,27 @@ func (s *staticPods) restart() {
 	}
 }
 
-// reconcile takes in the folder, and what the API shows of it.
-func (s *staticPods) reconcile(ctx context.Context) error {
-	manifests, kept, bad := s.folder.Read(time.Now())
+// read takes in the folder.
+func (s *staticPods) read() {
+	var bad []error
+	s.manifests, s.kept, bad = s.folder.Read(time.Now())
 	for _, err := range bad {
 		slog.Error("a static Pod's manifest is left out", "err", err)
 		s.warn("InvalidStaticPod", err.Error())
 	}
+}
+
+// reconcile brings what runs to what the folder says, and what the API shows to what runs.
+func (s *staticPods) reconcile(ctx context.Context) error {
 	wanted, names := map[types.UID]*static.Manifest{}, map[string]bool{}
-	for _, m := range manifests {
+	for _, m := range s.manifests {
 		wanted[m.Pod.UID] = m
 	}
 	maps.DeleteFunc(s.refused, func(uid types.UID, _ bool) bool { return wanted[uid] == nil })
 	ending := map[types.UID]bool{}
 	for _, p := range s.pods.Static() {
 		names[p.Namespace+"/"+p.Name] = true
-		if wanted[p.UID] == nil && !kept[p.Annotations[static.FileAnnotation]] || p.Ending {
+		if wanted[p.UID] == nil && !s.kept[p.Annotations[static.FileAnnotation]] || p.Ending {
 			ending[p.UID] = true
 			if !p.Ending {
 				slog.Info("a static Pod's manifest is gone or another; the Pod is ended", "pod", p.Namespace+"/"+p.Name)
@@ -114,7 +127,7 @@ func (s *staticPods) reconcile(ctx context.Context) error {
 		}
 	}
 	var run []*v1.Pod
-	for _, m := range manifests {
+	for _, m := range s.manifests {
 		if !names[m.Pod.Namespace+"/"+m.Pod.Name] { // of one name only one runs; the next begins when that has ended
 			slog.Info("a static Pod is run", "pod", m.Pod.Namespace+"/"+m.Pod.Name, "file", m.File)
 			s.pods.Put(m.Pod)
