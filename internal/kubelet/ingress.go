@@ -53,9 +53,9 @@ func (d *daemon) openIngress() (err error) {
 	return err
 }
 
-// partMetrics are those of the parts that the node may be without.
+// partMetrics are those that the node's parts keep themselves, some of which it may be without.
 func (d *daemon) partMetrics() []prometheus.Collector {
-	var out []prometheus.Collector
+	out := append(d.runtime.Collectors(), d.node.Starts.Collector())
 	if d.dns != nil {
 		out = append(out, d.dns.Collector())
 	}

@@ -223,7 +223,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	must(func() error { return registry.Run(ctx) })
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
-		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: &trace.Starts{}, Cgroups: tree, Host: hostFacts,
+		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: trace.New(), Cgroups: tree, Host: hostFacts,
 		Allocatable: d.facts.Allocatable, CPUs: cpus, Devices: d.devices, CDIDirs: cfg.CDISpecDirs,
 		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },

@@ -29,6 +29,8 @@ type Runtime struct {
 	pipes  string // where the pipes of executed commands are
 	roots  string // where file systems of containers with their own user IDs are mounted
 
+	operations operations
+
 	mu      sync.Mutex
 	root    string
 	version string
@@ -40,6 +42,7 @@ func Connect(address, pipes, roots string) (*Runtime, error) {
 	if err := errors.Join(os.RemoveAll(pipes), os.MkdirAll(pipes, 0o700)); err != nil {
 		return nil, fmt.Errorf("the directory for pipes: %w", err)
 	}
+	operations := newOperations()
 	conn, err := grpc.NewClient("unix://"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -48,7 +51,12 @@ func Connect(address, pipes, roots string) (*Runtime, error) {
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20), grpc.MaxCallSendMsgSize(16<<20)),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			return invoke(inNamespace(ctx), method, req, reply, cc, opts...)
+			began := time.Now()
+			err := invoke(inNamespace(ctx), method, req, reply, cc, opts...)
+			if method != waitMethod {
+				operations.count(method, time.Since(began), err)
+			}
+			return err
 		}),
 		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, stream grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 			return stream(inNamespace(ctx), desc, cc, method, opts...)
@@ -60,8 +68,11 @@ func Connect(address, pipes, roots string) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("containerd at %s: %w", address, err)
 	}
-	return &Runtime{Client: c, pipes: pipes, roots: roots}, nil
+	return &Runtime{Client: c, pipes: pipes, roots: roots, operations: operations}, nil
 }
+
+// waitMethod takes as long as what is waited for, whatever containerd does.
+const waitMethod = "/containerd.services.tasks.v1.Tasks/Wait"
 
 func inNamespace(ctx context.Context) context.Context {
 	if _, ok := namespaces.Namespace(ctx); ok {

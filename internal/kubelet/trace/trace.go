@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // remembered is how many starts are kept, and parts how many parts of one: a Pod that never gets ready begins the same ones over and over.
@@ -16,12 +18,24 @@ const (
 
 // Starts are the last Pods that this node began to start.
 type Starts struct {
-	mu   sync.Mutex
-	last []*Start // the oldest first
+	mu      sync.Mutex
+	last    []*Start             // the oldest first
+	seconds prometheus.Histogram // of all that became ready
 }
+
+// New makes Starts.
+func New() *Starts {
+	return &Starts{seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "kubelet_pod_start_duration_seconds", Help: "From when the node was told of a Pod until it was ready, in seconds", Buckets: prometheus.ExponentialBuckets(0.05, 2, 12),
+	})}
+}
+
+// Collector tells how long starts took.
+func (s *Starts) Collector() prometheus.Collector { return s.seconds }
 
 // Start is one Pod's, from when the node was told of it.
 type Start struct {
+	of              *Starts
 	namespace, name string
 	began           time.Time
 
@@ -39,7 +53,7 @@ type Part struct {
 
 // Begin notes that the node was told of a Pod.
 func (s *Starts) Begin(namespace, name string) *Start {
-	st := &Start{namespace: namespace, name: name, began: time.Now()}
+	st := &Start{of: s, namespace: namespace, name: name, began: time.Now()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.last) == remembered {
@@ -55,6 +69,7 @@ func (s *Start) Ready() {
 	defer s.mu.Unlock()
 	if s.ready == 0 {
 		s.ready = time.Since(s.began)
+		s.of.seconds.Observe(s.ready.Seconds())
 	}
 }
 

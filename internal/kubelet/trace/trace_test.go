@@ -10,7 +10,7 @@ import (
 )
 
 func TestPartsAreNotedUntilThePodIsReady(t *testing.T) {
-	var s Starts
+	s := New()
 	st := s.Begin("ns", "web")
 	ctx := With(t.Context(), st)
 	late := Begin(ctx, "late")
@@ -20,7 +20,7 @@ func TestPartsAreNotedUntilThePodIsReady(t *testing.T) {
 	late()
 	Begin(ctx, "after it")()
 	var got []Report
-	b, err := json.Marshal(&s)
+	b, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestPartsAreNotedUntilThePodIsReady(t *testing.T) {
 }
 
 func TestOnlyTheLastStartsAndABoundedNumberOfPartsAreKept(t *testing.T) {
-	var s Starts
+	s := New()
 	for i := range remembered + 3 {
 		ctx := With(t.Context(), s.Begin("ns", fmt.Sprint(i)))
 		for range 2 * parts {
