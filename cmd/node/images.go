@@ -113,7 +113,7 @@ func pullImages(ctx context.Context, n imagesNode, args []string) error {
 		return errors.New("images pull: name the images to pull")
 	}
 	for _, ref := range args {
-		res, err := n.store.Ensure(ctx, ref, v1.PullAlways, func() (image.Keyring, error) { return nil, nil }, func(p image.Progress) {
+		res, err := n.store.Ensure(ctx, ref, v1.PullAlways, nil, func() (image.Keyring, error) { return nil, nil }, func(p image.Progress) {
 			fmt.Fprintf(os.Stderr, "%s: %s of %s after %s\n", ref, humanize.Bytes(uint64(p.Done)), humanize.Bytes(uint64(p.Total)), p.Took.Round(time.Second))
 		})
 		if err != nil {

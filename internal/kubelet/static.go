@@ -118,10 +118,14 @@ func (s *staticPods) reconcile(ctx context.Context) error {
 	ending := map[types.UID]bool{}
 	for _, p := range s.pods.Static() {
 		names[p.Namespace+"/"+p.Name] = true
-		if wanted[p.UID] == nil && !s.kept[p.Annotations[static.FileAnnotation]] || p.Ending {
+		if wanted[p.UID] == nil && !s.kept[p.Annotations[static.FileAnnotation]] || p.Ending || p.Again {
 			ending[p.UID] = true
 			if !p.Ending {
-				slog.Info("a static Pod's manifest is gone or another; the Pod is ended", "pod", p.Namespace+"/"+p.Name)
+				why := "a static Pod's manifest is gone or another; the Pod is ended"
+				if p.Again {
+					why = "there is room now for a static Pod that was turned away; it is taken up anew"
+				}
+				slog.Info(why, "pod", p.Namespace+"/"+p.Name)
 				s.pods.EndStatic(p.Pod)
 			}
 		}

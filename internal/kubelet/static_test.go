@@ -159,3 +159,24 @@ func TestStaticPodsRunFromAFolder(t *testing.T) {
 		})
 	})
 }
+
+func TestAStaticPodThatWasTurnedAwayRunsOnceThereIsRoom(t *testing.T) {
+	h := prepare(t)
+	dir := filepath.Join(h.dir, "manifests")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.flags = append(h.flags, "--pod-manifest-path", dir)
+	h.startNode()
+	h.create("first", `{nodeName: n1, containers: [{name: c, command: [sleep, "1000"], ports: [{containerPort: 80, hostPort: 8099}]}]}`)
+	h.wait("first", "to be ready", ready)
+	text := "apiVersion: v1\nkind: Pod\nmetadata: {name: second}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  - {name: c, image: " + testImage + ", command: [sleep, '1000'], ports: [{containerPort: 80, hostPort: 8099}]}\n"
+	if err := os.WriteFile(filepath.Join(dir, "second.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if p := h.wait("second-n1", "to be turned away", phase(v1.PodFailed)); p.Status.Reason != "NodePorts" {
+		t.Errorf("its status says %s: %s", p.Status.Reason, p.Status.Message)
+	}
+	h.delete("first")
+	h.wait("second-n1", "to be ready", ready)
+}

@@ -76,8 +76,9 @@ func checkProvider(dir string, p *kubeletconfig.CredentialProvider) error {
 		return fmt.Errorf("apiVersion: must be %sv1, got %q", providerGroup, p.APIVersion)
 	case len(p.MatchImages) == 0:
 		return errors.New("matchImages: names no images")
-	case p.TokenAttributes != nil:
-		return errors.New("tokenAttributes: this node gives plugins no ServiceAccount tokens; leave it out")
+	}
+	if err := checkAttributes(p); err != nil {
+		return err
 	}
 	if _, err := exec.LookPath(filepath.Join(dir, p.Name)); err != nil {
 		return fmt.Errorf("name: %w; put the program there, or give another --image-credential-provider-bin-dir", err)
@@ -85,8 +86,8 @@ func checkProvider(dir string, p *kubeletconfig.CredentialProvider) error {
 	return nil
 }
 
-// For gives the credentials for an image from all plugins that are for it. What some could not say is in the error, beside what others did.
-func (p *Providers) For(ctx context.Context, ref string) (Keyring, error) {
+// For gives the credentials for an image from all plugins that are for it. who is the ServiceAccount that wants it; nil for none. What some could not say is in the error, beside what others did.
+func (p *Providers) For(ctx context.Context, ref string, who *Account) (Keyring, error) {
 	if p == nil {
 		return nil, nil
 	}
@@ -98,7 +99,10 @@ func (p *Providers) For(ctx context.Context, ref string) (Keyring, error) {
 			if !matches(strip(m), repository(ref)) {
 				continue
 			}
-			got, err := p.ask(ctx, plugin, ref)
+			got, err := p.ask(ctx, plugin, ref, who)
+			if errors.Is(err, errNotFor) {
+				break
+			}
 			if err != nil {
 				slog.Warn("a credential provider plugin failed; the image is pulled without it", "plugin", plugin.Name, "image", ref, "err", err)
 				all = errors.Join(all, fmt.Errorf("credential provider plugin %s: %w", plugin.Name, err))
@@ -111,17 +115,30 @@ func (p *Providers) For(ctx context.Context, ref string) (Keyring, error) {
 }
 
 // ask gives what a plugin says, or said not long ago.
-func (p *Providers) ask(ctx context.Context, plugin *kubeletconfig.CredentialProvider, ref string) (Keyring, error) {
+func (p *Providers) ask(ctx context.Context, plugin *kubeletconfig.CredentialProvider, ref string, who *Account) (Keyring, error) {
+	id, err := introduce(plugin.TokenAttributes, who)
+	if err != nil {
+		return nil, err
+	}
+	of := plugin.Name + "\n" + id.key + "\n"
 	p.mu.Lock()
 	for _, key := range []string{ref, Domain(ref), ""} {
-		if a, ok := p.cache[plugin.Name+"\n"+key]; ok && time.Now().Before(a.until) {
+		if a, ok := p.cache[of+key]; ok && time.Now().Before(a.until) {
 			p.mu.Unlock()
 			return a.ring, nil
 		}
 	}
 	p.mu.Unlock()
-	v, err, _ := p.flight.Do(plugin.Name+"\n"+ref, func() (any, error) {
-		res, err := run(context.WithoutCancel(ctx), filepath.Join(p.dir, plugin.Name), plugin, ref)
+	v, err, _ := p.flight.Do(of+ref, func() (any, error) {
+		token, err := id.token()
+		if err != nil {
+			return nil, err
+		}
+		// Plugins are told the repository, without tag and digest, as kubelets tell them.
+		res, err := run(context.WithoutCancel(ctx), filepath.Join(p.dir, plugin.Name), plugin, v1.CredentialProviderRequest{
+			TypeMeta: metav1.TypeMeta{Kind: "CredentialProviderRequest", APIVersion: plugin.APIVersion}, Image: repository(ref),
+			ServiceAccountToken: token, ServiceAccountAnnotations: id.annotations,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +146,7 @@ func (p *Providers) ask(ctx context.Context, plugin *kubeletconfig.CredentialPro
 		for match, a := range res.Auth {
 			ring = append(ring, entry{strip(match), Credential{a.Username, a.Password}})
 		}
-		p.keep(plugin, ref, res, ring)
+		p.keep(plugin, of, ref, res, ring)
 		return ring, nil
 	})
 	if err != nil {
@@ -139,7 +156,7 @@ func (p *Providers) ask(ctx context.Context, plugin *kubeletconfig.CredentialPro
 }
 
 // keep remembers an answer for as long and as widely as it says.
-func (p *Providers) keep(plugin *kubeletconfig.CredentialProvider, ref string, res *v1.CredentialProviderResponse, ring Keyring) {
+func (p *Providers) keep(plugin *kubeletconfig.CredentialProvider, of, ref string, res *v1.CredentialProviderResponse, ring Keyring) {
 	lasts := time.Duration(0)
 	if plugin.DefaultCacheDuration != nil {
 		lasts = plugin.DefaultCacheDuration.Duration
@@ -163,15 +180,12 @@ func (p *Providers) keep(plugin *kubeletconfig.CredentialProvider, ref string, r
 			delete(p.cache, old)
 		}
 	}
-	p.cache[plugin.Name+"\n"+k] = answer{ring, now.Add(lasts)}
+	p.cache[of+k] = answer{ring, now.Add(lasts)}
 }
 
 // run has a program answer one request, over its standard input and output.
-func run(ctx context.Context, program string, plugin *kubeletconfig.CredentialProvider, ref string) (*v1.CredentialProviderResponse, error) {
-	// Plugins are told the repository, without tag and digest, as kubelets tell them.
-	request, err := json.Marshal(v1.CredentialProviderRequest{
-		TypeMeta: metav1.TypeMeta{Kind: "CredentialProviderRequest", APIVersion: plugin.APIVersion}, Image: repository(ref),
-	})
+func run(ctx context.Context, program string, plugin *kubeletconfig.CredentialProvider, what v1.CredentialProviderRequest) (*v1.CredentialProviderResponse, error) {
+	request, err := json.Marshal(what)
 	if err != nil {
 		return nil, err
 	}

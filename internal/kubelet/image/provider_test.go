@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // plugins writes a configuration and the programs in it, by name.
@@ -64,7 +68,7 @@ func TestCredentialProviderPluginsAreAsked(t *testing.T) {
 		{"fails.org/x:1", 0, 4, "plugin fails: exit status 3: no metadata server"},
 		{"babbles.org/x:1", 0, 4, "its answer is no CredentialProviderResponse of credentialprovider.kubelet.k8s.io/v1"},
 	} {
-		ring, err := p.For(t.Context(), tt.ref)
+		ring, err := p.For(t.Context(), tt.ref, nil)
 		if (err == nil) != (tt.err == "") || err != nil && (!strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "secret-token")) {
 			t.Errorf("%s: %v, want %q", tt.ref, err, tt.err)
 		}
@@ -89,8 +93,10 @@ func TestAConfigurationOfPluginsThatMakesNoSenseIsRefused(t *testing.T) {
 		header + provider("absent", "x.io", ""):                  "put the program there",
 		header + provider("../p", "x.io", ""):                    "must be the name of a program",
 		header + "- {name: p, matchImages: [x], apiVersion: v2}": "must be credentialprovider.kubelet.k8s.io/v1",
-		header + "- {name: p, apiVersion: credentialprovider.kubelet.k8s.io/v1}":                                           "names no images",
-		header + provider("p", "x.io", ", tokenAttributes: {serviceAccountTokenAudience: a, requireServiceAccount: true}"): "no ServiceAccount tokens",
+		header + "- {name: p, apiVersion: credentialprovider.kubelet.k8s.io/v1}":                                                                                                         "names no images",
+		header + provider("p", "x.io", ", tokenAttributes: {serviceAccountTokenAudience: a, requireServiceAccount: true}"):                                                               "tokenAttributes.cacheType",
+		header + provider("p", "x.io", ", tokenAttributes: {serviceAccountTokenAudience: a, cacheType: Token}"):                                                                          "requireServiceAccount: must be",
+		header + provider("p", "x.io", ", tokenAttributes: {serviceAccountTokenAudience: a, cacheType: Token, requireServiceAccount: false, requiredServiceAccountAnnotationKeys: [k]}"): "take requireServiceAccount: true",
 	} {
 		if _, err := plugins(t, config, map[string]string{"p": "true"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n got %v\nwant %q", config, err, want)
@@ -98,5 +104,58 @@ func TestAConfigurationOfPluginsThatMakesNoSenseIsRefused(t *testing.T) {
 	}
 	if p, err := LoadProviders("", ""); p != nil || err != nil {
 		t.Errorf("without a file: %v, %v", p, err)
+	}
+}
+
+func TestAPluginIsToldOfTheServiceAccount(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	answer := fmt.Sprintf(`cat >>%s; echo >>%s; echo '{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderResponse","cacheKeyType":"Registry","auth":{"*.io":{"username":"u","password":"p"}}}'`, log, log)
+	const account = ", tokenAttributes: {serviceAccountTokenAudience: registry, cacheType: ServiceAccount, requireServiceAccount: true, requiredServiceAccountAnnotationKeys: [role], optionalServiceAccountAnnotationKeys: [team]}"
+	p, err := plugins(t, header+provider("byaccount", "a.io", account)+provider("bytoken", "t.io", ", tokenAttributes: {serviceAccountTokenAudience: registry, cacheType: Token, requireServiceAccount: false}"),
+		map[string]string{"byaccount": answer, "bytoken": answer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := 0
+	as := func(name string, annotations map[string]string) *Account {
+		return &Account{
+			Get: func() (*v1.ServiceAccount, error) {
+				return &v1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: name, UID: types.UID(name), Annotations: annotations}}, nil
+			},
+			Token: func(audience string) (string, error) {
+				tokens++
+				return fmt.Sprintf("%s-for-%s-%d", name, audience, tokens), nil
+			},
+		}
+	}
+	role := map[string]string{"role": "puller", "other": "x"}
+	for _, tt := range []struct {
+		ref   string
+		who   *Account
+		creds int
+		asked string // the last question
+		err   string
+	}{
+		{"a.io/x:1", nil, 0, "", ""}, // it wants an account
+		{"a.io/x:1", as("plain", nil), 0, "", "lacks the annotation role"},
+		{"a.io/x:1", as("a", role), 1, `"image":"a.io/x","serviceAccountToken":"a-for-registry-1","serviceAccountAnnotations":{"role":"puller"}}`, ""},
+		{"a.io/y:1", as("a", role), 1, `"serviceAccountToken":"a-for-registry-1"`, ""}, // known of the account
+		{"a.io/x:1", as("b", role), 1, `"serviceAccountToken":"b-for-registry-2"`, ""}, // not of another
+		{"t.io/x:1", as("a", nil), 1, `"serviceAccountToken":"a-for-registry-3"}`, ""},
+		{"t.io/x:1", as("a", nil), 1, `"serviceAccountToken":"a-for-registry-4"}`, ""}, // each token for itself
+		{"t.io/x:1", nil, 1, `"image":"t.io/x"}`, ""},
+	} {
+		ring, err := p.For(t.Context(), tt.ref, tt.who)
+		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: %v, want %q", tt.ref, err, tt.err)
+		}
+		if got := len(ring.For(tt.ref)); got != tt.creds {
+			t.Errorf("%s: %d credentials, want %d", tt.ref, got, tt.creds)
+		}
+		b, _ := os.ReadFile(log)
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		if last := lines[len(lines)-1]; !strings.Contains(last, tt.asked) {
+			t.Errorf("%s: the last question was %s, want %s", tt.ref, last, tt.asked)
+		}
 	}
 }

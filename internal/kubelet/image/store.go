@@ -41,11 +41,13 @@ type Store struct {
 	slots  chan struct{} // nil for no limit
 	dir    string        // for messages: where the daemon keeps its data
 
-	mu       sync.Mutex
-	byRef    map[string]*Image
-	flight   singleflight.Group
-	imported chan struct{} // closed when the archives found at start are in
-	arrived  func()
+	mu    sync.Mutex
+	byRef map[string]*Image
+	// forgotten counts how often an image was removed from byRef: what was looked up before is not put into it after.
+	forgotten map[string]int
+	flight    singleflight.Group
+	imported  chan struct{} // closed when the archives found at start are in
+	arrived   func()
 }
 
 // Puller fetches an image into the content store and unpacks it.
@@ -63,7 +65,7 @@ type Pulling struct {
 
 // New makes a Store; dir is only named in messages.
 func New(c *client.Client, p Pulling, dir string) *Store {
-	s := &Store{client: c, pull: p, dir: dir, byRef: map[string]*Image{}, imported: make(chan struct{}), arrived: func() {}}
+	s := &Store{client: c, pull: p, dir: dir, byRef: map[string]*Image{}, forgotten: map[string]int{}, imported: make(chan struct{}), arrived: func() {}}
 	if p.MaxParallel > 0 {
 		s.slots = make(chan struct{}, p.MaxParallel)
 	}
@@ -82,8 +84,8 @@ type Result struct {
 }
 
 // Ensure makes the image of a container present as its pull policy asks. pulling is called once it is clear that a registry must be asked, and
-// gives the credentials for it; tell is told now and then how far that has come. Every error is an *Error, but for the context's own.
-func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, pulling func() (Keyring, error), tell func(Progress)) (Result, error) {
+// gives the credentials for it; who is the ServiceAccount that wants it, nil for none; tell is told now and then how far that has come. Every error is an *Error, but for the context's own.
+func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, who *Account, pulling func() (Keyring, error), tell func(Progress)) (Result, error) {
 	full, err := Normalize(ref)
 	if err != nil {
 		return Result{}, err
@@ -102,7 +104,7 @@ func (s *Store) Ensure(ctx context.Context, ref string, policy v1.PullPolicy, pu
 	if err != nil {
 		return Result{}, &Error{Reason: "ErrImagePull", Err: err}
 	}
-	more, providerErr := s.pull.Providers.For(ctx, full)
+	more, providerErr := s.pull.Providers.For(ctx, full, who)
 	began := time.Now()
 	img, waited, err := s.Pull(ctx, full, append(ring.For(full), more.For(full)...), tell)
 	if ie := (*Error)(nil); errors.As(err, &ie) && providerErr != nil {
@@ -169,7 +171,7 @@ func (s *Store) Pull(ctx context.Context, full string, creds []Credential, tell 
 // load unpacks a stored image and remembers it.
 func (s *Store) load(ctx context.Context, rec images.Image) (*Image, error) {
 	s.mu.Lock()
-	known := s.byRef[rec.Name]
+	known, forgotten := s.byRef[rec.Name], s.forgotten[rec.Name]
 	s.mu.Unlock()
 	if known != nil && known.Digest == rec.Target.Digest.String() {
 		return known, nil
@@ -184,8 +186,10 @@ func (s *Store) load(ctx context.Context, rec images.Image) (*Image, error) {
 			return nil, &Error{Reason: "ErrImagePull", Err: fmt.Errorf("reading image %q: %w", rec.Name, err)}
 		}
 		s.mu.Lock()
-		s.byRef[rec.Name] = out
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		if s.forgotten[rec.Name] == forgotten {
+			s.byRef[rec.Name] = out
+		}
 		return out, nil
 	})
 	if err != nil {

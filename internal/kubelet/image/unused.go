@@ -183,13 +183,21 @@ func (s *Store) size(refs []string) int64 {
 	return 0
 }
 
-// remove deletes an image under all its names. It is forgotten first: whoever wants it from now on fetches it.
-func (s *Store) remove(ctx context.Context, refs []string) error {
+// forget has images looked up anew, also by who is looking one up now.
+func (s *Store) forget(refs []string) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, r := range refs {
 		delete(s.byRef, r)
+		s.forgotten[r]++
 	}
-	s.mu.Unlock()
+}
+
+// remove deletes an image under all its names. It is forgotten first: whoever wants it from now on fetches it.
+func (s *Store) remove(ctx context.Context, refs []string) error {
+	// And once more when it is deleted: who looked it up in between must not remember what is gone.
+	s.forget(refs)
+	defer s.forget(refs)
 	for i, r := range refs {
 		var opts []images.DeleteOpt
 		if i == len(refs)-1 {

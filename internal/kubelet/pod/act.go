@@ -315,6 +315,7 @@ func (w *worker) teardown(ctx context.Context) {
 				return
 			}
 			w.prepared, w.networked, w.sandbox, w.failure, w.tornDown = false, false, nil, nil, true
+			w.down.Store(true)
 			w.record.TornDown = true
 			if err := w.record.save(w.dir); err != nil {
 				w.log.Error("keeping the Pod's record failed", "err", err)

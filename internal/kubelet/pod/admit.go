@@ -31,17 +31,28 @@ type holders map[types.UID]holder
 // admit takes a Pod's ports for it, or says why it cannot have them.
 func (h holders) admit(pod *v1.Pod) *lifecycle.Stop {
 	ports := hostPorts(pod)
+	if stop := h.refuse(ports); stop != nil {
+		return stop
+	}
+	h.hold(pod, ports)
+	return nil
+}
+
+// portsTaken is the reason of a Pod whose ports another has.
+const portsTaken = "NodePorts"
+
+// refuse says why ports cannot be had.
+func (h holders) refuse(ports []hostPort) *lifecycle.Stop {
 	for _, other := range h {
 		for _, p := range ports {
 			if other.has(p) {
 				return &lifecycle.Stop{
-					Reason:  "NodePorts",
+					Reason:  portsTaken,
 					Message: fmt.Sprintf("Pod was rejected: Predicate NodePorts failed: host port %d/%s is taken by the Pod %s", p.port, p.protocol, other.name),
 				}
 			}
 		}
 	}
-	h.hold(pod, ports)
 	return nil
 }
 

@@ -22,6 +22,7 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 		w.log.Error("what is known of the Pod's past is lost; it goes on from what runs", "err", err)
 	}
 	w.record, w.tornDown = r, w.tornDown || r.TornDown
+	w.down.Store(w.tornDown)
 	if !w.static {
 		w.node.Status.Known(w.pod.UID, w.pod.Status.DeepCopy())
 	}

@@ -54,22 +54,31 @@ func (w *worker) pin(ctx context.Context) {
 	}
 	for name, c := range w.containers {
 		cpus := w.node.CPUs.Of(w.pod.UID, name)
-		if c.Phase != lifecycle.Running || c.cpus == cpus {
+		if c.Phase != lifecycle.Running || c.cpus == cpus || c.moving {
 			continue
 		}
 		id := c.ID
 		// Nothing else: what it has otherwise is a resize's to change, which looks first whether it can be.
 		resources := &specs.LinuxResources{CPU: &specs.LinuxCPU{Cpus: cpus}}
-		c.cpus = cpus
+		c.cpus, c.moving = cpus, true
 		go func() {
-			if err := w.node.Runtime.Update(ctx, id, resources); err != nil && ctx.Err() == nil {
+			err := w.node.Runtime.Update(ctx, id, resources)
+			if err != nil && ctx.Err() == nil {
 				w.log.Warn("moving a container to other processors failed; it is tried again when they change, or the daemon starts", "container", name, "cpus", cpus, "err", err)
-				w.tell(func() {
-					if c := w.containers[name]; c != nil && c.ID == id {
-						c.cpus = ""
-					}
-				})
 			}
+			w.tell(func() {
+				c := w.containers[name]
+				if c == nil || c.ID != id {
+					return
+				}
+				c.moving = false
+				if err != nil {
+					c.cpus = ""
+				}
+				if w.node.CPUs.Of(w.pod.UID, name) != cpus {
+					w.pin(ctx) // they have changed meanwhile; one move after the other, or an earlier one might be the last
+				}
+			})
 		}()
 	}
 }

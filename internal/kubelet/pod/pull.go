@@ -54,7 +54,7 @@ func (w *worker) image(ctx context.Context, name string) {
 // pull makes an image present and tells of it in events, of a container or, without one, of the Pod.
 func (w *worker) pull(ctx context.Context, pod *v1.Pod, container, ref string, policy v1.PullPolicy) (*image.Image, error) {
 	asked := false
-	res, err := w.node.Images.Ensure(ctx, ref, policy, func() (image.Keyring, error) {
+	res, err := w.node.Images.Ensure(ctx, ref, policy, w.account(ctx, pod), func() (image.Keyring, error) {
 		asked = true
 		w.tell(func() { w.event(container, v1.EventTypeNormal, "Pulling", "Pulling image %q", ref) })
 		return w.keyring(ctx, pod)
@@ -79,6 +79,21 @@ func (w *worker) pull(ctx context.Context, pod *v1.Pod, container, ref string, p
 		}
 	})
 	return res.Image, err
+}
+
+// tokenSeconds is for how long a plugin's token is good: the shortest that the API gives.
+const tokenSeconds = 600
+
+// account is the ServiceAccount that a Pod's images are pulled for; nil for a static Pod, which has none.
+func (w *worker) account(ctx context.Context, pod *v1.Pod) *image.Account {
+	if isStatic(pod) || pod.Spec.ServiceAccountName == "" {
+		return nil
+	}
+	objects := w.node.Objects.For(ctx, pod.Namespace)
+	return &image.Account{
+		Get:   func() (*v1.ServiceAccount, error) { return objects.ServiceAccount(pod.Spec.ServiceAccountName) },
+		Token: func(audience string) (string, error) { return objects.Token(ctx, pod, audience, tokenSeconds) },
+	}
 }
 
 // pullVolumes makes the images of the volumes that a container mounts present, and says which they are, by the volumes' names. A volume keeps the image that it got first.

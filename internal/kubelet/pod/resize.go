@@ -272,9 +272,14 @@ func (s *Set) freed() {
 
 // release takes back what a Pod held of the node; s.mu is held.
 func (s *Set) release(uid types.UID) {
+	_, ports := s.ports[uid]
 	delete(s.ports, uid)
-	if s.room.drop(uid) {
+	room := s.room.drop(uid)
+	if room {
 		s.freed()
+	}
+	if (room || ports) && len(s.turnedAway) > 0 {
+		s.gone() // has them looked at again
 	}
 }
 

@@ -93,6 +93,9 @@ func (r *room) lacks(pod *v1.Pod) *shortage {
 	return nil
 }
 
+// outOf begins the reason of a Pod for which there was no room.
+const outOf = "OutOf"
+
 // admit holds what a Pod that is new to the node asks for, or says why there is no room for it.
 func (r *room) admit(pod *v1.Pod) *lifecycle.Stop {
 	s := r.lacks(pod)
@@ -101,7 +104,7 @@ func (r *room) admit(pod *v1.Pod) *lifecycle.Stop {
 		return nil
 	}
 	return &lifecycle.Stop{
-		Reason: "OutOf" + string(s.name),
+		Reason: outOf + string(s.name),
 		Message: fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
 			s.name, s.requested, s.used, s.capacity),
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,12 +35,14 @@ type Set struct {
 	wg     sync.WaitGroup
 	up     bool
 	ending map[types.UID]bool // static Pods that were told to end
-	gone   func()
+	// turnedAway are static Pods for which there was no room, or whose ports were taken. Nobody makes another.
+	turnedAway map[types.UID]bool
+	gone       func()
 }
 
 // NewSet makes a Set.
 func NewSet(n *Node) *Set {
-	return &Set{node: n, workers: map[types.UID]*worker{}, ports: holders{}, room: newRoom(n.Allocatable), ending: map[types.UID]bool{}, gone: func() {}}
+	return &Set{node: n, workers: map[types.UID]*worker{}, ports: holders{}, room: newRoom(n.Allocatable), ending: map[types.UID]bool{}, turnedAway: map[types.UID]bool{}, gone: func() {}}
 }
 
 // OnGone has f called whenever nothing is left of a static Pod.
@@ -98,6 +101,9 @@ func (s *Set) Put(pod *v1.Pod) {
 	}
 	s.workers[uid] = w
 	stop := s.admit(w, pod)
+	if w.static && stop != nil && (strings.HasPrefix(stop.Reason, outOf) || stop.Reason == portsTaken) {
+		s.turnedAway[uid] = true
+	}
 	found := s.found[uid]
 	delete(s.found, uid)
 	s.wg.Go(func() {
@@ -162,9 +168,18 @@ func (s *Set) admit(w *worker, pod *v1.Pod) *lifecycle.Stop {
 func (s *Set) Remove(pod *v1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.release(pod.UID)
-	if w := s.workers[pod.UID]; w != nil {
-		w.tell(func() { w.vanish(pod) })
+	s.vanished(pod.UID, pod)
+}
+
+// vanished takes in that there is no Pod of that UID any more; last is the Pod as it was, if that is known. What it held of the node is free at once if nothing of it is left: another may be here
+// already that was sent because it is gone. If it still ends, as one that was deleted by force does, it is free when it has. s.mu is held.
+func (s *Set) vanished(uid types.UID, last *v1.Pod) {
+	w := s.workers[uid]
+	if w == nil || w.down.Load() {
+		s.release(uid)
+	}
+	if w != nil {
+		w.tell(func() { w.vanish(last) })
 	}
 }
 
@@ -174,8 +189,7 @@ func (s *Set) Keep(uids map[types.UID]bool) {
 	defer s.mu.Unlock()
 	for uid, w := range s.workers {
 		if !uids[uid] && !w.static {
-			s.release(uid)
-			w.tell(func() { w.vanish(nil) })
+			s.vanished(uid, nil)
 		}
 	}
 }
@@ -191,6 +205,7 @@ func (s *Set) drop(uid types.UID) {
 	s.unpin(uid)
 	s.node.Devices.Release(uid)
 	delete(s.ending, uid)
+	delete(s.turnedAway, uid)
 }
 
 // Exit hands the end of a container to the worker concerned.

@@ -16,6 +16,8 @@ import (
 type StaticPod struct {
 	*v1.Pod      // as it was taken up
 	Ending  bool // it was told to end
+	// Again says that it was turned away for want of room, which there is now: it is to be ended and taken up anew.
+	Again bool
 }
 
 // Static gives the static Pods that this node runs, those included that have not ended yet.
@@ -25,7 +27,9 @@ func (s *Set) Static() []StaticPod {
 	var out []StaticPod
 	for _, w := range s.workers {
 		if w.static {
-			out = append(out, StaticPod{w.first, s.ending[w.first.UID]})
+			uid := w.first.UID
+			again := s.turnedAway[uid] && !s.ending[uid] && s.room.lacks(w.first) == nil && s.ports.refuse(hostPorts(w.first)) == nil
+			out = append(out, StaticPod{Pod: w.first, Ending: s.ending[uid], Again: again})
 		}
 	}
 	return out
@@ -36,9 +40,9 @@ func (s *Set) EndStatic(p *v1.Pod) {
 	last := p.DeepCopy()
 	last.DeletionGracePeriodSeconds = p.Spec.TerminationGracePeriodSeconds
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ending[p.UID] = true
-	s.mu.Unlock()
-	s.Remove(last)
+	s.vanished(p.UID, last)
 }
 
 // Mirrored takes in a static Pod's mirror, as the API has it; nil if there is none.

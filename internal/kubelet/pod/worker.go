@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -33,9 +34,10 @@ type worker struct {
 	ended  bool
 	record past
 
-	static bool      // its manifest is on this node
-	first  *v1.Pod   // a static Pod as it was taken up; never written
-	mirror types.UID // of what the API shows of a static Pod; empty while it shows nothing
+	down   atomic.Bool // nothing is left of the Pod but its record; read by others
+	static bool        // its manifest is on this node
+	first  *v1.Pod     // a static Pod as it was taken up; never written
+	mirror types.UID   // of what the API shows of a static Pod; empty while it shows nothing
 
 	containers map[string]*container
 	sandbox    *step.Sandbox // what the last setup gave; steps work on their own
@@ -68,6 +70,7 @@ type container struct {
 	exit      *runtime.Exit      // came while something else was being done for the container
 	stopProbe context.CancelFunc // ends its probes and hooks
 	cpus      string             // that it may run on; empty for any, or when that is not known
+	moving    bool               // it is being moved to these
 	replaced  bool               // it was stopped for a new attempt to take its place
 }
 

@@ -93,6 +93,13 @@ func (n Namespaced) Secret(name string) (*v1.Secret, error) {
 	})
 }
 
+// ServiceAccount fetches a ServiceAccount.
+func (n Namespaced) ServiceAccount(name string) (*v1.ServiceAccount, error) {
+	return get(n, "serviceaccount", name, func(ctx context.Context) (*v1.ServiceAccount, error) {
+		return n.o.client.CoreV1().ServiceAccounts(n.namespace).Get(ctx, name, metav1.GetOptions{})
+	})
+}
+
 // Away says whether an error means that the API did not answer, as opposed to that it refused.
 func (Namespaced) Away(err error) bool { return away(err) }
 
