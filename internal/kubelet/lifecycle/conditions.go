@@ -11,6 +11,7 @@ import (
 // owned are the conditions that a node reports; all others belong to somebody else and are left alone.
 var owned = map[v1.PodConditionType]bool{
 	v1.PodReadyToStartContainers: true, v1.PodInitialized: true, v1.ContainersReady: true, v1.PodReady: true, v1.PodResizePending: true, v1.PodResizeInProgress: true,
+	v1.AllContainersRestarting: true,
 }
 
 // OwnsCondition says whether a condition is one that a node reports. That a Pod is disrupted is said by whoever does it.
@@ -43,6 +44,13 @@ func (p *plan) conditions(st *v1.PodStatus) {
 		p.setCondition(st, v1.PodCondition{
 			Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: p.Stop.Disruption, Message: p.Stop.Message, ObservedGeneration: p.Pod.Generation,
 		})
+	}
+
+	switch anew := !ended && p.startingAnew(); {
+	case anew:
+		set(v1.AllContainersRestarting, true, "", "")
+	case IsTrue(st, v1.AllContainersRestarting):
+		set(v1.AllContainersRestarting, false, "", "")
 	}
 
 	reason, message := "", ""
@@ -90,7 +98,7 @@ func (p *plan) unfinishedInit() []string {
 	for i := range p.Pod.Spec.InitContainers {
 		c := &p.Pod.Spec.InitContainers[i]
 		o := p.observed(c.Name)
-		if sidecar(c) && o.Phase == Running && started(o) || !sidecar(c) && o.Phase == Exited && o.End.ExitCode == 0 {
+		if sidecar(c) && o.Phase == Running && started(o) || !sidecar(c) && passed(o) {
 			continue
 		}
 		out = append(out, c.Name)

@@ -62,17 +62,17 @@ func (p *plan) classify() {
 		c := &spec.InitContainers[i]
 		o := p.observed(c.Name)
 		if sidecar(c) {
-			p.initialized = p.initialized && (o.Phase == Running && started(o) || o.Last != nil || o.Phase == Exited)
+			p.initialized = p.initialized && (o.Phase == Running && started(o) || o.Last != nil && !o.Last.Anew || o.Phase == Exited) && !startsAnew(o)
 			continue
 		}
 		if o.Phase == Exited && o.End.ExitCode != 0 && !restarts(spec, c, o.End, true) {
 			p.initFailed = c.Name
 		}
-		p.initialized = p.initialized && o.Phase == Exited && o.End.ExitCode == 0
+		p.initialized = p.initialized && passed(o)
 	}
 	// Once an app container has been created the init containers have done their work; a sidecar that is between two attempts does not undo it.
 	for i := range spec.Containers {
-		if o := p.observed(spec.Containers[i].Name); o.Phase != Absent && p.initFailed == "" && p.plainInitDone() {
+		if o := p.observed(spec.Containers[i].Name); o.Phase != Absent && !startsAnew(o) && p.initFailed == "" && p.plainInitDone() {
 			p.initialized = true
 		}
 	}
@@ -93,7 +93,7 @@ func (p *plan) classify() {
 func (p *plan) plainInitDone() bool {
 	for i := range p.Pod.Spec.InitContainers {
 		c := &p.Pod.Spec.InitContainers[i]
-		if o := p.observed(c.Name); !sidecar(c) && (o.Phase != Exited || o.End.ExitCode != 0) {
+		if o := p.observed(c.Name); !sidecar(c) && !passed(o) {
 			return false
 		}
 	}
@@ -119,6 +119,10 @@ func (p *plan) deadline() {
 // run brings a Pod that is to run closer to running.
 func (p *plan) run() {
 	spec := &p.Pod.Spec
+	if by := p.asksAnew(); by != "" {
+		p.anew(by)
+		return
+	}
 	if !p.Prepared || !p.Networked {
 		p.setup()
 	}
@@ -144,7 +148,7 @@ func (p *plan) run() {
 			}
 			continue
 		}
-		if o.Phase == Exited && o.End.ExitCode == 0 || p.initialized {
+		if passed(o) || p.initialized {
 			continue
 		}
 		p.advance(c, o, true)

@@ -23,6 +23,7 @@ import (
 //	image C, pulling C                         its image is there, is being fetched
 //	failed C REASON TEXT                       it could not be brought further
 //	created C, running C, exited C CODE        its newest attempt came that far
+//	marked                                     all that ended are to be started anew
 //	ready C, unready C, started C, unhealthy C TEXT
 //	hook C done|failed
 //	stop-sent C, kill-sent C
@@ -123,6 +124,12 @@ func (s *script) fact(d *datadriven.TestData, f []string) {
 	case "failed":
 		c.Busy = None
 		c.Failure = failure(c.Failure, f[2], strings.Join(f[3:], " "), in.Now)
+	case "marked":
+		for _, c := range in.Containers {
+			if c.Phase == Exited {
+				c.End.Anew = true
+			}
+		}
 	case "created":
 		attempt := 0
 		if c.Phase == Exited {

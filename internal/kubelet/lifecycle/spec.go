@@ -52,13 +52,8 @@ func restarts(spec *v1.PodSpec, c *v1.Container, end *End, init bool) bool {
 			return false
 		}
 	}
-	if end.Replaced {
+	if end.Replaced || end.Anew || rule(c, end) != "" {
 		return true
-	}
-	for _, rule := range c.RestartPolicyRules {
-		if rule.ExitCodes != nil && rule.Action == v1.ContainerRestartRuleActionRestart && matches(rule.ExitCodes, end.ExitCode) {
-			return true
-		}
 	}
 	policy := spec.RestartPolicy
 	if c.RestartPolicy != nil {

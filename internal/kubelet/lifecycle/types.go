@@ -83,6 +83,8 @@ type End struct {
 	Crashes int `json:"crashes"`
 	// Replaced says that it was stopped to make room for a new attempt, which is made whatever the restart policy says.
 	Replaced bool `json:"replaced,omitempty"`
+	// Anew says that all containers of the Pod are started anew, and that this one has not been yet.
+	Anew bool `json:"anew,omitempty"`
 	// Sandbox names the sandbox it ran in; init containers run again in a new one.
 	Sandbox string `json:"sandbox,omitempty"`
 }
@@ -144,6 +146,7 @@ const (
 	StopIt   Verb = "stop"     // run preStop, then send the stop signal
 	Kill     Verb = "kill"     // send SIGKILL to everything in the container
 	Enact    Verb = "enact"    // make allocated resources true, of the Pod's control group and its running containers
+	Anew     Verb = "anew"     // mark all attempts, none of which runs, to be started anew (End.Anew)
 	Teardown Verb = "teardown" // undo Setup
 	Finish   Verb = "finish"   // remove the deleted Pod from the API
 )
@@ -154,7 +157,7 @@ type Action struct {
 	Container string
 	Attempt   int
 	Grace     time.Duration // StopIt: time the preStop hook and the process have in all
-	Message   string        // StopIt: why, for the event
+	Message   string        // StopIt: why, for the event; Anew: which container asked for it
 	Replace   bool          // StopIt: a new attempt is to follow
 }
 

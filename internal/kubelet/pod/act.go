@@ -38,6 +38,8 @@ func (w *worker) act(ctx context.Context, a lifecycle.Action) {
 		w.kill(ctx, a.Container)
 	case lifecycle.Enact:
 		w.enact(ctx)
+	case lifecycle.Anew:
+		w.anew(a.Message)
 	case lifecycle.Teardown:
 		w.teardown(ctx)
 	case lifecycle.Finish:
