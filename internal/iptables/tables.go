@@ -11,6 +11,7 @@ type Table string
 
 // The tables in use.
 const (
+	Mangle Table = "mangle"
 	Filter Table = "filter"
 	NAT    Table = "nat"
 )
@@ -35,7 +36,7 @@ type Chains map[Chain][]string
 // a rule may jump to a chain that is new, and a chain cannot be deleted while a rule jumps to it.
 func Delta(have, want Chains) string {
 	var b strings.Builder
-	for _, t := range []Table{Filter, NAT} {
+	for _, t := range []Table{Mangle, Filter, NAT} {
 		var write, remove []string
 		for c, rules := range want {
 			if old, ok := have[c]; c.Table == t && (!ok || !slices.Equal(old, rules)) {

@@ -24,6 +24,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
+	"github.com/gitopsd/gitopsd/internal/netpolicy"
 	"github.com/gitopsd/gitopsd/internal/proxy"
 	"github.com/gitopsd/gitopsd/internal/pv/disk"
 )
@@ -89,6 +90,7 @@ func Clean(ctx context.Context, cfg Config) error {
 	}
 	note(removeNetwork(ctx, dir, cfg))
 	note(proxy.Cleanup(ctx))
+	note(netpolicy.Cleanup(ctx))
 	note(dns.Cleanup(dnsDir(dir)))
 	note(shutdown.Clean(shutdown.ConfigDir))
 	for _, p := range pods {

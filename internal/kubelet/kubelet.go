@@ -50,6 +50,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
+	"github.com/gitopsd/gitopsd/internal/netpolicy"
 	"github.com/gitopsd/gitopsd/internal/proxy"
 	"github.com/gitopsd/gitopsd/internal/resident"
 )
@@ -79,6 +80,7 @@ type daemon struct {
 
 	runtime *runtime.Runtime
 	network *podNetwork
+	policy  *netpolicy.Enforcer
 	pods    *pod.Set
 	node    *pod.Node
 	images  *image.Store
@@ -238,7 +240,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},
 				step.Devices{Devices: d.devices, Claims: claims},
 				step.Resolver{ClusterDNS: d.clusterDNS, Domain: cfg.Domain, HostFile: cfg.ResolvConf},
-				step.Network{Attacher: d.network.attacher, Current: d.network.current, HostIPs: func() []string { return []string{cfg.IP} }},
+				step.Network{Attacher: d.network.attacher, Current: d.network.current, HostIPs: func() []string { return []string{cfg.IP} }, Guard: d.guard},
 				step.Hosts{},
 			},
 			Late: []string{step.NetworkName, step.HostsName},
@@ -267,11 +269,18 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("carrying out Services: %w", err)
 	}
 	d.node.Drained = services.Drained
+	d.policy, err = netpolicy.New(netpolicy.Config{
+		ClusterCIDRs: cfg.clusterCIDRs, Informers: d.informers, Pods: podInformer, Client: d.client, Places: d.network.places, OwnDNS: d.dns != nil,
+	})
+	if err != nil {
+		return fmt.Errorf("enforcing NetworkPolicies: %w", err)
+	}
 	nodes := d.informers.Core().V1().Nodes()
 	nodes.Informer()
 	d.informers.Start(ctx.Done())
 	d.own.Start(ctx.Done())
 	must(func() error { return services.Run(ctx) })
+	must(func() error { return d.policy.Run(ctx) })
 	if d.dns != nil {
 		must(func() error { return d.dns.Run(ctx) })
 	}
@@ -334,6 +343,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	slog.Info("node daemon ends; containers run on")
 	return nil
 }
+
+// guard keeps a Pod without an interface until its NetworkPolicies are in force.
+func (d *daemon) guard(ctx context.Context, pod *v1.Pod) error { return d.policy.Admit(ctx, pod) }
 
 // stored is the node's Node as the API has it; nil while it has not been listed.
 func (d *daemon) stored() *v1.Node {

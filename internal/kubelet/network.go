@@ -101,6 +101,14 @@ func (n *podNetwork) attacher(ctx context.Context) (step.Attacher, error) {
 	}
 }
 
+// places are the addresses that Pods have been given; none while there is no network.
+func (n *podNetwork) places() map[string]network.Place {
+	if net := n.get(); net != nil {
+		return net.Places()
+	}
+	return nil
+}
+
 // current is the network, or nil while there is none.
 func (n *podNetwork) current() step.Attacher {
 	if net := n.get(); net != nil {

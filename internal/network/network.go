@@ -48,6 +48,14 @@ type Pod struct {
 	// NetNS is the path of the Pod's network namespace, such as a bind mount of /proc/<pid>/ns/net.
 	NetNS     string
 	HostPorts []HostPort
+	// Guard, unless nil, is called when the Pod's addresses are known (see Places) and before it can send or receive anything.
+	Guard func(ctx context.Context) error
+}
+
+// Place is who has been given which addresses.
+type Place struct {
+	Namespace, Name string
+	IPs             []netip.Addr
 }
 
 // Attachment is a Pod's place in the network.
@@ -137,6 +145,11 @@ func (n *Network) Attach(ctx context.Context, pod Pod) (Attachment, error) {
 	if err != nil {
 		return fail(err)
 	}
+	if pod.Guard != nil {
+		if err := pod.Guard(ctx); err != nil {
+			return fail(err)
+		}
+	}
 	host := hostInterface(pod.UID)
 	if err := n.connect(pod.NetNS, host, rec.IPs); err != nil {
 		return fail(err)
@@ -216,6 +229,17 @@ func (n *Network) Attached() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Sorted(maps.Keys(n.state.Pods))
+}
+
+// Places are all Pods that hold addresses, by UID.
+func (n *Network) Places() map[string]Place {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make(map[string]Place, len(n.state.Pods))
+	for uid, r := range n.state.Pods {
+		out[uid] = Place{r.Namespace, r.Name, r.IPs}
+	}
+	return out
 }
 
 // writeRules sends the rules for the Pods known now.

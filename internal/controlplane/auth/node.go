@@ -67,8 +67,10 @@ func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.A
 		}
 	case "/pods":
 		switch {
+		case can("list", "watch") && sub == "" && selectsNoField(a):
+			return "" // policies name others' Pods as peers; the API server shows of them what those ask, see registry's podsREST
 		case can("list", "watch"):
-			return allow(selectsNode(a, node), "it can see its own Pods only; the field selector spec.nodeName="+node+" is required")
+			return allow(selectsNode(a, node), "it can see its own Pods whole, by the field selector spec.nodeName="+node+", and of others what NetworkPolicies ask of them, without any field selector")
 		case can("get"), can("update", "patch") && sub == "status", can("delete") && sub == "":
 			return allow(graph.PodOnNode(ctx, node, ns, name), fmt.Sprintf("Pod %s/%s is not on it", ns, name))
 		case can("create") && sub == "eviction":
@@ -147,7 +149,7 @@ func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.A
 	case "/endpoints":
 		return allow(can("get") && sub == "", "it can only get them one by one")
 	case "/services", "discovery.k8s.io/endpointslices", "/namespaces", "certificates.k8s.io/clustertrustbundles", "storage.k8s.io/csidrivers", "node.k8s.io/runtimeclasses",
-		"networking.k8s.io/ingresses", "networking.k8s.io/ingressclasses":
+		"networking.k8s.io/ingresses", "networking.k8s.io/ingressclasses", "networking.k8s.io/networkpolicies":
 		return allow(can("get", "list", "watch") && sub == "", "it can only read them")
 	case "/events", "events.k8s.io/events":
 		return allow(can("create", "update", "patch") && sub == "", "it can only report")
@@ -169,6 +171,12 @@ func selectsDisk(a authorizer.Attributes, node string) bool {
 		values := r.ValuesUnsorted()
 		return r.Key() == pv.NodeLabel && (r.Operator() == selection.Equals || r.Operator() == selection.DoubleEquals || r.Operator() == selection.In) && len(values) == 1 && values[0] == node
 	})
+}
+
+// selectsNoField tells whether a list or watch is limited by no field.
+func selectsNoField(a authorizer.Attributes) bool {
+	requirements, err := a.GetFieldSelector()
+	return err == nil && len(requirements) == 0
 }
 
 // selectsNode tells whether a list or watch is limited to what belongs to the node.

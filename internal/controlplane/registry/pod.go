@@ -47,6 +47,7 @@ func pods(d Deps, r *Registry) entry {
 		},
 		Indexed: "spec.nodeName",
 		Grace:   podGrace,
+		Wrap:    newPodsREST,
 		Customize: func(s *genericregistry.Store) {
 			// The deleted Pod itself is what clients get back, with its last state.
 			s.ReturnDeletedObject = true

@@ -28,6 +28,8 @@ type Network struct {
 	// Current is the network if it is up already, or nil.
 	Current func() Attacher
 	HostIPs func() []string
+	// Guard returns when the kernel has the rules that NetworkPolicies set for a Pod that has been given its addresses.
+	Guard func(ctx context.Context, pod *v1.Pod) error
 }
 
 var _ Step = Network{}
@@ -51,6 +53,7 @@ func (n Network) Setup(ctx context.Context, s *Sandbox) error {
 	at, err := a.Attach(ctx, network.Pod{
 		Namespace: s.Pod.Namespace, Name: s.Pod.Name, UID: string(s.Pod.UID),
 		NetNS: filepath.Join(s.Dir, namespacesDir, namespaces.Net), HostPorts: hostPorts(s.Pod),
+		Guard: func(ctx context.Context) error { return n.Guard(ctx, s.Pod) },
 	})
 	if err != nil {
 		return fmt.Errorf("attaching the Pod to the network: %w", err)

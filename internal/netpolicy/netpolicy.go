@@ -1,0 +1,338 @@
+package netpolicy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/gitopsd/gitopsd/internal/dns/records"
+	"github.com/gitopsd/gitopsd/internal/netpolicy/rules"
+	"github.com/gitopsd/gitopsd/internal/network"
+)
+
+// Config says whose Pods are guarded and where what matters to them is seen.
+type Config struct {
+	// ClusterCIDRs are the ranges of all nodes' Pods. There are rules for each family that has one.
+	ClusterCIDRs []netip.Prefix
+	// Informers give NetworkPolicies, and Namespaces and Services where those matter. Their owner starts them, after New.
+	Informers informers.SharedInformerFactory
+	// Pods is the informer of the node's own Pods.
+	Pods cache.SharedIndexInformer
+	// Client lists and watches the Pods of other nodes.
+	Client kubernetes.Interface
+	// Places are the addresses that own Pods have been given, by UID.
+	Places func() map[string]network.Place
+	// OwnDNS says that this node answers DNS questions itself, at the address of the cluster's DNS.
+	OwnDNS bool
+}
+
+// Times of Run.
+const (
+	// verifyPeriod bounds how long a rule that somebody else changed stays changed.
+	verifyPeriod = time.Minute
+	// leftoverPeriod is the wait before a set that was in use is deleted.
+	leftoverPeriod = time.Second
+	// Waits after a failed write.
+	minRetry = 100 * time.Millisecond
+	maxRetry = 10 * time.Second
+)
+
+// Enforcer carries out NetworkPolicies on this node.
+type Enforcer struct {
+	cfg      Config
+	log      *slog.Logger
+	kernels  []*kernel
+	policies cache.SharedIndexInformer
+	services cache.SharedIndexInformer // nil: the node answers no DNS questions
+	// wake has room for one: any number of changes before the next write are one write.
+	wake chan struct{}
+
+	mu       sync.Mutex
+	members  *rules.Members
+	admitted map[string]*corev1.Pod // by UID; the informer may know of a Pod later than the node runs it
+	asked    uint64                 // counts the calls of Admit
+	done     uint64                 // the calls of which the kernel has the rules
+	told     chan struct{}          // closed at the next success
+
+	// Only Run uses these.
+	ctx        context.Context
+	unresolved bool                 // the kernel may hold something else than the last write says: all of it is to be looked at
+	own        map[string]rules.Pod // what was known last of each Pod that has addresses, by UID
+	namespaces *follower            // nil until a policy asks for labels of Namespaces
+	peers      map[string]*follower // by namespace; "" is all of them
+}
+
+// New finds iptables and the kernel's sets, and prepares the informers. No rule is written before Run. It works in the network namespace of the calling process.
+func New(cfg Config) (*Enforcer, error) {
+	e := &Enforcer{
+		cfg: cfg, log: slog.With("component", "netpolicy"),
+		policies: cfg.Informers.Networking().V1().NetworkPolicies().Informer(),
+		wake:     make(chan struct{}, 1),
+		members:  rules.NewMembers(), admitted: map[string]*corev1.Pod{}, told: make(chan struct{}),
+		own: map[string]rules.Pod{}, peers: map[string]*follower{},
+	}
+	if cfg.OwnDNS {
+		e.services = cfg.Informers.Core().V1().Services().Informer()
+	}
+	for _, f := range families {
+		if !slices.ContainsFunc(cfg.ClusterCIDRs, func(c netip.Prefix) bool { return f.has(c.Addr()) }) {
+			continue
+		}
+		k, err := openKernel(f)
+		if err != nil {
+			return nil, err
+		}
+		e.kernels = append(e.kernels, k)
+	}
+	return e, nil
+}
+
+// Admit returns when the kernel has the rules of a Pod that has been given its addresses. It waits for as long as the policies are not known, or until ctx ends.
+func (e *Enforcer) Admit(ctx context.Context, pod *corev1.Pod) error {
+	e.mu.Lock()
+	e.admitted[string(pod.UID)] = pod
+	e.asked++
+	mine := e.asked
+	e.mu.Unlock()
+	e.poke()
+	for {
+		e.mu.Lock()
+		done, told := e.done, e.told
+		e.mu.Unlock()
+		if done >= mine {
+			return nil
+		}
+		select {
+		case <-told:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until the NetworkPolicies of Pod %s/%s are in force: %w", pod.Namespace, pod.Name, context.Cause(ctx))
+		}
+	}
+}
+
+func (e *Enforcer) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the rules up to date until ctx ends. It leaves them in place then.
+func (e *Enforcer) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e.ctx = ctx
+	synced, err := e.listen()
+	if err != nil {
+		return err
+	}
+	// What a first write does not hold it takes away; so nothing is written before everything is known.
+	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
+		return nil
+	}
+	verify := time.NewTicker(verifyPeriod)
+	defer verify.Stop()
+	backoff := minRetry
+	for {
+		var later <-chan time.Time
+		again, err := e.sync(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			e.log.Error("NetworkPolicies could not be enforced, retrying", "after", backoff, "err", err)
+			later = time.After(backoff)
+			backoff = min(2*backoff, maxRetry)
+		default:
+			backoff = minRetry
+			if again {
+				later = time.After(leftoverPeriod)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.wake:
+		case <-later:
+		case <-verify.C:
+			e.verify(ctx)
+		}
+	}
+}
+
+// listen has Run woken by whatever concerns own Pods' rules.
+func (e *Enforcer) listen() ([]cache.InformerSynced, error) {
+	each := cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { e.poke() }, UpdateFunc: func(any, any) { e.poke() }, DeleteFunc: func(any) { e.poke() },
+	}
+	var synced []cache.InformerSynced
+	add := func(informer cache.SharedIndexInformer, h cache.ResourceEventHandler) error {
+		r, err := informer.AddEventHandler(h)
+		if err != nil {
+			return fmt.Errorf("watching for NetworkPolicies: %w", err)
+		}
+		synced = append(synced, r.HasSynced)
+		return nil
+	}
+	own := each
+	own.UpdateFunc = func(old, now any) {
+		if a, b := old.(*corev1.Pod), now.(*corev1.Pod); !maps.Equal(a.Labels, b.Labels) || isOver(a) != isOver(b) {
+			e.poke()
+		}
+	}
+	if err := errors.Join(add(e.policies, each), add(e.cfg.Pods, own)); err != nil {
+		return nil, err
+	}
+	if e.services == nil {
+		return synced, nil
+	}
+	return synced, add(e.services, cache.FilteringResourceEventHandler{Handler: each, FilterFunc: func(obj any) bool {
+		s, ok := obj.(*corev1.Service)
+		return ok && s.Namespace == records.ServiceNamespace && s.Name == records.ServiceName
+	}})
+}
+
+// sync brings the rules for what is known now to the kernel. It writes nothing while a peer may be missing.
+func (e *Enforcer) sync(ctx context.Context) (again bool, err error) {
+	own, all := e.ownPods()
+	dns := e.dns()
+	policies := make([]*networkingv1.NetworkPolicy, 0, len(e.policies.GetStore().List()))
+	for _, obj := range e.policies.GetStore().List() {
+		policies = append(policies, obj.(*networkingv1.NetworkPolicy))
+	}
+	guards := rules.Build(own, policies)
+
+	e.mu.Lock()
+	asked := e.asked
+	for uid := range e.own {
+		if _, there := all[uid]; !there {
+			e.members.Put("own/"+uid, nil)
+		}
+	}
+	for uid, pod := range all {
+		if old, known := e.own[uid]; !known || !same(old, pod) {
+			e.members.Put("own/"+uid, &pod)
+		}
+	}
+	e.own = all
+	e.putDNS(dns)
+	e.members.Want(guards.Peers)
+	scope := e.members.Scope()
+	e.mu.Unlock()
+	if known := e.follow(scope); !known {
+		return false, nil // whoever is missing wakes Run when it is there
+	}
+
+	e.mu.Lock()
+	changed := e.members.Changes()
+	e.mu.Unlock()
+	of := func(peers string) map[rules.Member]bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.members.Of(peers)
+	}
+	for _, k := range e.kernels {
+		if e.unresolved {
+			k.have = nil
+		}
+		more, err := k.apply(ctx, guards, dns, changed, of)
+		if err != nil {
+			e.unresolved = true
+			return false, err
+		}
+		again = again || more
+	}
+	e.unresolved = false
+	e.mu.Lock()
+	e.done = asked
+	close(e.told)
+	e.told = make(chan struct{})
+	e.mu.Unlock()
+	return again, nil
+}
+
+// ownPods are the Pods that have addresses of this node: those to be guarded, sorted, and all by UID.
+func (e *Enforcer) ownPods() ([]rules.Pod, map[string]rules.Pod) {
+	places := e.cfg.Places()
+	e.mu.Lock()
+	maps.DeleteFunc(e.admitted, func(uid string, _ *corev1.Pod) bool { _, there := places[uid]; return !there })
+	admitted := maps.Clone(e.admitted)
+	e.mu.Unlock()
+	all := map[string]rules.Pod{}
+	for uid, place := range places {
+		obj, exists, _ := e.cfg.Pods.GetStore().GetByKey(place.Namespace + "/" + place.Name)
+		pod, _ := obj.(*corev1.Pod)
+		// A Pod without an object of its UID is a static one, whose mirror has another, or one that is nearly gone while its successor is here.
+		if !exists || string(pod.UID) != uid {
+			if a := admitted[uid]; a != nil {
+				pod, exists = a, true
+			}
+		}
+		if last, known := e.own[uid]; !exists && known {
+			all[uid] = last
+		} else if exists {
+			all[uid] = podOf(pod, place.IPs)
+		}
+	}
+	own := make([]rules.Pod, 0, len(all))
+	for _, uid := range slices.Sorted(maps.Keys(all)) {
+		own = append(own, all[uid])
+	}
+	return own, all
+}
+
+func same(a, b rules.Pod) bool {
+	return a.Namespace == b.Namespace && a.Name == b.Name && maps.Equal(a.Labels, b.Labels) && slices.Equal(a.IPs, b.IPs) && slices.Equal(a.Ports, b.Ports)
+}
+
+// dns are the addresses at which this node answers DNS questions.
+func (e *Enforcer) dns() []netip.Addr {
+	if e.services == nil {
+		return nil
+	}
+	obj, exists, _ := e.services.GetStore().GetByKey(records.ServiceNamespace + "/" + records.ServiceName)
+	if !exists {
+		return nil
+	}
+	var out []netip.Addr
+	for _, s := range obj.(*corev1.Service).Spec.ClusterIPs {
+		if a, err := netip.ParseAddr(s); err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// putDNS makes the cluster's DNS a peer: it has the labels that its Pods have elsewhere, by which policies name it that let DNS through.
+func (e *Enforcer) putDNS(addresses []netip.Addr) {
+	e.members.Put("dns", &rules.Pod{
+		Namespace: records.ServiceNamespace, Name: records.ServiceName, Labels: labels.Set{"k8s-app": "kube-dns"}, IPs: addresses,
+		Ports: []rules.NamedPort{{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53}, {Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53}},
+	})
+}
+
+func (e *Enforcer) verify(ctx context.Context) {
+	for _, k := range e.kernels {
+		repaired, err := k.verify(ctx)
+		if err != nil {
+			e.log.Error("rules of NetworkPolicies could not be verified", "err", err)
+			e.unresolved = true
+		} else if len(repaired) > 0 {
+			e.log.Warn("rules of NetworkPolicies were changed from outside and are put back", "what", repaired)
+			e.unresolved = true
+		}
+	}
+}
