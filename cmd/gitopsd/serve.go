@@ -27,6 +27,8 @@ const leaseRenewal = 10 * time.Second
 type serveFlags struct {
 	serve.Options
 	clusterCIDR, serviceCIDR, clusterDNS string
+	loadBalancers                        string
+	loadBalancerPools                    []string
 	verbose                              bool
 }
 
@@ -40,6 +42,8 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "where Services' cluster IPs come from")
 	flags.StringVar(&f.clusterDNS, "cluster-dns", "", "address where nodes answer DNS questions, of the Service kube-system/kube-dns (default: the tenth of --service-cidr; none: there is no such Service)")
 	flags.StringVar(&f.ClusterDomain, "cluster-domain", "cluster.local", "domain of the cluster's names, as given to nodes")
+	flags.StringVar(&f.loadBalancers, "load-balancers", "gitopsd", "who gives Services of type LoadBalancer without a loadBalancerClass their addresses: gitopsd, or others, such as a cloud's controller")
+	flags.StringSliceVar(&f.loadBalancerPools, "load-balancer-pool", nil, "ranges of addresses, led to the nodes by the network, that such Services are given one of each (default: they are reached at the nodes' own addresses)")
 	flags.DurationVar(&f.NodeMonitorGracePeriod, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it counts as lost")
 	r := &f.NodeRates
 	*r = nodelifecycle.DefaultRates
@@ -76,6 +80,19 @@ func (f *serveFlags) complete() error {
 	}
 	if f.ClusterDNS, err = clusterDNS(f.clusterDNS, f.ServiceCIDR.Masked()); err != nil {
 		return err
+	}
+	if f.LoadBalancers.Others = f.loadBalancers == "others"; f.loadBalancers != "gitopsd" && f.loadBalancers != "others" {
+		return fmt.Errorf("--load-balancers %q: must be gitopsd or others", f.loadBalancers)
+	}
+	for _, s := range f.loadBalancerPools {
+		pool, err := netip.ParsePrefix(s)
+		if err != nil {
+			return fmt.Errorf("--load-balancer-pool %q: must be a range such as 192.0.2.0/24", s)
+		}
+		if pool.Overlaps(f.ClusterCIDR) || pool.Overlaps(f.ServiceCIDR) {
+			return fmt.Errorf("--load-balancer-pool %s overlaps --cluster-cidr %s or --service-cidr %s", pool, f.ClusterCIDR, f.ServiceCIDR)
+		}
+		f.LoadBalancers.Pools = append(f.LoadBalancers.Pools, pool.Masked())
 	}
 	if bad := validation.IsDNS1123Subdomain(f.ClusterDomain); len(bad) > 0 {
 		return fmt.Errorf("--cluster-domain %q: %s", f.ClusterDomain, strings.Join(bad, "; "))

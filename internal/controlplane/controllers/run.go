@@ -56,6 +56,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ingressstatus"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/job"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/loadbalancer"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/localvolume"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/namespace"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodeipam"
@@ -112,6 +113,8 @@ type Config struct {
 	NodeRates nodelifecycle.Rates
 	// Scheduling is how the scheduler places Pods; those that are spread again are moved where it would put them.
 	Scheduling profile.Config
+	// LoadBalancers says who gives Services of type LoadBalancer which addresses.
+	LoadBalancers loadbalancer.Config
 	// FinishedPodsKept is how many finished Pods stay; zero for the default.
 	FinishedPodsKept int
 }
@@ -187,6 +190,7 @@ func table(cfg Config) ([]runner, error) {
 		endpointslice.New(c, f, events),
 		endpoints.New(c, f, events),
 		ingressstatus.New(c, f, events),
+		loadbalancer.New(c, f, events, cfg.LoadBalancers),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
 		job.New(c, f, events),

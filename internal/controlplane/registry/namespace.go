@@ -16,6 +16,7 @@ import (
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/columns"
+	"github.com/gitopsd/gitopsd/internal/controlplane/registry/defaults"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
 )
 
@@ -25,6 +26,7 @@ var namespaces = Kind[*corev1.Namespace]{
 	Columns:   columns.Namespace,
 	HasStatus: true, MetadataWithStatus: true,
 	PrepareCreate: func(_ context.Context, ns *corev1.Namespace) {
+		defaults.SetNamespace(ns) // its name may have been generated just now
 		ns.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
 		// The finalizer keeps the namespace until its controller has deleted what is in it.
 		for _, f := range ns.Spec.Finalizers {

@@ -29,6 +29,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authentication"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authorization"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/loadbalancer"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
@@ -59,6 +60,8 @@ type Options struct {
 	NodeMonitorGracePeriod time.Duration
 	// NodeRates bound how fast Pods are taken off lost nodes; zero for the defaults.
 	NodeRates nodelifecycle.Rates
+	// LoadBalancers says who gives Services of type LoadBalancer which addresses.
+	LoadBalancers loadbalancer.Config
 	// EncryptionConfig says how stored objects are encrypted; empty: Secrets are, with a key made at the first start.
 	EncryptionConfig string
 	// Audit is the log of requests; by default there is none.
@@ -195,7 +198,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
 			KubernetesIP: o.ServiceCIDR.Masked().Addr().Next(), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
 			ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain,
-			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, Scheduling: o.scheduling,
+			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, LoadBalancers: o.LoadBalancers, Scheduling: o.scheduling,
 		})
 		if err != nil {
 			cancel(fmt.Errorf("start the controllers: %w", err))

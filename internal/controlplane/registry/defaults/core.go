@@ -7,9 +7,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// SetNamespace completes a Namespace.
+// SetNamespace completes a Namespace. Its name is a label, too, so that selectors of namespaces can name a single one; nobody can set that otherwise. One whose name
+// is yet to be generated gets it when it has a name.
 func SetNamespace(obj *corev1.Namespace) {
 	setIfZero(&obj.Status.Phase, corev1.NamespaceActive)
+	if obj.Name == "" {
+		return
+	}
+	if obj.Labels == nil {
+		obj.Labels = map[string]string{}
+	}
+	obj.Labels[corev1.LabelMetadataName] = obj.Name
 }
 
 // SetNode completes a Node: all of its capacity can be allocated when the node says nothing else.
