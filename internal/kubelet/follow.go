@@ -34,6 +34,7 @@ func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 			if err := d.network.assigned(n); err != nil {
 				fail(err)
 			}
+			d.proxy.SetZone(n.Labels[v1.LabelTopologyZone])
 			d.poke()
 			d.static.look() // mirrors belong to the Node
 		}

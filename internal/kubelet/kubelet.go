@@ -80,6 +80,7 @@ type daemon struct {
 
 	runtime *runtime.Runtime
 	network *podNetwork
+	proxy   *proxy.Proxy
 	policy  *netpolicy.Enforcer
 	pods    *pod.Set
 	node    *pod.Node
@@ -268,7 +269,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("carrying out Services: %w", err)
 	}
-	d.node.Drained = services.Drained
+	d.proxy, d.node.Drained = services, services.Drained
 	d.policy, err = netpolicy.New(netpolicy.Config{
 		ClusterCIDRs: cfg.clusterCIDRs, Informers: d.informers, Pods: podInformer, Client: d.client, Places: d.network.places, OwnDNS: d.dns != nil,
 	})

@@ -59,7 +59,7 @@ func TestChains(t *testing.T) {
 			case "set":
 				svc, slices := readService(t, d.Pos, d.Input)
 				key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
-				list := rules.Build("w1", p.name, svc, slices)
+				list := rules.Build(rules.Node{Name: "w1"}, p.name, svc, slices)
 				stale := staleFlows(p.services[key], list)
 				p.set(key, list)
 				return show(stale)
@@ -152,7 +152,7 @@ func TestChainsDependOnTheServicesAloneNotOnTheirHistory(t *testing.T) {
 		for e := range endpoints {
 			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.42.1.%d", e)}, NodeName: &node})
 		}
-		return rules.Build("w1", corev1.IPv4Protocol, made(n), []*discoveryv1.EndpointSlice{slice})
+		return rules.Build(rules.Node{Name: "w1"}, corev1.IPv4Protocol, made(n), []*discoveryv1.EndpointSlice{slice})
 	}
 	all := func(p *program) iptables.Chains {
 		out := iptables.Chains{}

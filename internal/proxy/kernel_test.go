@@ -3,8 +3,11 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -166,4 +169,43 @@ func TestFailedWriteIsRepeatedInFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, w.outside, "tcp", w.nodeIPs[0].String()+":30080", "b", w.nodeIPs[0].String())
+}
+
+func TestALoadBalancerIsToldWhetherTheNodeHasAnEndpoint(t *testing.T) {
+	w := newWorld(t)
+	_, here := w.pod(t, 0, "here")
+	_, there := w.pod(t, 1, "there")
+	ask := func() (int, string) {
+		t.Helper()
+		client := http.Client{Transport: &http.Transport{DialContext: netns.Dialer(w.outside), DisableKeepAlives: true}, Timeout: 5 * time.Second}
+		answer, err := client.Get(fmt.Sprintf("http://%s:30999/", w.nodeIPs[0]))
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, strings.TrimSpace(string(body))
+	}
+	check := func(endpoints string, status int, body string) {
+		t.Helper()
+		w.apply(t, `
+metadata: {namespace: shop, name: web}
+spec: {type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 30999, clusterIP: 10.43.0.7, ports: [{port: 80, protocol: TCP}]}
+---
+ports: [{port: 8080, protocol: TCP}]
+endpoints:
+`+endpoints)
+		if gotStatus, got := ask(); gotStatus != status || got != body {
+			t.Errorf("%d %s, want %d %s", gotStatus, got, status, body)
+		}
+	}
+	check(endpoint(here, "w1")+endpoint(there, "w2"), 200, `{"service":{"namespace":"shop","name":"web"},"localEndpoints":1,"serviceProxyHealthy":true}`)
+	check(endpoint(there, "w2"), 503, `{"service":{"namespace":"shop","name":"web"},"localEndpoints":0,"serviceProxyHealthy":true}`)
+	w.apply(t, "metadata: {namespace: shop, name: web}\nspec: {clusterIP: 10.43.0.7, ports: [{port: 80, protocol: TCP}]}\n")
+	if status, got := ask(); !strings.Contains(got, "refused") {
+		t.Errorf("without a load balancer: %d %s", status, got)
+	}
 }

@@ -51,7 +51,10 @@ type Proxy struct {
 	services cache.SharedIndexInformer
 	slices   cache.SharedIndexInformer
 
+	health healthChecks // only Run uses it
+
 	mu    sync.Mutex
+	zone  string // of this node
 	dirty map[types.NamespacedName]bool
 	// since is when the first of the events came that made Services dirty.
 	since time.Time
@@ -77,6 +80,7 @@ func New(cfg Config) (*Proxy, error) {
 		services: cfg.Informers.Core().V1().Services().Informer(),
 		slices:   cfg.Informers.Discovery().V1().EndpointSlices().Informer(),
 		dirty:    map[types.NamespacedName]bool{},
+		health:   healthChecks{log: slog.With("component", "proxy"), servers: map[types.NamespacedName]*healthServer{}},
 		wake:     make(chan struct{}, 1),
 		synced:   make(chan struct{}),
 	}
@@ -143,6 +147,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 	verify := time.NewTicker(verifyPeriod)
 	defer verify.Stop()
+	defer p.health.closeAll()
 	first, backoff := true, minRetry
 	for {
 		var retry <-chan time.Time
@@ -166,8 +171,31 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-p.wake:
 		case <-retry:
 		case <-verify.C:
+			p.health.retry()
 			p.verify(ctx)
 		}
+	}
+}
+
+// SetZone says in which zone this node is (its label topology.kubernetes.io/zone), whose endpoints hints may prefer.
+func (p *Proxy) SetZone(zone string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.zone == zone {
+		return
+	}
+	p.zone = zone
+	for _, key := range p.services.GetStore().ListKeys() {
+		if namespace, name, err := cache.SplitMetaNamespaceKey(key); err == nil {
+			if len(p.dirty) == 0 {
+				p.since = time.Now()
+			}
+			p.dirty[types.NamespacedName{Namespace: namespace, Name: name}] = true
+		}
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -205,6 +233,7 @@ func (p *Proxy) sync(ctx context.Context) error {
 	keys := slices.Collect(maps.Keys(p.dirty))
 	p.dirty = map[types.NamespacedName]bool{}
 	since := p.since
+	node := rules.Node{Name: p.cfg.NodeName, Zone: p.zone}
 	p.mu.Unlock()
 
 	for i, key := range keys {
@@ -217,8 +246,10 @@ func (p *Proxy) sync(ctx context.Context) error {
 			p.mu.Unlock()
 			return err
 		}
+		port, local := rules.Health(node.Name, svc, list)
+		p.health.set(key, port, local)
 		for _, f := range p.families {
-			balancers := rules.Build(p.cfg.NodeName, f.name, svc, list)
+			balancers := rules.Build(node, f.name, svc, list)
 			old := f.program.services[key]
 			f.stale = append(f.stale, staleFlows(old, balancers)...)
 			f.change.add(old, -1)

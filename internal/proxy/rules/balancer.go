@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // PortName names one port of one Service. It is comparable, and its String is what people see in rules and logs.
@@ -30,7 +31,7 @@ type Balancer struct {
 	Name PortName
 	// Frontends are where clients knock.
 	Frontends []Frontend
-	// Cluster are the endpoints that a Frontend with Policy Cluster sends to, Local those for Policy Local: the ones on this node.
+	// Cluster are the endpoints that a Frontend with Policy Cluster sends to, which are not all where hints keep traffic near; Local those for Policy Local: the ones on this node.
 	// New connections are spread evenly over them. Both are sorted.
 	Cluster, Local []Endpoint
 	// Affinity, unless zero, sends a client to the endpoint it had before, until it stayed away for this long.
@@ -44,6 +45,8 @@ type Endpoint struct {
 	Here bool
 	// Terminating says that the endpoint is being shut down, and serves only because no other does.
 	Terminating bool
+
+	hints *discoveryv1.EndpointHints // while it is chosen
 }
 
 // Kind says what sort of address a Frontend is.

@@ -18,7 +18,7 @@ const labelProxyName = "service.kubernetes.io/service-proxy-name"
 const defaultAffinity = 10800 * time.Second
 
 // Build returns the Balancers of svc for one address family, in the order of its ports. A nil, headless or ExternalName Service has none.
-func Build(node string, family corev1.IPFamily, svc *corev1.Service, slices []*discoveryv1.EndpointSlice) []Balancer {
+func Build(node Node, family corev1.IPFamily, svc *corev1.Service, slices []*discoveryv1.EndpointSlice) []Balancer {
 	if svc == nil || svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Labels[labelProxyName] != "" {
 		return nil
 	}
@@ -89,7 +89,7 @@ func frontends(family corev1.IPFamily, svc *corev1.Service, port *corev1.Service
 
 // endpoints picks who answers, on all nodes and on this one. These are the ready endpoints; where there is none, those that are being
 // shut down but still serve are better than nobody (KEP-1669).
-func endpoints(node string, family corev1.IPFamily, port *corev1.ServicePort, list []*discoveryv1.EndpointSlice) (cluster, local []Endpoint) {
+func endpoints(node Node, family corev1.IPFamily, port *corev1.ServicePort, list []*discoveryv1.EndpointSlice) (cluster, local []Endpoint) {
 	var ready, fallback []Endpoint
 	for _, slice := range list {
 		number, ok := targetPort(slice, family, port)
@@ -106,7 +106,7 @@ func endpoints(node string, family corev1.IPFamily, port *corev1.ServicePort, li
 			if err != nil {
 				continue
 			}
-			out := Endpoint{Addr: netip.AddrPortFrom(ip, number), Here: e.NodeName != nil && *e.NodeName == node}
+			out := Endpoint{Addr: netip.AddrPortFrom(ip, number), Here: e.NodeName != nil && *e.NodeName == node.Name, hints: e.Hints}
 			switch c := e.Conditions; {
 			case ptr.Deref(c.Ready, true):
 				ready = append(ready, out)
@@ -117,13 +117,22 @@ func endpoints(node string, family corev1.IPFamily, port *corev1.ServicePort, li
 		}
 	}
 	ready, fallback = sorted(ready), sorted(fallback)
-	if cluster = ready; len(ready) == 0 {
+	if cluster = near(node, ready); len(ready) == 0 {
 		cluster = fallback
 	}
 	if local = here(ready); len(local) == 0 {
 		local = here(fallback)
 	}
-	return cluster, local
+	return bare(cluster), bare(local)
+}
+
+// bare drops what was needed to choose: endpoints that answer alike are alike.
+func bare(list []Endpoint) []Endpoint {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].hints = nil
+	}
+	return out
 }
 
 func here(list []Endpoint) []Endpoint {

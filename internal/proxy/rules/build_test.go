@@ -22,7 +22,11 @@ func TestBalancers(t *testing.T) {
 			}
 			svc, slices := read(t, d)
 			var out strings.Builder
-			for _, b := range rules.Build("w1", corev1.IPFamily(family), svc, slices) {
+			node := rules.Node{Name: "w1"}
+			if d.HasArg("zone") {
+				d.ScanArgs(t, "zone", &node.Zone)
+			}
+			for _, b := range rules.Build(node, corev1.IPFamily(family), svc, slices) {
 				out.WriteString(b.String())
 			}
 			if out.Len() == 0 {
@@ -71,7 +75,7 @@ func FuzzAnyServiceIsServedOrLeftOutButNeverStopsTheNode(f *testing.F) {
 			Ports:       []discoveryv1.EndpointPort{{Port: &port}},
 		}
 		for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
-			for _, b := range rules.Build("w1", family, svc, []*discoveryv1.EndpointSlice{slice}) {
+			for _, b := range rules.Build(rules.Node{Name: "w1"}, family, svc, []*discoveryv1.EndpointSlice{slice}) {
 				for _, f := range b.Frontends {
 					if f.Kind != rules.NodePort && f.Addr.Is4() != (family == corev1.IPv4Protocol) {
 						t.Errorf("frontend %s among those of %s", f.Addr, family)
