@@ -271,7 +271,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}
 	d.proxy, d.node.Drained = services, services.Drained
 	d.policy, err = netpolicy.New(netpolicy.Config{
-		ClusterCIDRs: cfg.clusterCIDRs, Informers: d.informers, Pods: podInformer, Client: d.client, Places: d.network.places, OwnDNS: d.dns != nil,
+		ClusterCIDRs: cfg.clusterCIDRs, Informers: d.informers, Pods: podInformer, Client: d.client, Places: d.network.places, Dir: filepath.Join(cfg.DataDir, "netpolicy"), OwnDNS: d.dns != nil,
 	})
 	if err != nil {
 		return fmt.Errorf("enforcing NetworkPolicies: %w", err)

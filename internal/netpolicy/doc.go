@@ -15,8 +15,9 @@
 // program. What the node itself sends to its Pods is in none of these chains and always passes, as probes must; so does what Pods send to
 // the node, and what belongs to a connection that was allowed.
 //
-// Admit returns once the kernel has the rules of a Pod, which has no interface before that. While policies are not known, nobody is admitted.
+// Admit returns once the kernel has the rules of a Pod, which has no interface before that. A node that starts goes on from what it knew
+// before, until the API has told everything anew; one that never knew the policies admits nobody.
 //
-// It never writes to the API server, touches no chain or set that does not start with GITOPSD-G, and keeps nothing on disk: after a
-// restart it leaves what the kernel has until it knows everything anew.
+// It never writes to the API server, and touches no chain or set that does not start with GITOPSD-G. On disk it keeps one file, of what
+// it knew last.
 package netpolicy

@@ -1,6 +1,7 @@
 package netpolicy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -35,6 +37,8 @@ type Config struct {
 	Client kubernetes.Interface
 	// Places are the addresses that own Pods have been given, by UID.
 	Places func() map[string]network.Place
+	// Dir is a folder of this package's own, made if it is missing.
+	Dir string
 	// OwnDNS says that this node answers DNS questions itself, at the address of the cluster's DNS.
 	OwnDNS bool
 }
@@ -69,6 +73,9 @@ type Enforcer struct {
 
 	// Only Run uses these.
 	ctx        context.Context
+	before     *kept  // what an earlier process knew, while that has to do
+	written    string // of what is known, as it was kept last
+	writtenAt  time.Time
 	unresolved bool                 // the kernel may hold something else than the last write says: all of it is to be looked at
 	own        map[string]rules.Pod // what was known last of each Pod that has addresses, by UID
 	namespaces *follower            // nil until a policy asks for labels of Namespaces
@@ -139,13 +146,29 @@ func (e *Enforcer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What a first write does not hold it takes away; so nothing is written before everything is known.
-	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
-		return nil
+	// What a first write does not hold it takes away; so nothing is written before everything is known, now or from before.
+	known := make(chan struct{})
+	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), synced...) {
+			close(known)
+		}
+	}()
+	if before := e.load(); before != nil {
+		e.takeUp(before)
+	} else {
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	verify := time.NewTicker(verifyPeriod)
 	defer verify.Stop()
 	backoff := minRetry
+	whenKnown := known
+	if e.before == nil {
+		whenKnown = nil
+	}
 	for {
 		var later <-chan time.Time
 		again, err := e.sync(ctx)
@@ -158,13 +181,16 @@ func (e *Enforcer) Run(ctx context.Context) error {
 			backoff = min(2*backoff, maxRetry)
 		default:
 			backoff = minRetry
-			if again {
-				later = time.After(leftoverPeriod)
+			if again > 0 {
+				later = time.After(again)
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-whenKnown:
+			whenKnown = nil
+			e.startAnew()
 		case <-e.wake:
 		case <-later:
 		case <-verify.C:
@@ -205,14 +231,11 @@ func (e *Enforcer) listen() ([]cache.InformerSynced, error) {
 	}})
 }
 
-// sync brings the rules for what is known now to the kernel. It writes nothing while a peer may be missing.
-func (e *Enforcer) sync(ctx context.Context) (again bool, err error) {
+// sync brings the rules for what is known now to the kernel. It writes nothing while a peer may be missing. It says when to be called again, if at all.
+func (e *Enforcer) sync(ctx context.Context) (again time.Duration, err error) {
 	own, all := e.ownPods()
 	dns := e.dns()
-	policies := make([]*networkingv1.NetworkPolicy, 0, len(e.policies.GetStore().List()))
-	for _, obj := range e.policies.GetStore().List() {
-		policies = append(policies, obj.(*networkingv1.NetworkPolicy))
-	}
+	policies := e.knownPolicies()
 	guards := rules.Build(own, policies)
 
 	e.mu.Lock()
@@ -228,12 +251,14 @@ func (e *Enforcer) sync(ctx context.Context) (again bool, err error) {
 		}
 	}
 	e.own = all
-	e.putDNS(dns)
+	if e.services != nil {
+		e.putDNS(dns)
+	}
 	e.members.Want(guards.Peers)
 	scope := e.members.Scope()
 	e.mu.Unlock()
-	if known := e.follow(scope); !known {
-		return false, nil // whoever is missing wakes Run when it is there
+	if e.before == nil && !e.follow(scope) {
+		return 0, nil // whoever is missing wakes Run when it is there
 	}
 
 	e.mu.Lock()
@@ -251,9 +276,11 @@ func (e *Enforcer) sync(ctx context.Context) (again bool, err error) {
 		more, err := k.apply(ctx, guards, dns, changed, of)
 		if err != nil {
 			e.unresolved = true
-			return false, err
+			return 0, err
 		}
-		again = again || more
+		if more {
+			again = leftoverPeriod
+		}
 	}
 	e.unresolved = false
 	e.mu.Lock()
@@ -261,7 +288,30 @@ func (e *Enforcer) sync(ctx context.Context) (again bool, err error) {
 	close(e.told)
 	e.told = make(chan struct{})
 	e.mu.Unlock()
+	if e.before == nil {
+		wait, err := e.keep(policies, len(guards.List) > 0)
+		if err != nil {
+			e.log.Warn("a node that starts while the API is away would not know its policies", "err", err)
+		}
+		again = max(again, wait)
+	}
 	return again, nil
+}
+
+// knownPolicies are those of the API, sorted, or those of before while that has not answered.
+func (e *Enforcer) knownPolicies() []*networkingv1.NetworkPolicy {
+	if e.before != nil {
+		return e.before.Policies
+	}
+	var out []*networkingv1.NetworkPolicy
+	for _, obj := range e.policies.GetStore().List() {
+		p := obj.(*networkingv1.NetworkPolicy)
+		out = append(out, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name}, Spec: p.Spec})
+	}
+	slices.SortFunc(out, func(a, b *networkingv1.NetworkPolicy) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return out
 }
 
 // ownPods are the Pods that have addresses of this node: those to be guarded, sorted, and all by UID.
@@ -300,8 +350,11 @@ func same(a, b rules.Pod) bool {
 
 // dns are the addresses at which this node answers DNS questions.
 func (e *Enforcer) dns() []netip.Addr {
-	if e.services == nil {
+	switch {
+	case e.services == nil:
 		return nil
+	case e.before != nil:
+		return e.before.Peers[dnsKey].IPs
 	}
 	obj, exists, _ := e.services.GetStore().GetByKey(records.ServiceNamespace + "/" + records.ServiceName)
 	if !exists {
@@ -316,9 +369,12 @@ func (e *Enforcer) dns() []netip.Addr {
 	return out
 }
 
+// dnsKey is that of the cluster's DNS among the Members.
+const dnsKey = "dns"
+
 // putDNS makes the cluster's DNS a peer: it has the labels that its Pods have elsewhere, by which policies name it that let DNS through.
 func (e *Enforcer) putDNS(addresses []netip.Addr) {
-	e.members.Put("dns", &rules.Pod{
+	e.members.Put(dnsKey, &rules.Pod{
 		Namespace: records.ServiceNamespace, Name: records.ServiceName, Labels: labels.Set{"k8s-app": "kube-dns"}, IPs: addresses,
 		Ports: []rules.NamedPort{{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53}, {Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53}},
 	})

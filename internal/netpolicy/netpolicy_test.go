@@ -3,13 +3,19 @@ package netpolicy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	ktesting "k8s.io/client-go/testing"
 
 	"github.com/gitopsd/gitopsd/internal/network"
 	"github.com/gitopsd/gitopsd/test/netns"
@@ -169,6 +175,9 @@ func TestRulesAreInForceBeforeAPodHasAnInterface(t *testing.T) {
 func TestNoPodIsAdmittedWhilePoliciesAreNotKnown(t *testing.T) {
 	w := newWorld(t)
 	w.stop()
+	if err := os.Remove(keptFile(w.dir)); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), silence)
 	defer cancel()
 	ns := netns.New(t)
@@ -296,4 +305,39 @@ func TestAPodThatGoesLeavesNothingBehind(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+func TestANodeThatStartsWhileTheAPIIsAwayEnforcesWhatItKnew(t *testing.T) {
+	w := newWorld(t)
+	w.policy(t, "to-db", `{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]}`)
+	w.settle(t)
+	web, other, old := w.pod(t, 0, "shop", "web", "app=web"), w.pod(t, 0, "shop", "other"), w.pod(t, 0, "shop", "old", "app=db")
+	far := w.pod(t, 1, "shop", "far", "app=web")
+	becomes(t, true, far.ns, "tcp", old.at(8080).String(), "a peer of another node")
+	w.stop()
+	w.enforcer.writtenAt = time.Time{} // as if the last write had been a while ago
+	if _, err := w.enforcer.keep(w.enforcer.knownPolicies(), true); err != nil {
+		t.Fatal(err)
+	}
+	// A host that has restarted has no rules either.
+	if err := netns.Do(w.nodes[0], func() error { return Cleanup(t.Context()) }); err != nil {
+		t.Fatal(err)
+	}
+	opens(t, other, "tcp", old.at(8080))
+
+	away := errors.New("the API is away")
+	var back atomic.Bool
+	w.client.PrependReactor("list", "*", func(ktesting.Action) (bool, runtime.Object, error) { return !back.Load(), nil, away })
+	w.client.PrependWatchReactor("*", func(ktesting.Action) (bool, watch.Interface, error) { return !back.Load(), nil, away })
+	w.startAlone(t)
+	fresh := w.pod(t, 0, "shop", "fresh", "app=db")
+	for _, to := range []*aPod{old, fresh} {
+		refused(t, other, "tcp", to.at(8080))
+		opens(t, web, "tcp", to.at(8080))
+		opens(t, far, "tcp", to.at(8080))
+	}
+
+	back.Store(true)
+	w.drop(t, "to-db")
+	becomes(t, true, other.ns, "tcp", fresh.at(8080).String(), "without the policy, which went while the API was away")
 }

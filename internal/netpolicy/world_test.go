@@ -43,6 +43,7 @@ type world struct {
 	stop    func()
 
 	enforcer *Enforcer
+	dir      string
 }
 
 // aPod is a Pod that runs: it answers its name on every port that serve was told.
@@ -54,7 +55,7 @@ type aPod struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{client: fake.NewClientset()}
+	w := &world{client: fake.NewClientset(), dir: t.TempDir()}
 	lan := netns.NewLAN(t)
 	for i := range w.nodes {
 		w.nodes[i], w.nodeIPs[i] = lan.Host(t)
@@ -99,12 +100,23 @@ func (w *world) must(t testing.TB, f func(ctx context.Context) error) {
 // start runs the Enforcer and the Service proxy of the first node, as a process that starts does.
 func (w *world) start(t testing.TB) {
 	t.Helper()
+	services := w.startAlone(t)
+	select {
+	case <-services.Synced():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the proxy has not written its rules")
+	}
+}
+
+// startAlone is start that waits for nothing.
+func (w *world) startAlone(t testing.TB) *proxy.Proxy {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	factory := informers.NewSharedInformerFactory(w.client, 0)
 	own := coreinformers.NewFilteredPodInformer(w.client, "", 0, cache.Indexers{}, func(o *metav1.ListOptions) { o.FieldSelector = "spec.nodeName=w1" })
 	var services *proxy.Proxy
 	err := netns.Do(w.nodes[0], func() (err error) {
-		w.enforcer, err = New(Config{ClusterCIDRs: cluster, Informers: factory, Pods: own, Client: w.client, Places: w.nets[0].Places, OwnDNS: true})
+		w.enforcer, err = New(Config{ClusterCIDRs: cluster, Informers: factory, Pods: own, Client: w.client, Places: w.nets[0].Places, Dir: w.dir, OwnDNS: true})
 		if err != nil {
 			return err
 		}
@@ -132,11 +144,7 @@ func (w *world) start(t testing.TB) {
 		factory.Shutdown()
 	})
 	t.Cleanup(w.stop)
-	select {
-	case <-services.Synced():
-	case <-time.After(20 * time.Second):
-		t.Fatal("the proxy has not written its rules")
-	}
+	return services
 }
 
 func (w *world) namespace(t testing.TB, name string, labels ...string) {

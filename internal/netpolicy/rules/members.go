@@ -156,6 +156,11 @@ func (m *Members) Changes() map[string]map[Member]bool {
 	return out
 }
 
+// Known are the Namespaces' labels and the Pods that were put and not removed.
+func (m *Members) Known() (map[string]labels.Set, map[string]Pod) {
+	return maps.Clone(m.namespaces), maps.Clone(m.pods)
+}
+
 // Scope is whose Pods have to be known for the Members to be complete.
 type Scope struct {
 	// Namespaces by name; with All every namespace.
