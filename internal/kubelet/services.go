@@ -33,7 +33,7 @@ const (
 // servicesFile holds, in the data directory, what Pods are told of Services: a v1.ServiceList in protobuf. It is at most servicesDelay behind.
 const (
 	servicesFile  = "services.pb"
-	servicesDelay = 5 * time.Second
+	servicesDelay = time.Second
 )
 
 // services are those that Pods are told of in their environment: as the API has them, or until it answers as it had them last.
