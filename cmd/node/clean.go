@@ -24,6 +24,7 @@ func clean(ctx context.Context, args []string) error {
 	cfg := kubelet.Defaults()
 	f := pflag.NewFlagSet("node clean", pflag.ContinueOnError)
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "the node's --data-dir")
+	f.StringVar(&cfg.KubeletDir, "kubelet-dir", "", "the node's --kubelet-dir")
 	f.StringVar(&cfg.CgroupRoot, "cgroup-root", cfg.CgroupRoot, "the node's --cgroup-root")
 	f.StringVar(&cfg.PodLogDir, "pod-log-dir", cfg.PodLogDir, "the node's --pod-log-dir")
 	f.StringVar(&cfg.Containerd, "containerd-address", "", "the node's --containerd-address")

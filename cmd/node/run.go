@@ -58,6 +58,7 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	f.StringVar(&cfg.Token, "token", "", "join token; needed for the first start only")
 	tokenFile := f.String("token-file", "", "file that holds the join token, which other users of this host then cannot see among its processes")
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "where the node keeps its state")
+	f.StringVar(&cfg.KubeletDir, "kubelet-dir", "", "where storage drivers (CSI) find this node (default: /var/lib/kubelet, as their manifests have it; with another --data-dir, kubelet below that)")
 	f.StringVar(&cfg.Name, "name", cfg.Name, "name of the node in the cluster")
 	f.StringVar(&cfg.IP, "node-ip", "", "address that other nodes reach this one at (default: the one that leads to the API server)")
 	f.StringToStringVar(&cfg.Labels, "label", nil, "label of the Node, key=value; may be repeated")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
@@ -88,6 +89,10 @@ func Clean(ctx context.Context, cfg Config) error {
 	if tree != nil {
 		note(tree.RemoveAll())
 	}
+	if cfg.KubeletDir, err = kubeletDir(cfg.KubeletDir, dir); err != nil {
+		return err
+	}
+	note(csi.Clean(cfg.KubeletDir))
 	note(removeNetwork(ctx, dir, cfg))
 	note(proxy.Cleanup(ctx))
 	note(netpolicy.Cleanup(ctx))
@@ -96,6 +101,7 @@ func Clean(ctx context.Context, cfg Config) error {
 	for _, p := range pods {
 		note(os.RemoveAll(filepath.Join(cfg.PodLogDir, p.Namespace+"_"+p.Name+"_"+string(p.UID))))
 	}
+	note((&disk.Store{Dir: volumesDir(dir)}).Close())
 	if all != nil {
 		return fmt.Errorf("some of the node in %s is left; run this again once the cause is removed: %w", dir, all)
 	}

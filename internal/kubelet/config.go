@@ -26,9 +26,11 @@ import (
 
 // Config is a node's command line.
 type Config struct {
-	Server     string // URL of the API server
-	Token      string
-	DataDir    string
+	Server  string // URL of the API server
+	Token   string
+	DataDir string
+	// KubeletDir is where the manifests of storage drivers expect the folder of a kubelet; empty for the default of DataDir.
+	KubeletDir string
 	Name       string
 	IP         string // that other nodes reach this one at; empty for the one that leads to the API server
 	Containerd string // address of a running containerd; empty to run one of our own
@@ -112,6 +114,9 @@ func (c *Config) complete() (err error) {
 	if c.DevicePluginDir == "" {
 		c.DevicePluginDir = filepath.Join(c.DataDir, "device-plugins")
 	}
+	if c.KubeletDir, err = kubeletDir(c.KubeletDir, c.DataDir); err != nil {
+		return err
+	}
 	if c.PodLogDir, err = filepath.Abs(c.PodLogDir); err != nil {
 		return fmt.Errorf("--pod-log-dir: %w", err)
 	}
@@ -181,6 +186,22 @@ func (c *Config) complete() (err error) {
 		return fmt.Errorf("--node-ip %q: must be an IP address of this host", c.IP)
 	}
 	return nil
+}
+
+// kubeletDir is where storage drivers find the node: by convention, as their manifests have it; for a node with another data directory than the usual, of which
+// there may be several on a host, below that.
+func kubeletDir(given, dataDir string) (string, error) {
+	switch {
+	case given != "":
+		dir, err := filepath.Abs(given)
+		if err != nil {
+			return "", fmt.Errorf("--kubelet-dir: %w", err)
+		}
+		return dir, nil
+	case dataDir == Defaults().DataDir:
+		return "/var/lib/kubelet", nil
+	}
+	return filepath.Join(dataDir, "kubelet"), nil
 }
 
 // parallelPulls is how many images are pulled at a time; 0 for as many as there are.

@@ -37,7 +37,7 @@ const tunerDriver = "tuners.example.com"
 
 func (d *tuners) start() {
 	d.h.t.Helper()
-	data, registry := filepath.Join(d.h.dir, "tuners"), filepath.Join(d.h.dir, "n", "plugins_registry")
+	data, registry := filepath.Join(d.h.dir, "tuners"), filepath.Join(d.h.dir, "n", "kubelet", "plugins_registry")
 	if err := errors.Join(os.MkdirAll(data, 0o755), os.MkdirAll(registry, 0o755)); err != nil {
 		d.h.t.Fatal(err)
 	}

@@ -35,6 +35,7 @@ func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 				fail(err)
 			}
 			d.proxy.SetZone(n.Labels[v1.LabelTopologyZone])
+			d.drivers.NodeChanged(n)
 			d.poke()
 			d.static.look() // mirrors belong to the Node
 		}

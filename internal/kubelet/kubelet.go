@@ -28,6 +28,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/dns"
 	"github.com/gitopsd/gitopsd/internal/ingress"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
+	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/devices"
 	"github.com/gitopsd/gitopsd/internal/kubelet/disks"
 	"github.com/gitopsd/gitopsd/internal/kubelet/dra"
@@ -87,6 +88,7 @@ type daemon struct {
 	images  *image.Store
 	disks   *disks.Disks
 	devices *devices.Devices
+	drivers *csi.Node
 	static  *staticPods
 	dns     *dns.Server     // nil: Pods use the host's resolver
 	ingress *ingress.Server // nil: the node serves no Ingresses
@@ -210,20 +212,21 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	objects := reference.New(d.client)
 	recorder := events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
 	d.openDisks(recorder)
+	if err := d.openDrivers(objects, recorder, modules); err != nil {
+		return err
+	}
 	if d.devices, err = devices.Open(cfg.DevicePluginDir, filepath.Join(cfg.DataDir, "pods"), d.poke); err != nil {
 		return err
 	}
 	must(func() error { return d.devices.Run(ctx) })
-	drivers := dra.NewDrivers(d.client, cfg.Name)
-	claims, err := dra.Open(drivers, filepath.Join(cfg.DataDir, "pods"), func(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
+	deviceDrivers := dra.NewDrivers(d.client, cfg.Name)
+	claims, err := dra.Open(deviceDrivers, filepath.Join(cfg.DataDir, "pods"), func(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
 		return d.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
 	})
 	if err != nil {
 		return err
 	}
-	wg.Go(func() { drivers.Run(ctx) })
-	registry := &plugins.Watcher{Dir: filepath.Join(cfg.DataDir, "plugins_registry"), Kinds: map[string]plugins.Kind{registration.DRAPlugin: drivers}}
-	must(func() error { return registry.Run(ctx) })
+	wg.Go(func() { deviceDrivers.Run(ctx) })
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: trace.New(), Cgroups: tree, Host: hostFacts,
@@ -302,6 +305,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 
 	wg.Go(func() { d.disks.Run(ctx) })
 	wg.Go(func() { told.run(ctx) })
+	wg.Go(func() { d.drivers.Run(ctx, d.pods.List) })
+	registry := &plugins.Watcher{Dir: d.drivers.Registry(), Kinds: map[string]plugins.Kind{registration.CSIPlugin: d.drivers, registration.DRAPlugin: deviceDrivers}}
+	must(func() error { return registry.Run(ctx) })
 
 	reg := &register.Node{
 		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
@@ -313,6 +319,8 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			return register.Observed{Runtime: *d.runtimeDown.Load(), Network: d.network.down(), ShuttingDown: d.going.down.Load(), Pressure: d.pressure.conditions()}
 		},
 		Stored:   d.stored,
+		InUse:    d.drivers.InUse,
+		Reported: d.drivers.Reported,
 		Handlers: runtime.Handlers(d.node.Host.RecursiveReadOnly, runtime.GivesUsers("") == nil),
 	}
 	wg.Go(func() {
@@ -320,7 +328,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	})
 	must(func() error {
 		srv := &server.Server{Pods: d.pods, Node: d.node, Runtime: d.runtime, Logs: collector, Stats: &stats.Source{
-			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Volumes: d.disks.Stats, Start: time.Now(),
+			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Volumes: d.figures, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, Metrics: d.partMetrics(),
 			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls, ParallelPulls: cfg.parallelPulls(),

@@ -7,9 +7,12 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
+	statsv1 "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/disks"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/lsm"
 	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
@@ -24,6 +27,7 @@ func (d *daemon) volumes(ctx context.Context, objects *reference.Objects, record
 		Facts:   func() env.Facts { return d.facts },
 		Images:  d.images,
 		Disks:   d.disks,
+		Drivers: d.drivers,
 		Mounted: d.disks.Mounted,
 		Bundles: &trust.Bundles{
 			Informers: d.informers, Until: ctx,
@@ -44,6 +48,24 @@ func (d *daemon) openDisks(recorder record.EventRecorder) {
 		Pods: func() []*v1.Pod { return d.pods.List() },
 	}
 	d.disks.Start()
+}
+
+// openDrivers makes what looks after storage drivers and their volumes.
+func (d *daemon) openDrivers(objects *reference.Objects, recorder record.EventRecorder, modules lsm.Host) error {
+	d.drivers = &csi.Node{
+		Client: d.client, Name: d.cfg.Name, Root: d.cfg.KubeletDir, Events: recorder, Stored: d.stored, InUseChanged: d.poke,
+		Token: objects.Token, Grown: d.disks.Grown,
+		Label: func(p *v1.Pod) string {
+			_, files := modules.Labels(p, nil)
+			return files
+		},
+	}
+	return d.drivers.Open()
+}
+
+// figures are how full the volumes of a Pod's claims are.
+func (d *daemon) figures(p *v1.Pod) []statsv1.VolumeStats {
+	return append(d.disks.Stats(p), d.drivers.Stats(p)...)
 }
 
 // volumesDir is where the data of the node's own volumes is, below its data directory.

@@ -70,7 +70,7 @@ func (r *nodeRestriction) Validate(ctx context.Context, a admission.Attributes, 
 		}
 	case *corev1.PersistentVolume:
 		switch old, _ := a.GetOldObject().(*corev1.PersistentVolume); {
-		case obj.Labels[pv.NodeLabel] != node || !pv.IsLocal(obj):
+		case obj.Labels[pv.NodeLabel] != node || !pv.IsLocal(obj) || old != nil && old.Labels[pv.NodeLabel] != node:
 			return refuse("can only tell of volumes on its own disk: those of the provisioner %s with the label %s=%s", pv.Provisioner, pv.NodeLabel, node)
 		case old == nil && (obj.Spec.ClaimRef == nil || obj.Spec.ClaimRef.UID != ""):
 			return refuse("can only bring back volumes for a claim of the name that they were made for")

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +15,10 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
+
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // known is a factory whose informers have the objects, and no watch behind them.
@@ -181,5 +185,46 @@ func TestANewNodeTakesNoPodsBeforeItIsReady(t *testing.T) {
 				t.Errorf("taints (-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestANodeTellsOnlyOfVolumesOnItsOwnDisk(t *testing.T) {
+	own := func() *corev1.PersistentVolume {
+		return &corev1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Name: "pvc-1", Labels: map[string]string{pv.NodeLabel: "n1"}, Annotations: map[string]string{volume.AnnDynamicallyProvisioned: pv.Provisioner}},
+			Spec: corev1.PersistentVolumeSpec{
+				PersistentVolumeSource: corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/var/lib/gitopsd/node/volumes/shop/uid/data"}},
+				ClaimRef:               &corev1.ObjectReference{Namespace: "shop", Name: "data"},
+			},
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*corev1.PersistentVolume)
+		old    string // the node of the one that is there already; empty if there is none
+		want   string
+	}{
+		"one that is brought back":     {func(*corev1.PersistentVolume) {}, "", ""},
+		"another node's":               {func(v *corev1.PersistentVolume) { v.Labels[pv.NodeLabel] = "n2" }, "", "on its own disk"},
+		"without a node":               {func(v *corev1.PersistentVolume) { v.Labels = nil }, "", "on its own disk"},
+		"not made by the provisioner":  {func(v *corev1.PersistentVolume) { v.Annotations = nil }, "", "on its own disk"},
+		"a share":                      {func(v *corev1.PersistentVolume) { v.Spec.Local, v.Spec.NFS = nil, &corev1.NFSVolumeSource{} }, "", "on its own disk"},
+		"bound to a claim that exists": {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = "uid" }, "", "can only bring back"},
+		"for nobody":                   {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }, "", "can only bring back"},
+		"one that is there and bound":  {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = "uid" }, "n1", ""},
+		"another node's, taken over":   {func(*corev1.PersistentVolume) {}, "n2", "on its own disk"},
+		"one that is there, another's": {func(v *corev1.PersistentVolume) { v.Labels[pv.NodeLabel] = "n2" }, "n1", "on its own disk"},
+	} {
+		v := own()
+		c.change(v)
+		op, old := admission.Create, runtime.Object(nil)
+		if c.old != "" {
+			before := own()
+			before.Labels[pv.NodeLabel] = c.old
+			op, old = admission.Update, before
+		}
+		err := (&nodeRestriction{Handler: admission.NewHandler(op)}).Validate(t.Context(), attributes(op, v, old, "system:node:n1", "system:nodes"), nil)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q in it", name, err, c.want)
+		}
 	}
 }

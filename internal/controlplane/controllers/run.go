@@ -40,6 +40,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/accounttokens"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/apiserverendpoints"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/attachdetach"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/bootstraptokens"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/claimprotection"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/clusterdns"
@@ -182,6 +183,7 @@ func table(cfg Config) ([]runner, error) {
 		statefulset.New(c, f, events),
 		claimprotection.New(c, f),
 		volumebinding.New(c, f, events),
+		attachdetach.New(c, f, events),
 		localvolume.New(c, f, events),
 		ephemeralvolume.New(c, f, events),
 		resourceclaim.New(c, f, events),
@@ -240,6 +242,8 @@ var watched = []schema.GroupVersionResource{
 	corev1.SchemeGroupVersion.WithResource("replicationcontrollers"),
 	storagev1.SchemeGroupVersion.WithResource("storageclasses"),
 	storagev1.SchemeGroupVersion.WithResource("csistoragecapacities"),
+	storagev1.SchemeGroupVersion.WithResource("csidrivers"),
+	storagev1.SchemeGroupVersion.WithResource("volumeattachments"),
 	rbacv1.SchemeGroupVersion.WithResource("roles"),
 	rbacv1.SchemeGroupVersion.WithResource("rolebindings"),
 	rbacv1.SchemeGroupVersion.WithResource("clusterroles"),

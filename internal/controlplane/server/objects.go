@@ -107,6 +107,21 @@ func (o objects) Uses(ctx context.Context, node, resource, namespace, name strin
 			return true
 		}
 	}
+	return resource == "secrets" && o.driverNeeds(ctx, node, namespace, name)
+}
+
+// driverNeeds tells whether a storage driver is to be given the Secret for a volume of a Pod on the node. Such a Secret may be in any namespace.
+func (o objects) driverNeeds(ctx context.Context, node, namespace, name string) bool {
+	obj, err := o.registry.Store(corev1.Resource("persistentvolumes")).List(genericapirequest.WithNamespace(ctx, ""), &metainternalversion.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return false
+	}
+	volumes := obj.(*corev1.PersistentVolumeList).Items
+	for i := range volumes {
+		if s := volumes[i].Spec.CSI; s != nil && namesSecret(s, namespace, name) && o.Uses(ctx, node, "persistentvolumes", "", volumes[i].Name) {
+			return true
+		}
+	}
 	return false
 }
 

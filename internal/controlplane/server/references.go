@@ -119,3 +119,13 @@ func anyEnv(p *corev1.Pod, match func(*corev1.EnvVar) bool, from func(*corev1.En
 	}
 	return false
 }
+
+// namesSecret tells whether a volume's driver is to be given the Secret on nodes.
+func namesSecret(s *corev1.CSIPersistentVolumeSource, namespace, name string) bool {
+	for _, ref := range []*corev1.SecretReference{s.NodeStageSecretRef, s.NodePublishSecretRef, s.NodeExpandSecretRef} {
+		if ref != nil && ref.Namespace == namespace && ref.Name == name {
+			return true
+		}
+	}
+	return false
+}

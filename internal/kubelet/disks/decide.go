@@ -42,6 +42,7 @@ func grown(claim *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) *cor
 	s.Conditions = slices.DeleteFunc(s.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool {
 		return c.Type == corev1.PersistentVolumeClaimFileSystemResizePending || c.Type == corev1.PersistentVolumeClaimResizing
 	})
+	delete(s.AllocatedResourceStatuses, corev1.ResourceStorage) // a resizer's note that it was the node's turn
 	return s
 }
 

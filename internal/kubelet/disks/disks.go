@@ -232,14 +232,11 @@ func (d *Disks) grow(ctx context.Context, v *corev1.PersistentVolume) error {
 	return d.growFor(ctx, claim, v)
 }
 
-func (d *Disks) growFor(ctx context.Context, claim *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) error {
+// Grown has a claim say that its volume is as large as that says.
+func (d *Disks) Grown(ctx context.Context, claim *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) error {
 	status := grown(claim, v)
 	if status == nil {
 		return nil
-	}
-	if _, err := d.Store.Grow(v); err != nil {
-		d.complain(v, claim, reasonNotGrown, err)
-		return nil // it is tried again when a Pod begins to use it
 	}
 	next := claim.DeepCopy()
 	next.Status = *status
@@ -248,6 +245,17 @@ func (d *Disks) growFor(ctx context.Context, claim *corev1.PersistentVolumeClaim
 	}
 	d.Events.Eventf(claim, corev1.EventTypeNormal, reasonGrown, "MountVolume.NodeExpandVolume succeeded for volume %q: it has %s now", v.Name, v.Spec.Capacity.Storage())
 	return nil
+}
+
+func (d *Disks) growFor(ctx context.Context, claim *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) error {
+	if grown(claim, v) == nil {
+		return nil
+	}
+	if _, err := d.Store.Grow(v); err != nil {
+		d.complain(v, claim, reasonNotGrown, err)
+		return nil // it is tried again when a Pod begins to use it
+	}
+	return d.Grown(ctx, claim, v)
 }
 
 // complain tells of a failure once.

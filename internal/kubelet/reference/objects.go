@@ -105,6 +105,12 @@ func (Namespaced) Away(err error) bool { return away(err) }
 
 // Token gets a token for the Pod's service account, bound to the Pod: it ends with it.
 func (n Namespaced) Token(ctx context.Context, pod *v1.Pod, audience string, seconds int64) (string, error) {
+	t, _, err := n.o.Token(ctx, pod, audience, seconds)
+	return t, err
+}
+
+// Token gets a token for the Pod's service account, bound to the Pod, and says until when it is good.
+func (o *Objects) Token(ctx context.Context, pod *v1.Pod, audience string, seconds int64) (string, time.Time, error) {
 	req := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: &seconds,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
@@ -116,11 +122,11 @@ func (n Namespaced) Token(ctx context.Context, pod *v1.Pod, audience string, sec
 	if account == "" {
 		account = "default"
 	}
-	res, err := n.o.client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, account, req, metav1.CreateOptions{})
+	res, err := o.client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, account, req, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("getting a token for service account %s/%s: %w", pod.Namespace, account, err)
+		return "", time.Time{}, fmt.Errorf("getting a token for service account %s/%s: %w", pod.Namespace, account, err)
 	}
-	return res.Status.Token, nil
+	return res.Status.Token, res.Status.ExpirationTimestamp.Time, nil
 }
 
 func get[T any](n Namespaced, kind, name string, fetch func(context.Context) (T, error)) (T, error) {

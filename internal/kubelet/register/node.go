@@ -39,6 +39,10 @@ type Node struct {
 	Images     func() []*image.Image
 	// Handlers are what RuntimeClasses can name, with what each can do.
 	Handlers []v1.NodeRuntimeHandler
+	// InUse are the volumes that other nodes must not get; each change of it is a reason to send to Changed. Reported is told since which version of the Node its status
+	// says so.
+	InUse    func() []v1.UniqueVolumeName
+	Reported func(inUse []v1.UniqueVolumeName, version string)
 	// Stored is the Node as the API has it, as far as is known here; nil when it is not.
 	Stored func() *v1.Node
 	// Event records an event about the Node; nil for nobody to be told.
@@ -51,6 +55,8 @@ type Node struct {
 	sent     time.Time
 	images   int
 	offered  [2]v1.ResourceList // by device plugins, as last reported
+	inUse    []v1.UniqueVolumeName
+	version  string // of the Node that was written last
 }
 
 // Reporting as upstream's: the Lease says every 10 s that the node lives, the status only what changed, and every 5 minutes that it is still so (KEP-589).
@@ -144,6 +150,7 @@ func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {
 		NodeInfo:        info(n.Containerd(), n.Version),
 		DaemonEndpoints: v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: n.Port}},
 		Images:          images(n.Images()),
+		VolumesInUse:    n.InUse(),
 		Features:        &v1.NodeFeatures{SupplementalGroupsPolicy: &yes},
 		RuntimeHandlers: n.Handlers,
 	}
@@ -187,6 +194,12 @@ func images(list []*image.Image) []v1.ContainerImage {
 	return out[:min(len(out), maxImages)]
 }
 
+// reported is a status with the volumes in use also when there are none: left out, those of before would stay.
+type reported struct {
+	v1.NodeStatus
+	VolumesInUse []v1.UniqueVolumeName `json:"volumesInUse"`
+}
+
 // report sends the status if something changed or it is time to.
 func (n *Node) report(ctx context.Context) error {
 	st := n.status(n.reported)
@@ -196,24 +209,28 @@ func (n *Node) report(ctx context.Context) error {
 	}
 	offered := [2]v1.ResourceList{{}, {}}
 	n.offer(offered[0], offered[1])
-	if !changed(n.reported, st.Conditions) && len(st.Images) == n.images && equality.Semantic.DeepEqual(offered, n.offered) && time.Since(n.sent) < reportEvery {
+	if !changed(n.reported, st.Conditions) && len(st.Images) == n.images && equality.Semantic.DeepEqual(offered, n.offered) &&
+		n.version != "" && slices.Equal(st.VolumesInUse, n.inUse) && time.Since(n.sent) < reportEvery {
+		n.Reported(st.VolumesInUse, n.version)
 		return nil
 	}
-	body, err := json.Marshal(map[string]any{"status": st})
+	body, err := json.Marshal(map[string]any{"status": reported{st, append([]v1.UniqueVolumeName{}, st.VolumesInUse...)}})
 	if err != nil {
 		return err
 	}
-	_, err = n.Client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	got, err := n.Client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) {
 		// Somebody deleted the Node while its daemon runs: it comes back, as it would on a restart.
 		_, err = n.register(ctx)
-		n.reported = nil
+		n.reported, n.version = nil, ""
 		return err
 	}
 	if err != nil {
 		return fmt.Errorf("node %s: %w", n.Name, err)
 	}
-	n.reported, n.sent, n.images, n.offered = st.Conditions, time.Now(), len(st.Images), offered
+	n.reported, n.sent, n.images, n.offered, n.inUse = st.Conditions, time.Now(), len(st.Images), offered, st.VolumesInUse
+	n.version = got.ResourceVersion
+	n.Reported(n.inUse, n.version)
 	if now := readiness(n.reported); n.Event != nil && now != n.told {
 		n.told = now
 		n.Event(now, fmt.Sprintf("Node %s status is now: %s", n.Name, now))

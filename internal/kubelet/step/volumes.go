@@ -6,6 +6,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/podcert"
@@ -25,7 +26,8 @@ type Volumes struct {
 	Facts        func() env.Facts
 	Images       *image.Store // nil where there is no containerd any more
 	Disks        volume.Disks
-	// Mounted is told where the volumes of the Pod's claims are, by claim.
+	Drivers      *csi.Node // nil where they are gone with the node
+	// Mounted is told where the volumes of the Pod's claims are, by claim; nothing of those that a driver has mounted, as to look at one can take for ever.
 	Mounted func(pod *v1.Pod, paths map[string]string)
 }
 
@@ -35,6 +37,7 @@ type sources struct {
 	*trust.Bundles
 	*podcert.Store
 	volume.Disks
+	volume.Drivers
 }
 
 var _ volume.Source = sources{}
@@ -49,7 +52,7 @@ func (Volumes) Needs() []string { return []string{"directory"} }
 
 // Setup makes the volumes or brings them up to date.
 func (v Volumes) Setup(ctx context.Context, s *Sandbox) error {
-	made, err := volume.Setup(ctx, filepath.Join(s.Dir, volumesDir), s.Pod, v.Facts(), sources{v.Objects.For(ctx, s.Pod.Namespace), v.Bundles, v.Certificates, v.Disks})
+	made, err := volume.Setup(ctx, filepath.Join(s.Dir, volumesDir), s.Pod, v.Facts(), sources{v.Objects.For(ctx, s.Pod.Namespace), v.Bundles, v.Certificates, v.Disks, v.Drivers})
 	if err != nil {
 		return err
 	}
@@ -61,7 +64,11 @@ func (v Volumes) Setup(ctx context.Context, s *Sandbox) error {
 	s.Volumes = made
 	claims := map[string]string{}
 	for _, v := range made {
-		if v.Claim != "" {
+		switch {
+		case v.Claim == "":
+		case v.Driver:
+			claims[v.Claim] = ""
+		default:
 			claims[v.Claim] = v.Path
 		}
 	}
@@ -79,5 +86,13 @@ func (v Volumes) Teardown(ctx context.Context, s *Sandbox) error {
 	if err := v.Images.RemoveVolumes(ctx, string(s.Pod.UID), filepath.Join(s.Dir, imagesDir)); err != nil {
 		return err
 	}
-	return volume.Teardown(filepath.Join(s.Dir, volumesDir))
+	if v.Drivers != nil {
+		if err := v.Drivers.Unmount(ctx, s.Pod.UID); err != nil {
+			return err
+		}
+	}
+	if err := volume.Teardown(filepath.Join(s.Dir, volumesDir)); err != nil || v.Drivers == nil {
+		return err
+	}
+	return v.Drivers.Release(s.Pod.UID)
 }

@@ -18,6 +18,7 @@ type Source interface {
 	env.Sources
 	Claims
 	Disks
+	Drivers
 	// Token gets a token for the Pod's service account that is bound to the Pod.
 	Token(ctx context.Context, pod *v1.Pod, audience string, seconds int64) (string, error)
 	// TrustAnchors gives the certificates of the ClusterTrustBundles that a projection selects, as PEM.

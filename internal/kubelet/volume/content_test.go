@@ -33,6 +33,7 @@ var errAway = errors.New("connection refused")
 type source struct {
 	Claims
 	Disks
+	Drivers
 	maps    map[string]*v1.ConfigMap
 	secrets map[string]*v1.Secret
 	away    bool

@@ -17,6 +17,7 @@ import (
 	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
@@ -36,15 +37,23 @@ type Disks interface {
 	OtherUser(pod *v1.Pod, claim string) string
 }
 
-// claimOf names the claim of a volume; empty if it has none.
-func claimOf(pod *v1.Pod, v *v1.Volume) string {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName
-	case v.Ephemeral != nil:
-		return pod.Name + "-" + v.Name
+// Drivers are the storage drivers that run on this node.
+type Drivers interface {
+	Mount(ctx context.Context, v csi.Volume) (csi.Mounted, error)
+	// Hold waits until no other node may write to a network volume that no driver mounts.
+	Hold(ctx context.Context, pod *v1.Pod, v *v1.PersistentVolume) error
+}
+
+// driven sets up a volume of a storage driver.
+func driven(ctx context.Context, v csi.Volume, src Source) (Volume, error) {
+	m, err := src.Mount(ctx, v)
+	if err != nil {
+		return Volume{}, err
 	}
-	return ""
+	if m.Group != nil {
+		err = own(m.Path, v.Pod)
+	}
+	return Volume{Path: m.Path, Block: m.Block, Driver: true}, err
 }
 
 // rememberedFile is where a Pod's volume directory keeps what a claim's volume came to, for the time when the API is away.
@@ -74,7 +83,7 @@ func persistent(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, src
 }
 
 func fromClaim(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, src Source) (Volume, error) {
-	name := claimOf(pod, v)
+	name := pv.ClaimOf(pod, v)
 	claim, err := src.Claim(name)
 	if err != nil {
 		return Volume{}, fmt.Errorf("PersistentVolumeClaim %s/%s: %w", pod.Namespace, name, err)
@@ -105,22 +114,18 @@ func fromClaim(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, src 
 	if err := volume.CheckNodeAffinity(vol, labels); err != nil {
 		return Volume{}, fmt.Errorf("%s: PersistentVolume %s cannot be reached from this node (its spec.nodeAffinity), where the Pod was bound by spec.nodeName: %w", about, vol.Name, err)
 	}
-	made, err := mountVolume(ctx, path, pod, claim, vol, src)
+	readOnly := v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly || pv.OnlyRead(vol) || vol.Spec.NFS != nil && vol.Spec.NFS.ReadOnly
+	made, err := mountVolume(ctx, path, pod, v.Name, readOnly, claim, vol, src)
 	if err != nil {
 		return Volume{}, fmt.Errorf("%s: %w", about, err)
 	}
 	made.Claim = name
-	made.ReadOnly = v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly || onlyRead(vol)
+	made.ReadOnly = readOnly
 	return made, nil
 }
 
-// onlyRead says that all that a volume promises is to be read.
-func onlyRead(vol *v1.PersistentVolume) bool {
-	return !slices.ContainsFunc(vol.Spec.AccessModes, func(m v1.PersistentVolumeAccessMode) bool { return m != v1.ReadOnlyMany }) || vol.Spec.NFS != nil && vol.Spec.NFS.ReadOnly
-}
-
-// mountVolume makes a volume a path on this node.
-func mountVolume(ctx context.Context, path string, pod *v1.Pod, claim *v1.PersistentVolumeClaim, vol *v1.PersistentVolume, src Source) (Volume, error) {
+// mountVolume makes a volume a path on this node. name is what the Pod calls it.
+func mountVolume(ctx context.Context, path string, pod *v1.Pod, name string, readOnly bool, claim *v1.PersistentVolumeClaim, vol *v1.PersistentVolume, src Source) (Volume, error) {
 	block := ptr.Deref(vol.Spec.VolumeMode, v1.PersistentVolumeFilesystem) == v1.PersistentVolumeBlock
 	switch s := &vol.Spec.PersistentVolumeSource; {
 	case pv.IsLocal(vol):
@@ -140,16 +145,19 @@ func mountVolume(ctx context.Context, path string, pod *v1.Pod, claim *v1.Persis
 			return Volume{Path: s.Local.Path, Block: true}, nil
 		}
 		return Volume{Path: s.Local.Path}, own(s.Local.Path, pod)
+	case s.CSI != nil:
+		return driven(ctx, csi.Volume{Pod: pod, Name: name, Persistent: vol, Claim: claim, ReadOnly: readOnly}, src)
 	case block:
-		return Volume{}, fmt.Errorf("PersistentVolume %s: only local volumes can be of the mode Block on this node", vol.Name)
+		return Volume{}, fmt.Errorf("PersistentVolume %s: only local volumes and those of CSI drivers can be of the mode Block on this node", vol.Name)
 	case s.HostPath != nil:
 		return Volume{Path: s.HostPath.Path}, hostPath(s.HostPath)
 	case s.NFS != nil:
+		if err := src.Hold(ctx, pod, vol); err != nil {
+			return Volume{}, err
+		}
 		return Volume{Path: path}, nfs(ctx, path, s.NFS, vol.Spec.MountOptions)
-	case s.CSI != nil:
-		return Volume{}, fmt.Errorf("PersistentVolume %s is of the CSI driver %s, and this node has no CSI drivers", vol.Name, s.CSI.Driver)
 	}
-	return Volume{}, fmt.Errorf("PersistentVolume %s: its kind is not provided by this node; use one of local, hostPath, nfs, or the StorageClass %s", vol.Name, pv.LocalClass)
+	return Volume{}, fmt.Errorf("PersistentVolume %s: its kind is not provided by this node; use one of local, hostPath, nfs, csi, or the StorageClass %s; for iSCSI use a CSI driver", vol.Name, pv.LocalClass)
 }
 
 func kindOf(info os.FileInfo) string {

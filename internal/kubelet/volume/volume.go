@@ -14,7 +14,9 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // Volume is one that was set up.
@@ -27,6 +29,8 @@ type Volume struct {
 	// Block says that Path is a device, for containers' volumeDevices.
 	Block bool
 	Claim string // that it is of, in the Pod's namespace; empty for other volumes
+	// Driver says that a storage driver has mounted it: how full it is, only that is asked.
+	Driver bool
 }
 
 // Error says which volume failed; its text is what the Pod's FailedMount event says.
@@ -69,7 +73,9 @@ func setup(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, facts en
 		return Volume{Path: v.HostPath.Path}, hostPath(v.HostPath)
 	case v.NFS != nil:
 		return Volume{Path: path, ReadOnly: v.NFS.ReadOnly}, nfs(ctx, path, v.NFS, nil)
-	case claimOf(pod, v) != "":
+	case v.CSI != nil:
+		return driven(ctx, csi.Volume{Pod: pod, Name: v.Name, Inline: v.CSI}, src)
+	case pv.ClaimOf(pod, v) != "":
 		return persistent(ctx, path, pod, v, src)
 	}
 	had := func(name string) []byte {
@@ -84,7 +90,7 @@ func setup(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, facts en
 		return Volume{}, err
 	}
 	if files == nil {
-		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath, nfs, image, or a claim")
+		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath, nfs, csi, image, or a claim")
 	}
 	// All of it is kept in memory: Secrets and tokens must not reach the disk, and the rest is small.
 	if err := tmpfs(path, "mode=0755"); err != nil {

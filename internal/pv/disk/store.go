@@ -198,6 +198,23 @@ func (s *Store) Remove(v *corev1.PersistentVolume) error {
 	return nil
 }
 
+// Close lets go of the devices of volumes that are left on the disk. Those of the mode Block do not go with their last user; one that is still used goes with that.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, bad := s.List()
+	for _, v := range found {
+		dir, err := s.place(v)
+		if err == nil && isBlock(v) {
+			err = detach(filepath.Join(dir, imageFile))
+		}
+		if err != nil {
+			bad = errors.Join(bad, fmt.Errorf("PersistentVolume %s: %w", v.Name, err))
+		}
+	}
+	return bad
+}
+
 // Forget keeps a volume's data and has List leave it out from now on: its PersistentVolume was deleted by somebody who wanted the data to stay.
 func (s *Store) Forget(v *corev1.PersistentVolume) error {
 	s.mu.Lock()

@@ -214,6 +214,17 @@ func TestABlockVolumeIsADevice(t *testing.T) {
 	if again, err := s.Open(v); err != nil || again.Path != o.Path {
 		t.Errorf("opened again: %+v, %v, want %s", again, err, o.Path)
 	}
+	f.Close()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	img := filepath.Join(filepath.Dir(v.Spec.Local.Path), "disk.img")
+	if b, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(o.Path), "loop", "backing_file")); err == nil && strings.TrimSpace(string(b)) == img {
+		t.Errorf("%s still has %s", o.Path, img)
+	}
+	if _, err := os.Stat(img); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAForgottenVolumeKeepsItsData(t *testing.T) {
