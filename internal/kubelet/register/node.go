@@ -210,7 +210,7 @@ func (n *Node) report(ctx context.Context) error {
 	offered := [2]v1.ResourceList{{}, {}}
 	n.offer(offered[0], offered[1])
 	if !changed(n.reported, st.Conditions) && len(st.Images) == n.images && equality.Semantic.DeepEqual(offered, n.offered) &&
-		n.version != "" && slices.Equal(st.VolumesInUse, n.inUse) && time.Since(n.sent) < reportEvery {
+		slices.Equal(st.VolumesInUse, n.inUse) && time.Since(n.sent) < reportEvery {
 		n.Reported(st.VolumesInUse, n.version)
 		return nil
 	}
@@ -222,7 +222,7 @@ func (n *Node) report(ctx context.Context) error {
 	if apierrors.IsNotFound(err) {
 		// Somebody deleted the Node while its daemon runs: it comes back, as it would on a restart.
 		_, err = n.register(ctx)
-		n.reported, n.version = nil, ""
+		n.reported, n.sent = nil, time.Time{}
 		return err
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package register
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,23 +14,54 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 )
 
+// node is one whose Node can be read.
+func node(t *testing.T) (*Node, *fake.Clientset, func() *v1.Node) {
+	client := fake.NewClientset()
+	get := func() *v1.Node {
+		n, err := client.CoreV1().Nodes().Get(t.Context(), "w1", metav1.GetOptions{})
+		if err != nil {
+			return nil
+		}
+		return n
+	}
+	return &Node{
+		Client: client, Name: "w1", DataDir: t.TempDir(), Stored: get,
+		Observe:     func() Observed { return Observed{} },
+		Allocatable: func(capacity v1.ResourceList) v1.ResourceList { return capacity },
+		Containerd:  func() string { return "" },
+		Images:      func() []*image.Image { return nil },
+		InUse:       func() []v1.UniqueVolumeName { return nil },
+		Reported:    func([]v1.UniqueVolumeName, string) {},
+	}, client, get
+}
+
+func TestVolumesInUseAreReportedWhenTheyBeginAndWhenTheyEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _, get := node(t)
+		var use, told []v1.UniqueVolumeName
+		changed := make(chan struct{})
+		n.InUse, n.Changed = func() []v1.UniqueVolumeName { return use }, changed
+		n.Reported = func(names []v1.UniqueVolumeName, _ string) { told = names }
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); n.Run(ctx, func(*v1.Node) {}) }()
+		for _, want := range [][]v1.UniqueVolumeName{{"a"}, {"a", "b"}, {"b"}, nil, {"c"}} {
+			synctest.Wait()
+			use = want
+			changed <- struct{}{}
+			synctest.Wait()
+			if got := get().Status.VolumesInUse; !slices.Equal(got, want) || !slices.Equal(told, want) {
+				t.Errorf("in use are %v; the Node says %v, and %v was told", want, got, told)
+			}
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestANodeThatWasHeldForLostReportsReadyAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := fake.NewClientset()
-		get := func() *v1.Node {
-			n, err := client.CoreV1().Nodes().Get(t.Context(), "w1", metav1.GetOptions{})
-			if err != nil {
-				return nil
-			}
-			return n
-		}
-		n := &Node{
-			Client: client, Name: "w1", DataDir: t.TempDir(), Stored: get,
-			Observe:     func() Observed { return Observed{} },
-			Allocatable: func(capacity v1.ResourceList) v1.ResourceList { return capacity },
-			Containerd:  func() string { return "" },
-			Images:      func() []*image.Image { return nil },
-		}
+		n, client, get := node(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); n.Run(ctx, func(*v1.Node) {}) }()
