@@ -126,6 +126,13 @@ func fromClaim(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, src 
 
 // mountVolume makes a volume a path on this node. name is what the Pod calls it.
 func mountVolume(ctx context.Context, path string, pod *v1.Pod, name string, readOnly bool, claim *v1.PersistentVolumeClaim, vol *v1.PersistentVolume, src Source) (Volume, error) {
+	// Once per Pod, when it begins to use the volume: this is called again every minute, and a database's files are many.
+	give := func(at string) error {
+		if exists(filepath.Join(path, rememberedFile)) {
+			return nil
+		}
+		return own(at, pod)
+	}
 	block := ptr.Deref(vol.Spec.VolumeMode, v1.PersistentVolumeFilesystem) == v1.PersistentVolumeBlock
 	switch s := &vol.Spec.PersistentVolumeSource; {
 	case pv.IsLocal(vol):
@@ -133,7 +140,7 @@ func mountVolume(ctx context.Context, path string, pod *v1.Pod, name string, rea
 		if err != nil || block {
 			return Volume{Path: at, Block: block}, err
 		}
-		return Volume{Path: at}, own(at, pod)
+		return Volume{Path: at}, give(at)
 	case s.Local != nil:
 		info, err := os.Stat(s.Local.Path)
 		switch {
@@ -144,7 +151,7 @@ func mountVolume(ctx context.Context, path string, pod *v1.Pod, name string, rea
 		case block:
 			return Volume{Path: s.Local.Path, Block: true}, nil
 		}
-		return Volume{Path: s.Local.Path}, own(s.Local.Path, pod)
+		return Volume{Path: s.Local.Path}, give(s.Local.Path)
 	case s.CSI != nil:
 		return driven(ctx, csi.Volume{Pod: pod, Name: name, Persistent: vol, Claim: claim, ReadOnly: readOnly}, src)
 	case block:
