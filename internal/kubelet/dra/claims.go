@@ -28,8 +28,9 @@ type Claims struct {
 	// get reads a claim.
 	get func(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error)
 
-	// turn is had by who asks drivers: what one Pod has undone must not be what another has made ready meanwhile.
-	turn sync.Mutex
+	// turns are had by who asks drivers about a claim: what one Pod has undone must not be what another has made ready meanwhile. There is one for each, so that a
+	// driver that hangs keeps nobody else waiting.
+	turns turns
 
 	mu   sync.Mutex
 	used map[types.UID]map[string]bool // by claim, the directories of the Pods that use it
@@ -134,13 +135,12 @@ func (c *Claims) Prepare(ctx context.Context, pod *v1.Pod, dir, sandbox string) 
 	if r.Sandbox == sandbox {
 		return share(pod, r.Claims), nil
 	}
-	c.turn.Lock()
-	defer c.turn.Unlock()
 	if r.Sandbox == "" {
 		if r.Claims, err = c.find(ctx, pod); err != nil {
 			return nil, err
 		}
 	}
+	defer c.turns.take(r.Claims)()
 	c.use(r.Claims, dir)
 	if err := r.save(dir); err != nil {
 		return nil, err
@@ -269,8 +269,7 @@ func (c *Claims) Unprepare(ctx context.Context, dir string) error {
 	if err != nil || len(r.Claims) == 0 {
 		return err
 	}
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	defer c.turns.take(r.Claims)()
 	var last []prepared
 	for _, p := range r.Claims {
 		if c.others(p.UID, dir) == 0 {

@@ -46,14 +46,15 @@ func (p *plan) status() v1.PodStatus {
 }
 
 // phase sums up the containers as the API's PodPhase defines it. A phase that ended is never taken back, and none is reported to have ended
-// while anything of the Pod runs: whoever replaces the Pod then must not find two at work.
+// while anything of the Pod runs: whoever replaces the Pod then must not find two at work. Nor while drivers may have devices ready for its claims: with the end those
+// claims are free, and their devices somebody else's.
 func (p *plan) phase() v1.PodPhase {
 	before := p.Pod.Status.Phase
 	if before == v1.PodFailed || before == v1.PodSucceeded {
 		return before
 	}
 	ph := p.sum()
-	if (ph == v1.PodFailed || ph == v1.PodSucceeded) && !p.allEnded() {
+	if (ph == v1.PodFailed || ph == v1.PodSucceeded) && (!p.allEnded() || len(p.Pod.Spec.ResourceClaims) > 0 && !p.TornDown) {
 		return cmp.Or(before, v1.PodPending)
 	}
 	return ph
