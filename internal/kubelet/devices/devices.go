@@ -71,10 +71,9 @@ func Open(dir, pods string, changed func()) (*Devices, error) {
 	return d, nil
 }
 
-// arrive takes in a plugin that has registered; one before it has no say any more.
+// arrive takes in a plugin that has registered; one before it has no say any more, and is left.
 func (d *Devices) arrive(name v1.ResourceName, p *plugin) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	k := d.kept[name]
 	if k == nil {
 		k = &kind{}
@@ -88,7 +87,13 @@ func (d *Devices) arrive(name v1.ResourceName, p *plugin) {
 			logNames(err)
 		}
 	}
+	before := k.plugin
 	k.plugin = p
+	d.mu.Unlock()
+	if before != nil {
+		before.conn.Close() // it may never say anything again
+	}
+	d.changed()
 }
 
 // take takes in the plugin's devices; false if the plugin has no say any more.
@@ -99,12 +104,16 @@ func (d *Devices) take(name v1.ResourceName, p *plugin, list []*api.Device) bool
 		d.mu.Unlock()
 		return false
 	}
-	k.healthy = make(map[string]bool, len(list))
+	healthy := make(map[string]bool, len(list))
 	for _, dev := range list {
-		k.healthy[dev.ID] = dev.Health == api.Healthy
+		healthy[dev.ID] = dev.Health == api.Healthy
 	}
+	same := maps.Equal(k.healthy, healthy) // some plugins say the same again and again
+	k.healthy = healthy
 	d.mu.Unlock()
-	d.changed()
+	if !same {
+		d.changed()
+	}
 	return true
 }
 

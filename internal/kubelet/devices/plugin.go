@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -87,12 +88,34 @@ func check(req *api.RegisterRequest) error {
 	return nil
 }
 
+// reachTimeout is how long a plugin that has registered may take to listen.
+const reachTimeout = 10 * time.Second
+
+// reach connects to a plugin. Whoever only says that it is one takes no other's place.
+func (p *plugin) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	for state := p.conn.GetState(); state != connectivity.Ready; state = p.conn.GetState() {
+		p.conn.Connect()
+		if !p.conn.WaitForStateChange(ctx, state) {
+			return fmt.Errorf("nobody listens at %s", p.conn.Target())
+		}
+	}
+	return nil
+}
+
 // follow takes in what a plugin says about its devices until it goes or another takes its place.
 func (d *Devices) follow(ctx context.Context, resource v1.ResourceName, p *plugin) {
 	defer p.conn.Close()
 	log := slog.With("resource", resource)
+	if err := p.reach(ctx); err != nil {
+		if ctx.Err() == nil {
+			log.Warn("a device plugin has registered, but is not there; it is to register again once it listens", "err", err)
+		}
+		return
+	}
 	d.arrive(resource, p)
-	stream, err := p.ListAndWatch(ctx, &api.Empty{}, grpc.WaitForReady(true))
+	stream, err := p.ListAndWatch(ctx, &api.Empty{})
 	for err == nil {
 		var said *api.ListAndWatchResponse
 		if said, err = stream.Recv(); err == nil && !d.take(resource, p, said.Devices) {
