@@ -146,6 +146,8 @@ func TestACertificateThatHasExpiredIsToldOfAndReplacedWithAToken(t *testing.T) {
 		return err == nil, fmt.Sprint(out, err)
 	})
 
+	h.told("n1", "CertificateExpired", "it was replaced with the join token")
+
 	// One that expires while the daemon runs, and that could not be renewed before: nobody takes it.
 	h.killNode()
 	if err := os.WriteFile(file, nodeCertificate(t, time.Now().Add(3*time.Second)), 0o600); err != nil {

@@ -183,8 +183,6 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if d.client, err = kubernetes.NewForConfig(id.Config()); err != nil {
 		return fmt.Errorf("client of the API server: %w", err)
 	}
-	wg.Go(func() { id.Run(ctx, d.client) })
-
 	d.informers = informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTransform(lean))
 	d.own = informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTransform(lean), informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, cfg.Name).String()
@@ -250,6 +248,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Late: []string{step.NetworkName, step.HostsName},
 		},
 	}
+	wg.Go(func() { id.Run(ctx, d.client, d.warn) })
 	d.pods = pod.NewSet(d.node)
 
 	d.static = &staticPods{

@@ -136,10 +136,29 @@ func TestPodsHaveUserNamespacesOfTheirOwn(t *testing.T) {
 		if now := h.get("one"); now.Status.ContainerStatuses[0].ContainerID != p.Status.ContainerStatuses[0].ContainerID || now.Status.ContainerStatuses[0].RestartCount != 0 {
 			t.Error("a container was not taken over")
 		}
-		for _, name := range []string{"one", "two", "three"} {
+		// A disk that lost what IDs a Pod has.
+		h.killNode()
+		if err := os.Truncate(filepath.Join(h.dir, "n", "pods", string(p.UID), "users"), 0); err != nil {
+			t.Fatal(err)
+		}
+		h.startNode()
+		h.create("four", spec)
+		h.wait("four", "to be ready", ready)
+		h.wait("one", "to run anew", func(p *v1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
+		if out := h.exec("one:c", "busybox", "stat", "-c", "%u:%g", "/", "/etc/hosts"); out != "0:0\n0:0\n" {
+			t.Errorf("files of a Pod with new IDs are of %q", out)
+		}
+		of := map[string]string{}
+		names := []string{"one", "two", "three", "four"}
+		for _, name := range names {
+			ids := id(name)
+			if of[ids] != "" {
+				t.Errorf("%s and %s have the same IDs: %q", name, of[ids], ids)
+			}
+			of[ids] = name
 			h.delete(name)
 		}
-		for _, name := range []string{"one", "two", "three"} {
+		for _, name := range names {
 			h.waitGone(name)
 		}
 		for _, left := range []string{"roots/*", "pods/*"} {

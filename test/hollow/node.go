@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"sync"
@@ -84,7 +85,9 @@ func Join(ctx context.Context, o Options) (*Node, error) {
 func (n *Node) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { n.id.Run(ctx, n.client) })
+	wg.Go(func() {
+		n.id.Run(ctx, n.client, func(reason, message string) { slog.Warn(message, "node", n.name, "reason", reason) })
+	})
 	events := record.NewBroadcaster()
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedv1.EventSinkImpl{Interface: n.client.CoreV1().Events("")})

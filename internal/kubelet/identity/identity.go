@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -39,6 +40,8 @@ type Identity struct {
 	opts   Options
 	server *url.URL
 	ca     *x509.CertPool
+
+	lapsed *x509.Certificate // had expired before this start, and was replaced
 
 	mu      sync.Mutex
 	serving *tls.Certificate
@@ -74,6 +77,7 @@ func Join(ctx context.Context, o Options) (*Identity, error) {
 	case o.Token == "":
 		return nil, errors.New("--token: this node has not joined a cluster yet; give it a join token, printed by `gitopsd token create` on the control plane")
 	}
+	id.lapsed = leaf
 	return id, id.join(ctx)
 }
 
@@ -178,6 +182,7 @@ func (i *Identity) Config() *rest.Config {
 		DisableCompression: true, // what all nodes watch would be compressed for each of them
 		ContentConfig:      rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json"},
 		TLSClientConfig:    rest.TLSClientConfig{CAFile: i.path(caFile), CertFile: i.path(clientFile), KeyFile: i.path(clientFile)},
+		WrapTransport:      func(next http.RoundTripper) http.RoundTripper { return newAway(next, i.server) },
 	}
 }
 
@@ -196,8 +201,18 @@ func (i *Identity) ServerTLS() *tls.Config {
 	}
 }
 
-// Run gets the serving certificate and renews both until ctx ends.
-func (i *Identity) Run(ctx context.Context, c kubernetes.Interface) {
+// Reasons of Events about the node's certificates.
+const (
+	reasonExpired = "CertificateExpired"
+	reasonFailed  = "FailedCertificateRenewal"
+)
+
+// Run gets the serving certificate and renews both until ctx ends. warn records an Event about the Node, once there is a way to.
+func (i *Identity) Run(ctx context.Context, c kubernetes.Interface, warn func(reason, message string)) {
+	if i.lapsed != nil {
+		warn(reasonExpired, replaced(i.lapsed))
+	}
+	told := map[string]string{} // by certificate, what went wrong last
 	if cert, err := tls.LoadX509KeyPair(i.path(servingFile), i.path(servingFile)); err == nil && i.fits(cert.Leaf) {
 		i.setServing(cert)
 	}
@@ -218,14 +233,22 @@ func (i *Identity) Run(ctx context.Context, c kubernetes.Interface) {
 				}
 			}
 			renew := i.renew
-			if file == clientFile && err == nil && time.Now().After(leaf.NotAfter) {
+			lapsed := file == clientFile && err == nil && time.Now().After(leaf.NotAfter)
+			if lapsed {
 				renew = i.rejoin // nobody takes the old one any more
 			}
-			if err := renew(ctx, c, file); err != nil {
-				failed = true
-				if ctx.Err() == nil {
-					slog.Warn("renewing a certificate of this node failed; it is tried again", "certificate", file, "err", err)
+			err = renew(ctx, c, file)
+			switch {
+			case err == nil && lapsed:
+				warn(reasonExpired, replaced(leaf))
+			case err != nil && ctx.Err() == nil:
+				slog.Warn("renewing a certificate of this node failed; it is tried again", "certificate", file, "err", err)
+				if told[file] != err.Error() {
+					warn(reasonFailed, fmt.Sprintf("renewing the certificate %s failed, and is tried again: %v", file, err))
 				}
+			}
+			if told[file] = ""; err != nil {
+				failed, told[file] = true, err.Error()
 			}
 		}
 		if failed {
@@ -297,6 +320,10 @@ func (i *Identity) rejoin(ctx context.Context, _ kubernetes.Interface, file stri
 // expired tells that a node has no way to show who it is any more.
 func expired(leaf *x509.Certificate) error {
 	return fmt.Errorf("the node's certificate expired on %s, while it was off or the control plane away: start it once with --token, printed by `gitopsd token create` on the control plane", leaf.NotAfter.Format(time.DateOnly))
+}
+
+func replaced(leaf *x509.Certificate) string {
+	return fmt.Sprintf("the node's certificate expired on %s; it was replaced with the join token", leaf.NotAfter.Format(time.DateTime))
 }
 
 func (i *Identity) setServing(c tls.Certificate) {

@@ -99,11 +99,11 @@ func (n Namespaces) hold(s *Sandbox, dir string) error {
 
 // Held says whether the namespaces of the Pod with a directory are alive.
 func Held(pod *v1.Pod, dir string) bool {
-	dir = filepath.Join(dir, namespacesDir)
+	held := filepath.Join(dir, namespacesDir)
 	if OwnUsers(pod) {
-		return namespaces.HeldUsers(dir, sharesProcesses(pod))
+		return userns.Kept(dir) && namespaces.HeldUsers(held, sharesProcesses(pod))
 	}
-	return namespaces.Held(dir)
+	return namespaces.Held(held)
 }
 
 func sharesProcesses(pod *v1.Pod) bool {

@@ -2,7 +2,9 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -48,6 +50,12 @@ func (u Users) Setup(_ context.Context, s *Sandbox) error {
 		}
 		if dir == filepath.Dir(dir) {
 			break
+		}
+	}
+	if !userns.Kept(s.Dir) {
+		// Namespaces that are there are of other IDs. They are made anew.
+		if err := os.Remove(filepath.Join(s.Dir, sandboxFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
 	var err error

@@ -70,6 +70,12 @@ func read(pod string) (uint64, bool) {
 	return first, err == nil && first != 0 && first%Size == 0
 }
 
+// Kept says whether the Pod with a directory has IDs by the file that keeps them. Without, its user namespace is not to be used: others may have its IDs.
+func Kept(pod string) bool {
+	_, ok := read(pod)
+	return ok
+}
+
 // Take gives the IDs of the Pod with a directory, which it keeps from then on.
 func (r *Ranges) Take(pod string) (Range, error) {
 	r.mu.Lock()
