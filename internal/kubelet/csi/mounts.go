@@ -3,7 +3,6 @@ package csi
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -142,5 +141,3 @@ func removeEmpty(dir string) error {
 	}
 	return os.Remove(dir)
 }
-
-func (n *Node) warn(text string, args ...any) { slog.Warn(text, args...) }

@@ -3,6 +3,7 @@ package csi
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -128,7 +129,7 @@ func (n *Node) Remove(p plugins.Plugin) {
 	ctx, cancel := context.WithTimeout(context.Background(), n.Patience)
 	defer cancel()
 	if err := n.withdraw(ctx, d.info); err != nil {
-		n.warn("telling the cluster that a storage driver is gone failed; it lists the driver until that registers again", "driver", p.Name, "err", err)
+		slog.Warn("telling the cluster that a storage driver is gone failed; it lists the driver until that registers again", "driver", p.Name, "err", err)
 	}
 }
 
@@ -154,7 +155,7 @@ func (n *Node) NodeChanged(node *v1.Node) {
 			ctx, cancel := context.WithTimeout(context.Background(), n.Patience)
 			defer cancel()
 			if err := n.publish(ctx, d.info); err != nil {
-				n.warn("telling the new Node of a storage driver failed; restart the driver's Pod on this node", "driver", d.name, "err", err)
+				slog.Warn("telling the new Node of a storage driver failed; restart the driver's Pod on this node", "driver", d.name, "err", err)
 			}
 		}()
 	}

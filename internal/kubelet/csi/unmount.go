@@ -69,6 +69,11 @@ func (n *Node) unmount(ctx context.Context, r record) error {
 	}
 	os.Remove(dir)
 	n.letGo(r)
+	if last {
+		n.mu.Lock()
+		delete(n.told, r.key())
+		n.mu.Unlock()
+	}
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	statsv1 "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
+
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // Mounted remembers where the volumes of a Pod's claims are: by claim.
@@ -29,11 +31,9 @@ func (d *Disks) Path(namespace, claim string) string {
 func used(pod *corev1.Pod) map[string]string {
 	out := map[string]string{}
 	for i := range pod.Spec.Volumes {
-		switch v := &pod.Spec.Volumes[i]; {
-		case v.PersistentVolumeClaim != nil:
-			out[v.Name] = v.PersistentVolumeClaim.ClaimName
-		case v.Ephemeral != nil:
-			out[v.Name] = pod.Name + "-" + v.Name
+		v := &pod.Spec.Volumes[i]
+		if claim := pv.ClaimOf(pod, v); claim != "" {
+			out[v.Name] = claim
 		}
 	}
 	return out

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // finalizer keeps a claim.
@@ -28,11 +30,8 @@ func User(claim string, pods []*corev1.Pod) *corev1.Pod {
 func claimsOf(p *corev1.Pod) []string {
 	var names []string
 	for i := range p.Spec.Volumes {
-		switch v := &p.Spec.Volumes[i]; {
-		case v.PersistentVolumeClaim != nil:
-			names = append(names, v.PersistentVolumeClaim.ClaimName)
-		case v.Ephemeral != nil:
-			names = append(names, p.Name+"-"+v.Name)
+		if name := pv.ClaimOf(p, &p.Spec.Volumes[i]); name != "" {
+			names = append(names, name)
 		}
 	}
 	return names

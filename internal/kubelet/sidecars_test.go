@@ -1,0 +1,133 @@
+package kubelet_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/gitopsd/gitopsd/test/csidriver"
+)
+
+// sidecars runs the CSI project's own programs beside a driver, as its users deploy them.
+func (h *host) sidecars(d *csidriver.Driver, programs ...string) {
+	h.t.Helper()
+	for _, program := range programs {
+		log := filepath.Join(h.dir, program+".log")
+		f, err := os.Create(log)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		cmd := exec.Command(program, "--csi-address", filepath.Join(h.dir, "n", "kubelet", "plugins", d.Name, "csi.sock"), "--kubeconfig", filepath.Join(h.dir, "cp", "admin.kubeconfig"), "--v=5")
+		cmd.Stdout, cmd.Stderr = f, f
+		if err := cmd.Start(); err != nil {
+			h.t.Fatal(err)
+		}
+		f.Close()
+		t := h.t
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+			if b, _ := os.ReadFile(log); t.Failed() {
+				t.Logf("%s:\n%s", program, b[max(0, len(b)-8000):])
+			}
+		})
+	}
+}
+
+// installed skips a test without the CSI project's programs.
+func installed(t *testing.T, programs ...string) {
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("SKIPPED: %v; build it from github.com/kubernetes-csi/external-%s", err, strings.TrimPrefix(program, "csi-"))
+		}
+	}
+}
+
+// class makes a class of a driver, whose volumes can grow.
+func (h *host) class(name string, d *csidriver.Driver) {
+	h.t.Helper()
+	if _, err := h.client.StorageV1().StorageClasses().Create(h.ctx(), &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: d.Name, AllowVolumeExpansion: ptr.To(true), VolumeBindingMode: ptr.To(storagev1.VolumeBindingWaitForFirstConsumer),
+	}, metav1.CreateOptions{}); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// grows has a claim ask for 32Mi, and waits until its volume has that much. The node's part is done within a minute, or when the next Pod begins to use it.
+func (h *host) grows(claim, podName string) {
+	h.t.Helper()
+	c, _ := h.bound(claim)
+	c.Spec.Resources.Requests[v1.ResourceStorage] = resource.MustParse("32Mi")
+	if _, err := h.client.CoreV1().PersistentVolumeClaims("default").Update(h.ctx(), c, metav1.UpdateOptions{}); err != nil {
+		h.t.Fatal(err)
+	}
+	h.eventually("the volume to have grown", func() (bool, string) {
+		c, v := h.bound(claim)
+		return v.Spec.Capacity.Storage().String() == "32Mi", fmt.Sprintf("%s, %+v", v.Spec.Capacity.Storage(), c.Status)
+	})
+	h.deletePod(podName)
+	h.create("again", onClaim(claim, "cat /data/x; exec sleep 1000"))
+	h.wait("again", "to be ready", ready)
+	h.eventually("the claim to have grown", func() (bool, string) {
+		c, _ := h.bound(claim)
+		return c.Status.Capacity.Storage().String() == "32Mi" && len(c.Status.Conditions) == 0 && len(c.Status.AllocatedResourceStatuses) == 0, fmt.Sprintf("%+v", c.Status)
+	})
+}
+
+func TestTheProjectsResizerGrowsAVolumeTogetherWithTheNode(t *testing.T) {
+	installed(t, "csi-resizer")
+	h := start(t)
+	d := &csidriver.Driver{Name: "grow.csi.example", Dir: filepath.Join(h.dir, "csi"), Node: "id-of-n1", Stages: true}
+	stop := h.drive(d, `{attachRequired: false}`)
+	defer stop()
+	h.sidecars(d, "csi-resizer")
+	h.class("disk", d)
+	h.driven(d, "disk", "{}")
+	h.create("db", onClaim("disk", "echo kept > /data/x; exec sleep 1000"))
+	h.wait("db", "to be ready", ready)
+	h.grows("disk", "db")
+	h.deletePod("again")
+	h.unmountedAll()
+}
+
+func TestTheProjectsOwnSidecarsRunUnchanged(t *testing.T) {
+	installed(t, "csi-provisioner", "csi-attacher", "csi-resizer")
+	h := start(t)
+	d := &csidriver.Driver{Name: "side.csi.example", Dir: filepath.Join(h.dir, "csi"), Node: "id-of-n1", Stages: true, Attaches: true}
+	stop := h.drive(d, `{attachRequired: true}`)
+	defer stop()
+	h.sidecars(d, "csi-provisioner", "csi-attacher", "csi-resizer")
+	h.class("side", d)
+	h.claim("data", `{storageClassName: side, resources: {requests: {storage: 16Mi}}}`)
+	h.create("db", onClaim("data", "echo kept > /data/x; exec sleep 1000"))
+	h.wait("db", "to be ready", ready)
+	_, v := h.bound("data")
+	h.eventually("it to be written", func() (bool, string) {
+		b, err := os.ReadFile(filepath.Join(d.Dir, "volumes", v.Spec.CSI.VolumeHandle, "data", "x"))
+		return string(b) == "kept\n", fmt.Sprint(err)
+	})
+	h.grows("data", "db")
+	h.run("it goes with its claim", func(t *testing.T) {
+		h.deletePod("again")
+		if err := h.client.CoreV1().PersistentVolumeClaims("default").Delete(h.ctx(), "data", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		h.eventually("volume, attachment and data to be gone", func() (bool, string) {
+			_, err := h.client.CoreV1().PersistentVolumes().Get(h.ctx(), v.Name, metav1.GetOptions{})
+			list, listErr := h.client.StorageV1().VolumeAttachments().List(h.ctx(), metav1.ListOptions{})
+			_, statErr := os.Stat(filepath.Join(d.Dir, "volumes", v.Spec.CSI.VolumeHandle))
+			return apierrors.IsNotFound(err) && listErr == nil && len(list.Items) == 0 && os.IsNotExist(statErr), fmt.Sprint(err, list, statErr)
+		})
+		h.unmountedAll()
+	})
+}
