@@ -129,9 +129,15 @@ func (p *pool) pick(tried []*endpoint) *endpoint {
 	return best
 }
 
-// endpointFor is where the exchange goes, or nil.
+// endpointFor is where the exchange goes, or nil. One that failed at an endpoint goes to those that are there by now: the endpoint may have
+// left since the exchange began, and its successor be in a later table only.
 func (x *exchange) endpointFor(tried []*endpoint) *endpoint {
-	pl := x.s.pools[x.backend]
+	pl := x.s.pools[x.backend.Key]
+	if len(tried) > 0 {
+		if now := x.p.state.Load().pools[x.backend.Key]; now != nil {
+			pl = now
+		}
+	}
 	if pl == nil {
 		return nil
 	}

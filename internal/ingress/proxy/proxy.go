@@ -45,7 +45,7 @@ type Proxy struct {
 // state is a table with what the Proxy keeps for it.
 type state struct {
 	table *routes.Table
-	pools map[*routes.Backend]*pool
+	pools map[string]*pool // by Backend.Key
 	stats map[*routes.Route]*stats
 }
 
@@ -63,7 +63,7 @@ func New(cfg Config) *Proxy {
 func (p *Proxy) Set(t *routes.Table) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := &state{table: t, pools: map[*routes.Backend]*pool{}, stats: map[*routes.Route]*stats{}}
+	s := &state{table: t, pools: map[string]*pool{}, stats: map[*routes.Route]*stats{}}
 	used := map[netip.AddrPort]bool{}
 	for _, b := range t.Backends() {
 		pl := &pool{}
@@ -74,7 +74,7 @@ func (p *Proxy) Set(t *routes.Table) {
 			}
 			pl.endpoints = append(pl.endpoints, p.endpoints[address])
 		}
-		s.pools[b] = pl
+		s.pools[b.Key] = pl
 	}
 	for _, r := range t.Routes() {
 		s.stats[r] = p.count.of(r)

@@ -286,6 +286,34 @@ func TestEndpointsThatLeaveFailNoRequest(t *testing.T) {
 	t.Logf("%d requests, %d failed", sent.Load(), failed.Load())
 }
 
+// A request can be slow between its look at the table and its endpoint, on a busy node for longer than a Pod takes to end.
+func TestARequestWhoseEndpointLeftGoesToItsSuccessor(t *testing.T) {
+	f := start(t, proxy.Config{})
+	next := endpoint(t, says("next"))
+	old, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	f.Set(all(policy(), old.Addr().String()))
+	go func() {
+		c, err := old.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			t.Error(err)
+		}
+		f.Set(all(policy(), next))
+		old.Close()
+		c.Close()
+	}()
+	if resp, text := ask(t, direct, "GET", "http://"+f.plain, nil); resp.StatusCode != http.StatusOK || text != "next" {
+		t.Errorf("%s %q, want the answer of the endpoint that came in place of the first", resp.Status, text)
+	}
+}
+
 func TestAStreamArrivesAsItIsSent(t *testing.T) {
 	said, heard := make(chan string), make(chan struct{})
 	at := endpoint(t, func(w http.ResponseWriter, _ *http.Request) {
