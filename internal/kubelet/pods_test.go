@@ -31,8 +31,9 @@ func TestPodsRunAsTheirSpecSays(t *testing.T) {
 	}
 
 	h.run("a host port is given to one Pod, and to the next when that is over", func(t *testing.T) {
+		// With a grace period the API has a Pod until it has ended; without, it may be gone there while it still has its port here.
 		const spec = `
-terminationGracePeriodSeconds: 0
+terminationGracePeriodSeconds: 1
 containers:
 - {name: c, command: [sleep, "1000"], ports: [{containerPort: 80, hostPort: 8099}]}
 `

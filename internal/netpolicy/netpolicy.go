@@ -153,6 +153,7 @@ func (e *Enforcer) Run(ctx context.Context) error {
 			close(known)
 		}
 	}()
+	e.loadOwn()
 	if before := e.load(); before != nil {
 		e.takeUp(before)
 	} else {
@@ -233,13 +234,20 @@ func (e *Enforcer) listen() ([]cache.InformerSynced, error) {
 
 // sync brings the rules for what is known now to the kernel. It writes nothing while a peer may be missing. It says when to be called again, if at all.
 func (e *Enforcer) sync(ctx context.Context) (again time.Duration, err error) {
+	e.mu.Lock()
+	asked := e.asked
+	e.mu.Unlock()
 	own, all := e.ownPods()
 	dns := e.dns()
 	policies := e.knownPolicies()
 	guards := rules.Build(own, policies)
 
+	if !maps.EqualFunc(e.own, all, same) {
+		if err := e.keepOwn(all); err != nil {
+			return 0, err
+		}
+	}
 	e.mu.Lock()
-	asked := e.asked
 	for uid := range e.own {
 		if _, there := all[uid]; !there {
 			e.members.Put("own/"+uid, nil)
@@ -325,15 +333,16 @@ func (e *Enforcer) ownPods() ([]rules.Pod, map[string]rules.Pod) {
 	for uid, place := range places {
 		obj, exists, _ := e.cfg.Pods.GetStore().GetByKey(place.Namespace + "/" + place.Name)
 		pod, _ := obj.(*corev1.Pod)
-		// A Pod without an object of its UID is a static one, whose mirror has another, or one that is nearly gone while its successor is here.
-		if !exists || string(pod.UID) != uid {
-			if a := admitted[uid]; a != nil {
-				pod, exists = a, true
-			}
-		}
-		if last, known := e.own[uid]; !exists && known {
+		// A Pod without an object of its UID is a static one, whose mirror has another, or one that is nearly gone, maybe while its successor is here.
+		last, known := e.own[uid]
+		switch a := admitted[uid]; {
+		case exists && string(pod.UID) == uid:
+			all[uid] = podOf(pod, place.IPs)
+		case a != nil:
+			all[uid] = podOf(a, place.IPs)
+		case known:
 			all[uid] = last
-		} else if exists {
+		case exists:
 			all[uid] = podOf(pod, place.IPs)
 		}
 	}

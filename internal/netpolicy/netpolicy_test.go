@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -340,4 +341,24 @@ func TestANodeThatStartsWhileTheAPIIsAwayEnforcesWhatItKnew(t *testing.T) {
 	back.Store(true)
 	w.drop(t, "to-db")
 	becomes(t, true, other.ns, "tcp", fresh.at(8080).String(), "without the policy, which went while the API was away")
+}
+
+// Between a Pod's end at the API and its teardown it still runs, for as long as its grace period and the node's absence last.
+func TestAPodThatTheAPIForgotWhileNobodyLookedIsGuarded(t *testing.T) {
+	w := newWorld(t)
+	db, web, other := w.pod(t, 0, "shop", "db", "app=db"), w.pod(t, 0, "shop", "web", "app=web"), w.pod(t, 0, "shop", "other")
+	w.stop() // before there was any policy
+	w.must(t, func(ctx context.Context) error {
+		return w.client.CoreV1().Pods("shop").Delete(ctx, "db", metav1.DeleteOptions{})
+	})
+	w.must(t, func(ctx context.Context) error { // another of that name, of which policies say something else
+		successor := db.obj.DeepCopy()
+		successor.UID, successor.Labels, successor.Status = "successor", nil, corev1.PodStatus{}
+		_, err := w.client.CoreV1().Pods("shop").Create(ctx, successor, metav1.CreateOptions{})
+		return err
+	})
+	w.policy(t, "to-db", `{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]}`)
+	w.start(t)
+	becomes(t, false, other.ns, "tcp", db.at(8080).String(), "a policy of meanwhile")
+	opens(t, web, "tcp", db.at(8080))
 }
