@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/google/go-cmp/cmp"
@@ -134,6 +135,36 @@ func TestRulesSpelledOtherwiseAreWrittenOnceAndThenLeftAlone(t *testing.T) {
 	if repaired, err := w.Verify(t.Context()); err != nil || !slices.Equal(repaired, []string{"nat/" + prefix + "A"}) {
 		t.Errorf("after an edit: repaired %v, %v", repaired, err)
 	}
+}
+
+func TestHealingReadsTheRulesOnlyWhenSomebodyChangedSome(t *testing.T) {
+	w := newWriter(t)
+	if !w.nft {
+		t.Skip("the legacy flavour tells nobody of changes")
+	}
+	if err := w.Apply(t.Context(), chainA("-j RETURN")); err != nil {
+		t.Fatal(err)
+	}
+	heal := func(wantLook bool, what string, want ...string) {
+		t.Helper()
+		w.next = time.Time{} // as if it had rested
+		before := w.seen
+		repaired, err := w.Heal(t.Context())
+		if err != nil || !slices.Equal(repaired, want) {
+			t.Errorf("%s: repaired %v, %v; want %v", what, repaired, err, want)
+		}
+		if looked := w.seen != before; looked != wantLook {
+			t.Errorf("%s: the rules were read: %v, want %v", what, looked, wantLook)
+		}
+	}
+	heal(true, "after a write of its own")
+	heal(false, "when nobody has changed a rule")
+	if out, err := exec.Command("iptables", "-t", "nat", "-F", prefix+"A").CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	heal(true, "after an edit", "nat/"+prefix+"A")
+	heal(true, "after its own repair")
+	heal(false, "when all is well again")
 }
 
 func TestRulesOfOthersAreNotTouched(t *testing.T) {

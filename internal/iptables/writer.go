@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	goiptables "github.com/coreos/go-iptables/iptables"
 )
@@ -57,6 +58,12 @@ type Writer struct {
 	have Chains // what the kernel is believed to hold, each chain in the words in which it was sent; nil: not known
 	// printed holds, for a chain that iptables-save prints in other words than were sent, those words.
 	printed map[Chain]spelling
+
+	// For Heal.
+	nft     bool
+	checked bool      // Verify has found or made everything as wanted,
+	seen    uint32    // when the rules were of this generation
+	next    time.Time // before then it does not look again
 }
 
 // spelling pairs a chain's rules as sent with the same rules as iptables-save prints them.
@@ -78,8 +85,12 @@ func NewWriter(family Family, prefix string, jumps []Jump) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its version: %w", family.command(""), err)
 	}
+	nft, err := isNFTables(family.command(""))
+	if err != nil {
+		return nil, err
+	}
 	return &Writer{
-		family: family, prefix: prefix, jumps: jumps, base: base,
+		nft: nft, family: family, prefix: prefix, jumps: jumps, base: base,
 		log:     slog.With("iptables", family.command(""), "chains", prefix+"*"),
 		printed: map[Chain]spelling{},
 	}, nil
@@ -162,6 +173,52 @@ func (w *Writer) apply(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Times of Heal.
+const (
+	// HealPeriod is how often owners are to call it.
+	HealPeriod = 2 * time.Second
+	// legacyPeriod is the least time between two looks where nothing tells that rules have changed.
+	legacyPeriod = 5 * time.Second
+	// restFactor bounds the share of its time that a process spends on looks when others, or it itself, change rules all the time: reading 10,000 Services' rules takes a while.
+	restFactor = 20
+)
+
+// Heal is Verify if anybody has changed any rule since the last time, which costs one question to the kernel. Own changes count: nobody can
+// tell whether another came in between.
+func (w *Writer) Heal(ctx context.Context) ([]string, error) {
+	began := time.Now()
+	w.mu.Lock()
+	wait := began.Before(w.next)
+	w.mu.Unlock()
+	if wait {
+		return nil, nil
+	}
+	// The generation is from before the look: a change during it is looked at the next time.
+	var now uint32
+	if w.nft {
+		var err error
+		if now, err = generation(); err != nil {
+			return nil, err
+		}
+		w.mu.Lock()
+		same := w.checked && w.seen == now
+		w.mu.Unlock()
+		if same {
+			return nil, nil
+		}
+	}
+	repaired, err := w.Verify(ctx)
+	took := time.Since(began)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.checked, w.seen = err == nil, now
+	w.next = began.Add(restFactor * took)
+	if !w.nft {
+		w.next = began.Add(max(legacyPeriod, restFactor*took))
+	}
+	return repaired, err
 }
 
 // Verify compares the kernel's rules with those of the last Apply, and repairs what somebody else changed. It returns the names of the

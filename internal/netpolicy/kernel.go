@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/gitopsd/gitopsd/internal/iptables"
 	"github.com/gitopsd/gitopsd/internal/netpolicy/rules"
@@ -18,7 +19,16 @@ type kernel struct {
 	writer *iptables.Writer
 	// have is what the kernel's sets are believed to hold; nil: not known.
 	have map[string]members
+	// look is when the sets are compared again.
+	look time.Time
 }
+
+// Times of comparing sets, of whose changes the kernel tells nothing.
+const (
+	lookPeriod = 5 * time.Second
+	// restFactor bounds the share of time that goes into it: a set may have a hundred thousand elements.
+	restFactor = 20
+)
 
 func openKernel(f family) (*kernel, error) {
 	w, err := iptables.NewWriter(f.Family, chainPrefix, f.jumps())
@@ -141,13 +151,15 @@ func (k *kernel) difference(s set, have members, all bool, changed map[string]ma
 	return out
 }
 
-// verify looks at what the kernel has, and says what somebody else changed; the next apply puts the sets right.
-func (k *kernel) verify(ctx context.Context) ([]string, error) {
-	repaired, err := k.writer.Verify(ctx)
-	if err != nil {
-		return nil, err
+// heal looks at what the kernel has, and says what somebody else changed; the next apply puts the sets right.
+func (k *kernel) heal(ctx context.Context) ([]string, error) {
+	repaired, err := k.writer.Heal(ctx)
+	began := time.Now()
+	if err != nil || k.have == nil || began.Before(k.look) {
+		return repaired, err
 	}
 	now, err := k.list()
+	k.look = began.Add(max(lookPeriod, restFactor*time.Since(began)))
 	if err != nil {
 		return nil, err
 	}

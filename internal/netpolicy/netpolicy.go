@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/gitopsd/gitopsd/internal/dns/records"
+	"github.com/gitopsd/gitopsd/internal/iptables"
 	"github.com/gitopsd/gitopsd/internal/netpolicy/rules"
 	"github.com/gitopsd/gitopsd/internal/network"
 )
@@ -45,8 +46,6 @@ type Config struct {
 
 // Times of Run.
 const (
-	// verifyPeriod bounds how long a rule that somebody else changed stays changed.
-	verifyPeriod = time.Minute
 	// leftoverPeriod is the wait before a set that was in use is deleted.
 	leftoverPeriod = time.Second
 	// Waits after a failed write.
@@ -163,8 +162,8 @@ func (e *Enforcer) Run(ctx context.Context) error {
 			return nil
 		}
 	}
-	verify := time.NewTicker(verifyPeriod)
-	defer verify.Stop()
+	heal := time.NewTicker(iptables.HealPeriod)
+	defer heal.Stop()
 	backoff := minRetry
 	whenKnown := known
 	if e.before == nil {
@@ -186,16 +185,19 @@ func (e *Enforcer) Run(ctx context.Context) error {
 				later = time.After(again)
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-whenKnown:
-			whenKnown = nil
-			e.startAnew()
-		case <-e.wake:
-		case <-later:
-		case <-verify.C:
-			e.verify(ctx)
+		for waiting := true; waiting; {
+			waiting = false
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-whenKnown:
+				whenKnown = nil
+				e.startAnew()
+			case <-e.wake:
+			case <-later:
+			case <-heal.C:
+				waiting = !e.heal(ctx)
+			}
 		}
 	}
 }
@@ -389,9 +391,10 @@ func (e *Enforcer) putDNS(addresses []netip.Addr) {
 	})
 }
 
-func (e *Enforcer) verify(ctx context.Context) {
+// heal puts back rules that somebody else changed. It says whether the next sync has more to do about it.
+func (e *Enforcer) heal(ctx context.Context) bool {
 	for _, k := range e.kernels {
-		repaired, err := k.verify(ctx)
+		repaired, err := k.heal(ctx)
 		if err != nil {
 			e.log.Error("rules of NetworkPolicies could not be verified", "err", err)
 			e.unresolved = true
@@ -400,4 +403,5 @@ func (e *Enforcer) verify(ctx context.Context) {
 			e.unresolved = true
 		}
 	}
+	return e.unresolved
 }

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/gitopsd/gitopsd/internal/iptables"
 )
 
 // routeProtocol marks the routes of this package in the kernel's table ("proto 103" in ip route), so that no other route is ever touched.
@@ -24,18 +26,18 @@ const routeProtocol netlink.RouteProtocol = 103
 
 // Times of Run.
 const (
-	// verifyPeriod bounds how long a rule that somebody else removed stays gone.
-	verifyPeriod = time.Minute
+	// routesPeriod bounds how long a route that somebody else changed, and did not just remove, stays changed.
+	routesPeriod = time.Minute
 	// retryPeriod is the wait after a route could not be set, such as one whose gateway's link is down.
 	retryPeriod = 2 * time.Second
 )
 
-// Run keeps a route to every other node's Pods until ctx ends, and looks over the iptables rules once a minute. It waits for the
+// Run keeps a route to every other node's Pods until ctx ends, and puts iptables rules back that somebody else changes. It waits for the
 // informer, which its owner starts.
 func (n *Network) Run(ctx context.Context, nodes coreinformers.NodeInformer) error {
-	verify := time.NewTicker(verifyPeriod)
-	defer verify.Stop()
-	return n.routes.run(ctx, nodes, verify.C, func() { n.verifyRules(ctx) })
+	heal := time.NewTicker(iptables.HealPeriod)
+	defer heal.Stop()
+	return n.routes.run(ctx, nodes, heal.C, func() { n.healRules(ctx) })
 }
 
 // KeepRoutes keeps a route to every node's Pods until ctx ends, on a host that has none of its own: a control plane that must reach Pods,
@@ -71,7 +73,7 @@ func newRouter(own func() func(*corev1.Node) bool, link *netlink.Handle) router 
 	return router{own: own, link: link, log: slog.With("component", "network")}
 }
 
-// run acts when a Node changes and when a route is lost, as by a link that went down. Beside that it calls onTick at every tick.
+// run acts when a Node changes and when a route is lost, as by a link that went down, and looks over the routes now and then. Beside that it calls onTick at every tick.
 func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick <-chan time.Time, onTick func()) error {
 	wake := make(chan struct{}, 1)
 	poke := func() {
@@ -99,6 +101,8 @@ func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick 
 	if err := watchKernel(ctx, poke); err != nil {
 		return err
 	}
+	look := time.NewTicker(routesPeriod)
+	defer look.Stop()
 	for {
 		list, err := nodes.Lister().List(labels.Everything())
 		if err == nil {
@@ -109,13 +113,18 @@ func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick 
 			t.log.Error("routes to other nodes' Pods are incomplete, retrying", "err", err)
 			retry = time.After(retryPeriod)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-wake:
-		case <-retry:
-		case <-tick:
-			onTick()
+		for waiting := true; waiting; {
+			waiting = false
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-wake:
+			case <-retry:
+			case <-look.C:
+			case <-tick:
+				onTick()
+				waiting = true
+			}
 		}
 	}
 }
@@ -148,9 +157,9 @@ func watchKernel(ctx context.Context, poke func()) error {
 	return nil
 }
 
-func (n *Network) verifyRules(ctx context.Context) {
+func (n *Network) healRules(ctx context.Context) {
 	for _, r := range n.rules {
-		repaired, err := r.writer.Verify(ctx)
+		repaired, err := r.writer.Heal(ctx)
 		if err != nil {
 			n.log.Error("the Pod network's rules could not be verified", "err", err)
 		} else if len(repaired) > 0 {

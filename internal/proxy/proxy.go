@@ -33,8 +33,8 @@ type Config struct {
 
 // Times of Run.
 const (
-	// verifyPeriod bounds how long a rule that somebody else changed stays changed.
-	verifyPeriod = time.Minute
+	// healthPeriod is the wait before a port for health checks is tried again that was taken.
+	healthPeriod = time.Minute
 	// Waits after a failed write.
 	minRetry = 100 * time.Millisecond
 	maxRetry = 10 * time.Second
@@ -145,8 +145,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return nil
 	}
 
-	verify := time.NewTicker(verifyPeriod)
-	defer verify.Stop()
+	heal, health := time.NewTicker(iptables.HealPeriod), time.NewTicker(healthPeriod)
+	defer heal.Stop()
+	defer health.Stop()
 	defer p.health.closeAll()
 	first, backoff := true, minRetry
 	for {
@@ -170,9 +171,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 			return nil
 		case <-p.wake:
 		case <-retry:
-		case <-verify.C:
+		case <-heal.C:
+			p.heal(ctx)
+		case <-health.C:
 			p.health.retry()
-			p.verify(ctx)
 		}
 	}
 }
@@ -296,9 +298,9 @@ func (p *Proxy) observe(key types.NamespacedName) (*corev1.Service, []*discovery
 	return obj.(*corev1.Service), list, nil
 }
 
-func (p *Proxy) verify(ctx context.Context) {
+func (p *Proxy) heal(ctx context.Context) {
 	for _, f := range p.families {
-		repaired, err := f.writer.Verify(ctx)
+		repaired, err := f.writer.Heal(ctx)
 		if err != nil {
 			p.log.Error("Service rules could not be verified", "err", err)
 		} else if len(repaired) > 0 {
