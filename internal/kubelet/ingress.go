@@ -3,6 +3,7 @@ package kubelet
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,11 @@ func (i *Ingress) complete() error {
 		i.trusted = append(i.trusted, p.Masked())
 	}
 	return nil
+}
+
+// ports are those that are listened at.
+func (i *Ingress) ports() []int {
+	return slices.DeleteFunc([]int{i.HTTPPort, i.HTTPSPort}, func(p int) bool { return p == 0 })
 }
 
 // openIngress prepares the node's ingress, unless it is to have none.

@@ -309,7 +309,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	must(func() error { return registry.Run(ctx) })
 
 	reg := &register.Node{
-		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
+		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IngressPorts: cfg.Ingress.ports(), IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
 		Event:       d.event,
 		Allocatable: d.allocatable,

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -24,6 +26,8 @@ type Node struct {
 	Client  kubernetes.Interface
 	Name    string
 	Labels  map[string]string // beyond the usual ones
+	// IngressPorts are those at which the node serves Ingresses.
+	IngressPorts []int
 	IPs     []string
 	Port    int32  // of the node's server
 	DataDir string // on the disk that Pods write to
@@ -108,12 +112,24 @@ func (n *Node) labels() map[string]string {
 	return out
 }
 
-// register creates the Node, or brings the labels of the one there up to date.
+// AnnIngressPorts is the annotation that tells at which ports of its addresses a node serves Ingresses, separated by commas.
+const AnnIngressPorts = "gitopsd.io/ingress-ports"
+
+// annotations of the node. One that says nothing is there all the same, lest what it said before stays.
+func (n *Node) annotations() map[string]string {
+	ports := make([]string, len(n.IngressPorts))
+	for i, p := range n.IngressPorts {
+		ports[i] = strconv.Itoa(p)
+	}
+	return map[string]string{AnnIngressPorts: strings.Join(ports, ",")}
+}
+
+// register creates the Node, or brings the labels and annotations of the one there up to date.
 func (n *Node) register(ctx context.Context) (*v1.Node, error) {
 	nodes := n.Client.CoreV1().Nodes()
 	node, err := nodes.Get(ctx, n.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		fresh := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.labels()}}
+		fresh := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.labels(), Annotations: n.annotations()}}
 		fresh.Status = n.status(nil)
 		node, err = nodes.Create(ctx, fresh, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
@@ -123,20 +139,26 @@ func (n *Node) register(ctx context.Context) (*v1.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	missing := map[string]string{}
-	for k, v := range n.labels() {
-		if node.Labels[k] != v {
-			missing[k] = v
-		}
-	}
-	if len(missing) == 0 {
+	labels, annotations := missing(n.labels(), node.Labels), missing(n.annotations(), node.Annotations)
+	if len(labels)+len(annotations) == 0 {
 		return node, nil
 	}
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": missing}})
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels, "annotations": annotations}})
 	if err != nil {
 		return nil, err
 	}
 	return nodes.Patch(ctx, n.Name, types.MergePatchType, body, metav1.PatchOptions{})
+}
+
+// missing is what of want is not there or says something else.
+func missing(want, have map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range want {
+		if old, ok := have[k]; !ok || old != v {
+			out[k] = v
+		}
+	}
+	return out
 }
 
 func (n *Node) status(before []v1.NodeCondition) v1.NodeStatus {

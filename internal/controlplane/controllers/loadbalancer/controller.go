@@ -97,7 +97,7 @@ func (c *Controller) ifItServesOtherwise() cache.ResourceEventHandler {
 		UpdateFunc: func(old, obj any) {
 			was, ok1 := old.(*corev1.Node)
 			is, ok2 := obj.(*corev1.Node)
-			if ok1 && ok2 && (serves(was) != serves(is) || !apiequality.Semantic.DeepEqual(was.Status.Addresses, is.Status.Addresses)) {
+			if ok1 && ok2 && (serves(was) != serves(is) || was.Annotations[annIngressPorts] != is.Annotations[annIngressPorts] || !apiequality.Semantic.DeepEqual(was.Status.Addresses, is.Status.Addresses)) {
 				c.loop.Enqueue(theKey)
 			}
 		},

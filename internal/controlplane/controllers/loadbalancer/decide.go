@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,9 @@ const maxAddresses = 32
 
 // reserved are ports of a node that must never lead elsewhere, lest nobody can reach the host or the cluster any more: ssh, etcd, the API server, the node daemon.
 var reserved = map[int32]string{22: "ssh", 2379: "etcd", 2380: "etcd", 6443: "the API server", 10250: "the node daemon"}
+
+// annIngressPorts is where a node says at which of its ports it serves Ingresses, separated by commas.
+const annIngressPorts = "gitopsd.io/ingress-ports"
 
 // World is what decides over addresses.
 type World struct {
@@ -190,7 +194,7 @@ func (w World) ofNodes(s *corev1.Service, taken map[door]*corev1.Service) (ips [
 			if !speaks(s, ip) || slices.Contains(ips, ip) {
 				continue
 			}
-			if other := occupied(s, ip, taken); other != "" {
+			if other := cmp.Or(ofIngress(s, n), occupied(s, ip, taken)); other != "" {
 				problem = other
 				continue
 			}
@@ -217,6 +221,20 @@ func (w World) ofNodes(s *corev1.Service, taken map[door]*corev1.Service) (ips [
 		}
 	}
 	return ips, problem
+}
+
+// ofIngress says at which port of s a node serves Ingresses.
+func ofIngress(s *corev1.Service, n *corev1.Node) string {
+	for _, text := range strings.Split(n.Annotations[annIngressPorts], ",") {
+		port, err := strconv.Atoi(text)
+		if err != nil {
+			continue
+		}
+		if slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Protocol == corev1.ProtocolTCP && p.Port == int32(port) }) {
+			return fmt.Sprintf("port %d of node %s is where it serves Ingresses: give the Service another port, use an Ingress for it, or start the node with another --ingress-http-port or --ingress-https-port", port, n.Name)
+		}
+	}
+	return ""
 }
 
 // occupied says which Service has a port of s at an address already.

@@ -102,7 +102,7 @@ func (w *World) decide() string {
 	return b.String()
 }
 
-// node reads "name address… [unready] [excluded] hosts=service,…".
+// node reads "name address… [unready] [excluded] [ingress=port,…] hosts=service,…".
 func node(f []string, hosts map[string]map[string]bool) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f[0]}}
 	ready := corev1.ConditionTrue
@@ -114,6 +114,10 @@ func node(f []string, hosts map[string]map[string]bool) *corev1.Node {
 				}
 				hosts[s][n.Name] = true
 			}
+			continue
+		}
+		if ports, ok := strings.CutPrefix(word, "ingress="); ok {
+			n.Annotations = map[string]string{annIngressPorts: ports}
 			continue
 		}
 		switch word {
