@@ -23,8 +23,8 @@ func discoveryGroup() group {
 		Resource: "endpointslices", Singular: "endpointslice",
 		New: func() *discoveryv1.EndpointSlice { return &discoveryv1.EndpointSlice{} }, NewList: func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 		Columns:       columns.EndpointSlice,
-		HasGeneration: true,
-		Validate:      validation.EndpointSlice, ValidateUpdate: validation.EndpointSliceUpdate,
+		HasGeneration: true, LabelsCount: true, // the published reconciler tells by the generation whether somebody else wrote the labels
+		Validate: validation.EndpointSlice, ValidateUpdate: validation.EndpointSliceUpdate,
 	}}}
 }
 

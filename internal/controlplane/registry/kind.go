@@ -48,6 +48,8 @@ type Kind[T Object] struct {
 	StatusAlone bool
 	// HasGeneration counts the changes of everything but metadata and status in metadata.generation.
 	HasGeneration bool
+	// LabelsCount makes a change of labels one for metadata.generation too.
+	LabelsCount bool
 
 	// PrepareCreate and PrepareUpdate normalize an object before it is validated. They run after the split of spec and status.
 	PrepareCreate func(ctx context.Context, obj T)

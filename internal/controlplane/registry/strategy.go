@@ -77,7 +77,7 @@ func (s strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obje
 	changed := specChanged(o, oldO)
 	if s.kind.HasGeneration {
 		o.SetGeneration(oldO.GetGeneration())
-		if changed {
+		if changed || s.kind.LabelsCount && !maps.Equal(o.GetLabels(), oldO.GetLabels()) {
 			o.SetGeneration(oldO.GetGeneration() + 1)
 		}
 	}

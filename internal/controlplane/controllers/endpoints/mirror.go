@@ -42,11 +42,12 @@ func (a *Actions) mirror(o Observed, have []*discoveryv1.EndpointSlice) {
 		}
 		delete(byName, w.Name)
 		if apiequality.Semantic.DeepEqual(h.Endpoints, w.Endpoints) && apiequality.Semantic.DeepEqual(h.Ports, w.Ports) &&
-			apiequality.Semantic.DeepEqual(h.Labels, w.Labels) && apiequality.Semantic.DeepEqual(h.Annotations, w.Annotations) {
+			apiequality.Semantic.DeepEqual(h.Labels, w.Labels) && apiequality.Semantic.DeepEqual(h.Annotations, w.Annotations) &&
+			metav1.IsControlledBy(h, o.Endpoints) { // not by earlier Endpoints of that name, with which the garbage collector would take it
 			continue
 		}
 		u := h.DeepCopy()
-		u.Endpoints, u.Ports, u.Labels, u.Annotations = w.Endpoints, w.Ports, w.Labels, w.Annotations
+		u.Endpoints, u.Ports, u.Labels, u.Annotations, u.OwnerReferences = w.Endpoints, w.Ports, w.Labels, w.Annotations, w.OwnerReferences
 		a.UpdateSlices = append(a.UpdateSlices, u)
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {

@@ -1,10 +1,13 @@
 package endpointslice
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -31,7 +34,13 @@ const (
 	// maxPerSlice is upstream's default.
 	maxPerSlice = 100
 	workers     = 8
+	// patience is how long the cache may lag behind this controller's own writes before the API server is asked. A cache that is read anew never shows what came and
+	// went meanwhile, and a deletion may be seen before the answer to the write that it follows: then no event comes.
+	patience = 5 * time.Second
 )
+
+// unsure is since when the cache lags behind a write whose answer was lost: it cannot be told whether it shows that.
+var unsure time.Time
 
 // Controller is the EndpointSlice controller.
 type Controller struct {
@@ -48,7 +57,7 @@ type Controller struct {
 	tracker    *endpointsliceutil.EndpointSliceTracker // which slice versions this controller wrote, so that it is not misled by a late cache
 	topology   *topologycache.TopologyCache            // how the nodes' processors divide over zones
 	triggers   *endpointsliceutil.TriggerTimeTracker   // when what led to a change happened
-	waiting    sync.Map                                // keys of Services to look at again with the next event of one of their slices
+	waiting    sync.Map                                // by key, since when the cache lags, or unsure: looked at again with the next event of one of the Service's slices
 }
 
 // New makes the controller and registers what it wants to hear from f.
@@ -133,6 +142,9 @@ func (c *Controller) sliceHandler() cache.ResourceEventHandler {
 			if was.Labels[discoveryv1.LabelServiceName] != is.Labels[discoveryv1.LabelServiceName] || ours(was) != ours(is) {
 				wake(was)
 				wake(is)
+			} else if is.DeletionTimestamp != nil && was.DeletionTimestamp == nil {
+				c.tracker.HandleDeletion(is)
+				wake(is)
 			} else if c.tracker.ShouldSync(is) || awaited(is) {
 				wake(is)
 			}
@@ -141,12 +153,12 @@ func (c *Controller) sliceHandler() cache.ResourceEventHandler {
 			if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 				obj = t.Obj
 			}
-			// HandleDeletion is true for a deletion that this controller asked for itself.
 			s, ok := obj.(*discoveryv1.EndpointSlice)
 			if !ok || !ours(s) {
 				return
 			}
-			if foreign := c.tracker.Has(s) && !c.tracker.HandleDeletion(s); foreign || awaited(s) {
+			// HandleDeletion is true for a deletion that this controller asked for itself, and for slices that it has not written since it was started.
+			if foreign := !c.tracker.Has(s) || !c.tracker.HandleDeletion(s); foreign || awaited(s) {
 				wake(s)
 			}
 		},
@@ -220,27 +232,63 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		return reconcile.Result{}, err
 	}
 	// Marked before the slices are listed: an event that the list does not show yet will then find the mark.
-	c.waiting.Store(key, nil)
-	slices, err := c.slicesOf(key)
+	mark, _ := c.waiting.LoadOrStore(key, time.Now())
+	since := mark.(time.Time)
+	existing, err := c.slicesOf(key)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if c.tracker.StaleSlices(svc, slices) {
-		return reconcile.Result{}, nil // the cache does not show this controller's last write; the event of that write brings the next call
+	if since == unsure || c.tracker.StaleSlices(svc, existing) {
+		if left := patience - time.Since(since); left > 0 {
+			return reconcile.Result{After: left}, nil // the event of this controller's last write brings the next call
+		}
+		if existing, err = c.readSlices(ctx, key); err != nil {
+			return reconcile.Result{}, err
+		}
+		c.tracker.DeleteService(key.Namespace, key.Name)
+		for _, s := range existing {
+			c.tracker.Update(s)
+		}
 	}
 	c.waiting.Delete(key)
 	trigger := c.triggers.ComputeEndpointLastChangeTriggerTime(key.Namespace, svc, pods)
-	if err := c.reconciler.Reconcile(klog.Background(), svc, pods, slices, trigger); err != nil {
+	if err := c.reconciler.Reconcile(klog.Background(), svc, pods, existing, trigger); err != nil {
+		c.waiting.Store(key, unsure)
 		return reconcile.Result{}, fmt.Errorf("writing the EndpointSlices of Service %s: %w", key, err)
 	}
 	return reconcile.Result{}, nil
 }
 
+// slicesOf are a Service's slices as the cache has them.
 func (c *Controller) slicesOf(key reconcile.Key) ([]*discoveryv1.EndpointSlice, error) {
-	return c.slices.EndpointSlices(key.Namespace).List(labels.SelectorFromSet(labels.Set{
-		discoveryv1.LabelServiceName: key.Name,
-		discoveryv1.LabelManagedBy:   controllerName,
-	}))
+	all, err := c.slices.EndpointSlices(key.Namespace).List(labels.SelectorFromSet(managed(key)))
+	return lasting(all), err
+}
+
+// readSlices are a Service's slices as the API server has them.
+func (c *Controller) readSlices(ctx context.Context, key reconcile.Key) ([]*discoveryv1.EndpointSlice, error) {
+	list, err := c.client.DiscoveryV1().EndpointSlices(key.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.FormatLabels(managed(key))})
+	if err != nil {
+		return nil, fmt.Errorf("reading the EndpointSlices of Service %s, since the cache does not show the last ones written: %w", key, err)
+	}
+	all := make([]*discoveryv1.EndpointSlice, len(list.Items))
+	for i := range list.Items {
+		all[i] = &list.Items[i]
+	}
+	return lasting(all), nil
+}
+
+// managed are the labels of the slices that this controller keeps for a Service.
+func managed(key reconcile.Key) labels.Set {
+	return labels.Set{discoveryv1.LabelServiceName: key.Name, discoveryv1.LabelManagedBy: controllerName}
+}
+
+// lasting leaves out slices that go once their finalizers are through, since no endpoint may count on those. The order is fixed: of two slices with the same
+// endpoint, as a lost answer leaves behind, two calls may not spare different ones.
+func lasting(all []*discoveryv1.EndpointSlice) []*discoveryv1.EndpointSlice {
+	all = slices.DeleteFunc(all, func(s *discoveryv1.EndpointSlice) bool { return s.DeletionTimestamp != nil })
+	slices.SortFunc(all, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
+	return all
 }
 
 // removeSlices deletes what a Service left behind. The garbage collector would do so too, by owner reference, but clients should stop
@@ -250,11 +298,11 @@ func (c *Controller) removeSlices(ctx context.Context, key reconcile.Key) error 
 	c.triggers.DeleteService(key.Namespace, key.Name)
 	c.reconciler.DeleteService(key.Namespace, key.Name)
 	c.tracker.DeleteService(key.Namespace, key.Name)
-	slices, err := c.slicesOf(key)
+	left, err := c.slicesOf(key)
 	if err != nil {
 		return err
 	}
-	for _, s := range slices {
+	for _, s := range left {
 		err := c.client.DiscoveryV1().EndpointSlices(s.Namespace).Delete(ctx, s.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &s.UID}})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return fmt.Errorf("EndpointSlice %s/%s: deleting it with its Service: %w", s.Namespace, s.Name, err)

@@ -3,6 +3,8 @@ package latetest
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -26,6 +28,8 @@ type Object interface {
 type Kind[T Object] struct {
 	Real  map[string]T // by name
 	Cache *Indexer
+	// Handler hears, if it is set, of what the cache comes to know, as from an informer.
+	Handler cache.ResourceEventHandler
 
 	t     *testing.T
 	queue []change[T]
@@ -70,6 +74,10 @@ func (k *Kind[T]) Deliver() {
 	e := k.queue[0]
 	k.queue = k.queue[1:]
 	k.Cache.Version = strconv.Itoa(e.version)
+	old, known, err := k.Cache.Get(e.obj)
+	if err != nil {
+		k.t.Fatal(err)
+	}
 	write := k.Cache.Update
 	if e.gone {
 		write = k.Cache.Delete
@@ -77,10 +85,28 @@ func (k *Kind[T]) Deliver() {
 	if err := write(e.obj); err != nil {
 		k.t.Fatal(err)
 	}
+	switch {
+	case k.Handler == nil:
+	case e.gone && known:
+		k.Handler.OnDelete(e.obj)
+	case !e.gone && known:
+		k.Handler.OnUpdate(old, e.obj)
+	case !e.gone:
+		k.Handler.OnAdd(e.obj, false)
+	}
+}
+
+// Empty makes the cache one that has been told nothing yet, as that of a process that starts.
+func (k *Kind[T]) Empty() {
+	k.Cache.Indexer = cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers())
 }
 
 // Relist shows the cache what is true now: what came and went since is never seen.
 func (k *Kind[T]) Relist(version int) {
+	known := map[string]any{}
+	for _, o := range k.Cache.List() {
+		known[o.(T).GetName()] = o
+	}
 	var list []any
 	for _, o := range k.Real {
 		list = append(list, o)
@@ -89,9 +115,24 @@ func (k *Kind[T]) Relist(version int) {
 		k.t.Fatal(err)
 	}
 	k.queue, k.Cache.Version = nil, strconv.Itoa(version)
+	if k.Handler == nil {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.Real)) {
+		if old, ok := known[name]; ok {
+			k.Handler.OnUpdate(old, k.Real[name])
+		} else {
+			k.Handler.OnAdd(k.Real[name], false)
+		}
+		delete(known, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		k.Handler.OnDelete(cache.DeletedFinalStateUnknown{Key: name, Obj: known[name]})
+	}
 }
 
-// Serve reads, creates and updates as the API server does; next counts its versions. All else is the caller's.
+// Serve reads, creates and updates as the API server does; next counts its versions. An update that names no version is carried out whatever there is. All else
+// is the caller's.
 func (k *Kind[T]) Serve(a clienttesting.Action, next func() int) (runtime.Object, error) {
 	gr := a.GetResource().GroupResource()
 	switch a := a.(type) {
@@ -106,6 +147,9 @@ func (k *Kind[T]) Serve(a clienttesting.Action, next func() int) (runtime.Object
 			return nil, apierrors.NewAlreadyExists(gr, o.GetName())
 		}
 		version := next()
+		if o.GetName() == "" {
+			o.SetName(fmt.Sprint(o.GetGenerateName(), version))
+		}
 		o.SetUID(types.UID(fmt.Sprintf("%s-%d", o.GetName(), version)))
 		k.Put(version, o)
 		return o.DeepCopyObject(), nil
@@ -115,9 +159,10 @@ func (k *Kind[T]) Serve(a clienttesting.Action, next func() int) (runtime.Object
 		if !ok {
 			return nil, apierrors.NewNotFound(gr, o.GetName())
 		}
-		if was.GetResourceVersion() != o.GetResourceVersion() {
+		if v := o.GetResourceVersion(); v != "" && v != was.GetResourceVersion() {
 			return nil, apierrors.NewConflict(gr, o.GetName(), errors.New("changed"))
 		}
+		o.SetUID(was.GetUID())
 		k.Put(next(), o)
 		return o.DeepCopyObject(), nil
 	}

@@ -105,8 +105,9 @@ func ForClaim(claim *resourcev1.ResourceClaim, ended func(name string, uid strin
 		}
 		c.Status = next
 	}
-	// It keeps a claim from going while a node may have devices ready for it.
-	if len(left) == 0 && slices.Contains(claim.Finalizers, resourcev1.Finalizer) {
+	// It keeps a claim from going while a node may have devices ready for it. The scheduler writes it before it writes what is allocated: it stays on a claim that is
+	// about to be.
+	if freed := c.Status != nil || claim.DeletionTimestamp != nil; freed && len(left) == 0 && slices.Contains(claim.Finalizers, resourcev1.Finalizer) {
 		c.Finalizers = slices.DeleteFunc(slices.Clone(claim.Finalizers), func(f string) bool { return f == resourcev1.Finalizer })
 		if c.Finalizers == nil {
 			c.Finalizers = []string{}
