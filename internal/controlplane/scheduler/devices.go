@@ -2,18 +2,22 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ledger"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/queue"
 )
@@ -55,20 +59,29 @@ func (s *Scheduler) writeDevices(ctx context.Context, e *queue.Entry, pod *corev
 	s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Devices for %s: %v", node, err)
 	s.mu.Lock()
 	for _, g := range grants {
-		// What was written is in the claim itself by now, or will be.
-		s.snap.Deallocate(g.Claim.Namespace + "/" + g.Claim.Name)
+		s.snap.Deallocate(g.Claim.Namespace+"/"+g.Claim.Name, g.Allocation) // what was written is in the claim itself by now
 	}
 	s.mu.Unlock()
 	s.undo(e, pod.UID, pod)
 	return false
 }
 
-// grant writes one claim. What others wrote of it meanwhile is read again; devices are only written into a claim that has none.
+// unusable says why a claim is not what it was when the Pod's node was chosen.
+type unusable string
+
+func (u unusable) Error() string { return string(u) }
+
+// grant writes one claim. What others wrote of it meanwhile is read again; devices are only written into a claim that has none. A call of unknown outcome is sent
+// again: while the claim may have its devices, they must not be given to another Pod.
 func (s *Scheduler) grant(ctx context.Context, pod *corev1.Pod, g plugins.DeviceGrant) error {
 	api, claim := s.client.ResourceV1().ResourceClaims(g.Claim.Namespace), g.Claim
 	about := fmt.Sprintf("ResourceClaim %s/%s", claim.Namespace, claim.Name)
 	first := true
-	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	again := func(err error) bool {
+		var u unusable
+		return ctx.Err() == nil && !errors.As(err, &u) && (apierrors.IsConflict(err) || !ledger.Refused(err))
+	}
+	return retry.OnError(retry.DefaultBackoff, again, func() error {
 		if !first {
 			live, err := api.Get(ctx, g.Claim.Name, metav1.GetOptions{})
 			if err != nil {
@@ -79,13 +92,13 @@ func (s *Scheduler) grant(ctx context.Context, pod *corev1.Pod, g plugins.Device
 		first = false
 		switch {
 		case claim.UID != g.Claim.UID || claim.DeletionTimestamp != nil:
-			return fmt.Errorf("%s has been deleted meanwhile", about)
+			return unusable(about + " has been deleted meanwhile")
 		case g.Allocation == nil && claim.Status.Allocation == nil:
-			return fmt.Errorf("%s has no devices any more", about)
-		case g.Allocation != nil && claim.Status.Allocation != nil:
-			return fmt.Errorf("%s has been given devices meanwhile", about)
-		case !resourceclaim.CanBeReserved(claim):
-			return fmt.Errorf("%s is in use by as many Pods as can be", about)
+			return unusable(about + " has no devices any more")
+		case g.Allocation != nil && claim.Status.Allocation != nil && !equality.Semantic.DeepEqual(g.Allocation, claim.Status.Allocation): // equal after a lost answer
+			return unusable(about + " has been given devices meanwhile")
+		case !resourceclaim.IsReservedForPod(pod, claim, false) && !resourceclaim.CanBeReserved(claim):
+			return unusable(about + " is in use by as many Pods as can be")
 		}
 		claim = claim.DeepCopy()
 		if g.Allocation != nil && !slices.Contains(claim.Finalizers, resourcev1.Finalizer) {
@@ -102,7 +115,12 @@ func (s *Scheduler) grant(ctx context.Context, pod *corev1.Pod, g plugins.Device
 		if !resourceclaim.IsReservedForPod(pod, claim, false) {
 			claim.Status.ReservedFor = append(claim.Status.ReservedFor, resourcev1.ResourceClaimConsumerReference{Resource: "pods", Name: pod.Name, UID: pod.UID})
 		}
-		_, err := api.UpdateStatus(ctx, claim, metav1.UpdateOptions{FieldManager: fieldManager})
+		written, err := api.UpdateStatus(ctx, claim, metav1.UpdateOptions{FieldManager: fieldManager})
+		if err == nil {
+			s.mu.Lock()
+			s.snap.WroteDeviceClaim(written)
+			s.mu.Unlock()
+		}
 		return err
 	})
 }

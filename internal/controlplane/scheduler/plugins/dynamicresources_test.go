@@ -80,6 +80,43 @@ func TestAPodGoesWhereItsDevicesAre(t *testing.T) {
 	}
 }
 
+func TestADeviceThatWasWrittenIsNobodyElsesAlthoughTheWatchIsLate(t *testing.T) {
+	s := withDevices()
+	before, b := claimOf("a", "any"), claimOf("b", "any")
+	before.UID, before.ResourceVersion = "a", "1"
+	s.SetDeviceClaim(before)
+	s.SetDeviceClaim(b)
+	n1 := s.Node("n1")
+	grants, ok := Grants(userOf("a"), s, n1)
+	if !ok {
+		t.Fatal("a device that is free is not granted")
+	}
+	s.Allocate("default/a", grants[0].Allocation)
+	written := before.DeepCopy()
+	written.ResourceVersion, written.Status.Allocation = "3", grants[0].Allocation
+	s.WroteDeviceClaim(written)
+	s.Deallocate("default/a", grants[0].Allocation) // another claim of the Pod could not be written
+	between := before.DeepCopy()
+	between.ResourceVersion, between.Finalizers = "2", []string{resourcev1.Finalizer}
+	s.SetDeviceClaim(between)
+	if _, ok := Grants(userOf("b"), s, n1); ok {
+		t.Error("a device was given twice")
+	}
+	// A relist shows that it was given back, and never that it had been given.
+	after := before.DeepCopy()
+	after.ResourceVersion = "4"
+	s.SetDeviceClaim(after)
+	if _, ok := Grants(userOf("b"), s, n1); !ok {
+		t.Error("a device that was given back is not free")
+	}
+	// An answer that comes after the claim has gone brings nothing back.
+	s.RemoveDeviceClaim("default/a")
+	s.WroteDeviceClaim(written)
+	if _, ok := Grants(userOf("b"), s, n1); !ok {
+		t.Error("a claim that is gone keeps its device")
+	}
+}
+
 func TestAPodWhoseClaimCannotBeUsedIsToldWhy(t *testing.T) {
 	s := withDevices()
 	gone := claimOf("gone", "any")

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/dynamic-resource-allocation/cel"
 	"k8s.io/dynamic-resource-allocation/structured"
@@ -31,11 +32,26 @@ func newDevices() devices {
 	}
 }
 
-// SetDeviceClaim takes in a ResourceClaim, new or changed.
+// SetDeviceClaim takes in a ResourceClaim, new or changed. One that is older than what is known of the same claim is passed over: a watch is later than the answer
+// to a write.
 func (s *Snapshot) SetDeviceClaim(c *resourcev1.ResourceClaim) {
-	s.devices.claims[c.Namespace+"/"+c.Name] = c
-	if c.Status.Allocation != nil {
-		delete(s.devices.chosen, c.Namespace+"/"+c.Name) // it says so itself now
+	name := c.Namespace + "/" + c.Name
+	known := s.devices.claims[name]
+	if known != nil && known.UID == c.UID {
+		if order, err := resourceversion.CompareResourceVersion(known.ResourceVersion, c.ResourceVersion); err == nil && order > 0 {
+			return
+		}
+	}
+	s.devices.claims[name] = c
+	if c.Status.Allocation != nil || known != nil && known.UID != c.UID {
+		delete(s.devices.chosen, name) // it says so itself now, or is another of that name
+	}
+}
+
+// WroteDeviceClaim takes in a ResourceClaim as the API server returned it, unless it is gone by now.
+func (s *Snapshot) WroteDeviceClaim(c *resourcev1.ResourceClaim) {
+	if known := s.DeviceClaim(c.Namespace + "/" + c.Name); known != nil && known.UID == c.UID {
+		s.SetDeviceClaim(c)
 	}
 }
 
@@ -61,8 +77,12 @@ func (s *Snapshot) Allocate(claim string, a *resourcev1.AllocationResult) {
 	s.devices.chosen[claim] = a
 }
 
-// Deallocate undoes Allocate.
-func (s *Snapshot) Deallocate(claim string) { delete(s.devices.chosen, claim) }
+// Deallocate undoes Allocate, if nothing else has been chosen for the claim since.
+func (s *Snapshot) Deallocate(claim string, a *resourcev1.AllocationResult) {
+	if s.devices.chosen[claim] == a {
+		delete(s.devices.chosen, claim)
+	}
+}
 
 // SetSlice takes in a ResourceSlice: devices of a driver.
 func (s *Snapshot) SetSlice(r *resourcev1.ResourceSlice) { s.devices.slices[r.Name] = r }
