@@ -53,19 +53,24 @@ func browser(s *shop.Shop, host cluster.Host, trust *x509.CertPool) func(ctx con
 		if secure {
 			url = fmt.Sprintf("https://%s:%d/", host.IP, ingressHTTPS)
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return 0, "", err
-		}
-		req.Host = ingressHost
-		resp, err := client.Do(req)
-		if err != nil {
-			return 0, "", err
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		return resp.StatusCode, string(text), err
+		return fetch(ctx, client, url, ingressHost)
 	}
+}
+
+// fetch asks for a page, of the URL's own host when none is named.
+func fetch(ctx context.Context, client *http.Client, url, host string) (status int, text string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	req.Host = host
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	all, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(all), err
 }
 
 // until asks for something until it is so: what the control plane says takes a moment to reach a node.
