@@ -101,12 +101,16 @@ func TestTheProjectsResizerGrowsAVolumeTogetherWithTheNode(t *testing.T) {
 }
 
 func TestTheProjectsOwnSidecarsRunUnchanged(t *testing.T) {
-	installed(t, "csi-provisioner", "csi-attacher", "csi-resizer")
+	programs := []string{"csi-provisioner", "csi-resizer"}
+	installed(t, programs...)
 	h := start(t)
-	d := &csidriver.Driver{Name: "side.csi.example", Dir: filepath.Join(h.dir, "csi"), Node: "id-of-n1", Stages: true, Attaches: true}
-	stop := h.drive(d, `{attachRequired: true}`)
+	d := &csidriver.Driver{Name: "side.csi.example", Dir: filepath.Join(h.dir, "csi"), Node: "id-of-n1", Stages: true}
+	if _, err := exec.LookPath("csi-attacher"); err == nil {
+		d.Attaches, programs = true, append(programs, "csi-attacher")
+	}
+	stop := h.drive(d, fmt.Sprintf("{attachRequired: %v}", d.Attaches))
 	defer stop()
-	h.sidecars(d, "csi-provisioner", "csi-attacher", "csi-resizer")
+	h.sidecars(d, programs...)
 	h.class("side", d)
 	h.claim("data", `{storageClassName: side, resources: {requests: {storage: 16Mi}}}`)
 	h.create("db", onClaim("data", "echo kept > /data/x; exec sleep 1000"))
@@ -126,7 +130,8 @@ func TestTheProjectsOwnSidecarsRunUnchanged(t *testing.T) {
 			_, err := h.client.CoreV1().PersistentVolumes().Get(h.ctx(), v.Name, metav1.GetOptions{})
 			list, listErr := h.client.StorageV1().VolumeAttachments().List(h.ctx(), metav1.ListOptions{})
 			_, statErr := os.Stat(filepath.Join(d.Dir, "volumes", v.Spec.CSI.VolumeHandle))
-			return apierrors.IsNotFound(err) && listErr == nil && len(list.Items) == 0 && os.IsNotExist(statErr), fmt.Sprint(err, list, statErr)
+			claim, _ := h.client.CoreV1().PersistentVolumeClaims("default").Get(h.ctx(), "data", metav1.GetOptions{})
+			return apierrors.IsNotFound(err) && listErr == nil && len(list.Items) == 0 && os.IsNotExist(statErr), fmt.Sprint(err, list, statErr, claim)
 		})
 		h.unmountedAll()
 	})
