@@ -211,7 +211,7 @@ func (n *Node) secrets(ctx context.Context, ref *v1.SecretReference) (map[string
 	}
 	s, err := n.Client.CoreV1().Secrets(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("Secret %s/%s for the driver: %w", ref.Namespace, ref.Name, err)
+		return nil, fmt.Errorf("the driver's Secret %s/%s: %w", ref.Namespace, ref.Name, err)
 	}
 	for k, v := range s.Data {
 		out[k] = string(v)
