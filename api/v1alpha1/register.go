@@ -62,7 +62,10 @@ const (
 	AnnotationRollback = "gitopsd.io/rollback"
 	// AnnotationTranslatedFrom, on an object that stands for one of Flux's or Argo CD's, names that, and the fields of it that were left out.
 	AnnotationTranslatedFrom = "gitopsd.io/translated-from"
-	// AnnotationAllowEmpty, with the value "true" on an Application, lets a commit without any object prune everything.
+	// AnnotationApplicationSet, on an Application, names the ApplicationSet of Argo CD that made it.
+	AnnotationApplicationSet = "gitopsd.io/application-set"
+	// AnnotationAllowEmpty, with the value "true" on an Application, lets a commit without any object prune everything, and ApplicationSets in it make nothing any more; on an
+	// ApplicationSet it says that of this one.
 	AnnotationAllowEmpty = "gitopsd.io/allow-empty"
 	// AnnotationGangMinimum, on Pods (as a rule in a Job's Pod template), asks the scheduler to place so many of the Pods of one controller together, or none.
 	AnnotationGangMinimum = "gitopsd.io/gang-minimum"
@@ -73,7 +76,7 @@ const (
 	// AnnotationSpreadAgain, with the value "true" on Pods (as a rule in a workload's Pod template), lets them be moved to a node that has come or returned after
 	// they were placed, where the scheduler would put them now for the sake of spreading. They are evicted, within their PodDisruptionBudgets.
 	AnnotationSpreadAgain = "gitopsd.io/spread-again"
-	// FinalizerPrune is on Applications with spec.prune, so that deleting one deletes what it created.
+	// FinalizerPrune is on Applications whose objects are not to outlive them (spec.onDeletion, spec.prune), so that deleting one deletes what it created.
 	FinalizerPrune = "gitopsd.io/prune"
 	// FieldManager is the field manager of everything applied from Git.
 	FieldManager = "gitopsd"

@@ -47,6 +47,9 @@ type ApplicationSpec struct {
 	// prune deletes what an earlier commit created and the present one no longer has; default true.
 	// +optional
 	Prune *bool `json:"prune,omitempty"`
+	// onDeletion says what becomes of what was created when the Application itself is deleted: prune it, or keep it; default: as prune says of commits.
+	// +optional
+	OnDeletion DeletionPolicy `json:"onDeletion,omitempty"`
 	// drift says what happens when somebody else changes a field that Git sets: report it, revert it at once, or deny the change at the API;
 	// default revert.
 	// +optional
@@ -104,6 +107,17 @@ const (
 	DriftRevert DriftPolicy = "revert"
 	// DriftDeny has the API server refuse the change; what changed all the same, as before this was set, is reverted.
 	DriftDeny DriftPolicy = "deny"
+)
+
+// DeletionPolicy says what becomes of an Application's objects when it is deleted.
+// +enum
+type DeletionPolicy string
+
+const (
+	// DeletionPrune deletes them, by the same rules as in any prune.
+	DeletionPrune DeletionPolicy = "prune"
+	// DeletionKeep leaves them running.
+	DeletionKeep DeletionPolicy = "keep"
 )
 
 // FailurePolicy says what happens when an applied commit does not become healthy in time.

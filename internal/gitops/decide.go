@@ -189,6 +189,14 @@ func remember(past []time.Time, now time.Time) []time.Time {
 // prunes is spec.prune with its default.
 func prunes(spec *v1alpha1.ApplicationSpec) bool { return spec.Prune == nil || *spec.Prune }
 
+// outlived says whether an Application's objects stay when it is deleted.
+func outlived(spec *v1alpha1.ApplicationSpec) bool {
+	if spec.OnDeletion == "" {
+		return !prunes(spec)
+	}
+	return spec.OnDeletion == v1alpha1.DeletionKeep
+}
+
 // reverts is spec.drift with its default.
 func reverts(spec *v1alpha1.ApplicationSpec) bool { return spec.Drift != v1alpha1.DriftReport }
 

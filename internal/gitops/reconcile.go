@@ -224,7 +224,7 @@ func (p *pass) may(ctx context.Context, app *v1alpha1.Application, what authoriz
 // ensureFinalizer keeps the finalizer on the Application exactly while deleting it is to delete its objects.
 func (p *pass) ensureFinalizer(ctx context.Context) error {
 	has := slices.Contains(p.app.Finalizers, v1alpha1.FinalizerPrune)
-	if has == prunes(&p.app.Spec) {
+	if has != outlived(&p.app.Spec) {
 		return nil
 	}
 	app := p.app.DeepCopy()

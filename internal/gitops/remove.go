@@ -14,13 +14,13 @@ import (
 	"github.com/gitopsd/gitopsd/internal/diff"
 )
 
-// remove does what deleting an Application asks for. With spec.prune its objects go too, by the same rules as in any prune; without, or while
+// remove does what deleting an Application asks for. Its objects go too, by the same rules as in any prune; with spec.onDeletion: keep, or while
 // it is suspended, they stay and keep running. Needing neither Git nor a commit, it works when the repository is gone.
 func (p *pass) remove(ctx context.Context) error {
 	if !slices.Contains(p.app.Finalizers, v1alpha1.FinalizerPrune) {
 		return nil
 	}
-	if prunes(&p.app.Spec) && !p.app.Spec.Suspend {
+	if !outlived(&p.app.Spec) && !p.app.Spec.Suspend {
 		if err := p.removeObjects(ctx); err != nil {
 			p.event(p.app, corev1.EventTypeWarning, "PruneFailed", err.Error())
 			return fmt.Errorf("deleting Application %s: %w", p.key, err)

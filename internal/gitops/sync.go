@@ -75,7 +75,7 @@ func (p *pass) sync(ctx context.Context) error {
 		return p.keep(ctx)
 	}
 	if err == nil {
-		err = p.mayEmpty(next)
+		err = p.mayEmpty(ctx, next)
 	}
 	if err == nil {
 		err = p.advance(ctx, next)
@@ -124,16 +124,6 @@ func (p *pass) notedLater() bool {
 	}
 	p.repeat(p.m.noteAt.Sub(now))
 	return true
-}
-
-// mayEmpty refuses a commit without objects when there are some to lose: a wrong path or a generator that failed looks just like it.
-func (p *pass) mayEmpty(next *revision) error {
-	if len(next.objects) > 0 || len(p.app.Status.Inventory) == 0 || !prunes(&p.app.Spec) || p.app.Annotations[v1alpha1.AnnotationAllowEmpty] == "true" {
-		return nil
-	}
-	return &source.Error{Reason: source.InvalidManifest, Message: fmt.Sprintf(
-		"path %q holds no objects any more, which would prune all %d that were applied; if that is meant, annotate the Application with %s=true",
-		p.app.Spec.Source.Path, len(p.app.Status.Inventory), v1alpha1.AnnotationAllowEmpty)}
 }
 
 // refuse says whether an error means that the commit itself cannot be applied, for now where what it names beside itself cannot be read; nil means

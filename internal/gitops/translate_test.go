@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -148,6 +149,74 @@ func TestAnApplicationSetFollowsTheFoldersOfItsRepository(t *testing.T) {
 	b.gone("a")
 	_, err := b.kube.CoreV1().ConfigMaps("default").Get(t.Context(), "a", metav1.GetOptions{})
 	b.absent(err, "what the Application of a folder that went had brought")
+}
+
+func TestAnApplicationSetThatMatchesNothingAnyMorePrunesOnlyWhenThatIsAllowed(t *testing.T) {
+	b := start(t, func(a *v1alpha1.Application) { a.Spec.Source.Path = "sets" })
+	files := map[string]string{
+		"apps/a/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+		"apps/b/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n",
+	}
+	set := func(name, pattern, annotations string) {
+		files["sets/"+name+".yaml"] = "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: " + name + ", annotations: {" + annotations + "}}\nspec:\n  generators:\n" +
+			"  - git: {repoURL: '" + b.git.Repo() + "', directories: [{path: '" + pattern + "'}]}\n  template:\n    metadata: {name: '" + name + "-{{path.basename}}'}\n    spec:\n" +
+			"      source: {repoURL: '" + b.git.Repo() + "', path: '{{path}}'}\n      destination: {namespace: default}\n      syncPolicy: {syncOptions: [CreateNamespace=true]}\n"
+	}
+	set("one", "apps/a", "")
+	set("two", "apps/b", "")
+	b.applied(b.push(files))
+	b.ready("gitopsd-system", "one-a")
+	b.ready("gitopsd-system", "two-b")
+
+	// A typo in one of two sets: the other still makes something.
+	set("one", "app/*", "")
+	commit := b.push(files)
+	app := b.refused(commit)
+	if c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(c.Message, "sets/one.yaml:1: ApplicationSet one makes no Applications any more") || !strings.Contains(c.Message, "gitopsd.io/allow-empty") {
+		t.Errorf("message %s", c.Message)
+	}
+	b.ready("gitopsd-system", "one-a")
+
+	// The same is refused after a restart, from what the cluster knows.
+	b.halt()
+	b.run()
+	b.edit(`{"metadata":{"annotations":{"gitopsd.io/requested-at":"1"}}}`)
+	b.until("it looked again", func(a *v1alpha1.Application) bool { return a.Status.HandledRequest == "1" && a.Status.Sync == "Failed" })
+	b.ready("gitopsd-system", "one-a")
+
+	// Git may say that it is meant. A set that goes itself takes its Applications along without a word; they have no use for what made them.
+	set("one", "app/*", "gitopsd.io/allow-empty: 'true'")
+	delete(files, "sets/two.yaml")
+	b.applied(b.push(files))
+	b.gone("one-a")
+	b.gone("two-b")
+	_, err := b.kube.CoreV1().ConfigMaps("default").Get(t.Context(), "a", metav1.GetOptions{})
+	b.absent(err, "what an Application of the empty set had brought")
+}
+
+func TestAnApplicationSetThatPreservesResourcesPrunesUntilItsApplicationsAreDeleted(t *testing.T) {
+	b := start(t, func(a *v1alpha1.Application) { a.Spec.Source.Path = "sets" })
+	files := map[string]string{"sets/apps.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: apps}\nspec:\n  syncPolicy: {preserveResourcesOnDeletion: true}\n  generators: [{list: {elements: [{name: a}]}}]\n" +
+		"  template:\n    metadata: {name: '{{name}}'}\n    spec:\n      source: {repoURL: '" + b.git.Repo() + "', path: 'apps/{{name}}'}\n      destination: {namespace: default}\n      syncPolicy: {automated: {prune: true}, syncOptions: [CreateNamespace=true]}\n"}
+	for _, name := range []string{"stays", "goes"} {
+		files["apps/a/"+name+".yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + "}\n"
+	}
+	b.applied(b.push(files))
+	b.ready("gitopsd-system", "a")
+	delete(files, "apps/a/goes.yaml")
+	commit := b.push(files)
+	b.find("a", "what Git dropped is pruned", func(a *v1alpha1.Application) bool {
+		return a.Status.AppliedRevision == commit && a.Status.Sync == "Synced"
+	})
+	_, err := b.kube.CoreV1().ConfigMaps("default").Get(t.Context(), "goes", metav1.GetOptions{})
+	b.absent(err, "what Git dropped")
+	delete(files, "sets/apps.yaml")
+	files["sets/other.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n"
+	b.applied(b.push(files))
+	b.gone("a")
+	if _, err := b.kube.CoreV1().ConfigMaps("default").Get(t.Context(), "stays", metav1.GetOptions{}); err != nil {
+		t.Errorf("what the deleted Application had brought: %v", err)
+	}
 }
 
 func TestWhereTheirOwnDefinitionsAreInTheClusterTheirObjectsStayAsTheyAre(t *testing.T) {

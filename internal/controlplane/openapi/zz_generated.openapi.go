@@ -915,6 +915,14 @@ func schema_gitopsd_gitopsd_api_v1alpha1_ApplicationSpec(ref common.ReferenceCal
 							Format:      "",
 						},
 					},
+					"onDeletion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "onDeletion says what becomes of what was created when the Application itself is deleted: prune it, or keep it; default: as prune says of commits.\n\nPossible enum values:\n - `\"keep\"` leaves them running.\n - `\"prune\"` deletes them, by the same rules as in any prune.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"keep", "prune"},
+						},
+					},
 					"drift": {
 						SchemaProps: spec.SchemaProps{
 							Description: "drift says what happens when somebody else changes a field that Git sets: report it, revert it at once, or deny the change at the API; default revert.\n\nPossible enum values:\n - `\"deny\"` has the API server refuse the change; what changed all the same, as before this was set, is reverted.\n - `\"report\"` shows drift in the status and leaves it.\n - `\"revert\"` applies Git's value again.",

@@ -3,6 +3,7 @@ package translate
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -32,6 +33,10 @@ func (t *translation) argoApplication(r *reading) ([]*v1alpha1.Application, erro
 		to.fail("name", elsewhere)
 	}
 	t.argoPolicy(r, f.object("syncPolicy"), s)
+	s.OnDeletion = v1alpha1.DeletionKeep
+	if m, _ := r.object.Content["metadata"].(map[string]any); cascades(m["finalizers"]) {
+		s.OnDeletion = v1alpha1.DeletionPrune
+	}
 	for _, i := range f.objects("ignoreDifferences") {
 		rule := v1alpha1.IgnoreDifference{
 			Group: i.text("group"), Kind: i.text("kind"), Name: i.text("name"), Namespace: i.text("namespace"),
@@ -52,6 +57,16 @@ func (t *translation) argoApplication(r *reading) ([]*v1alpha1.Application, erro
 	apps := t.argoSources(f, app)
 	f.done()
 	return apps, nil
+}
+
+// cascades says whether an Application's finalizers have what it brought deleted with it; without, Argo CD leaves that alone.
+func cascades(finalizers any) bool {
+	list, _ := finalizers.([]any)
+	return slices.ContainsFunc(list, func(f any) bool {
+		name, _ := f.(string)
+		name, _, _ = strings.Cut(name, "/")
+		return name == "resources-finalizer.argocd.argoproj.io"
+	})
 }
 
 // jqPath matches the jq expressions that are paths: .spec.replicas, .spec.containers[].image.

@@ -17,8 +17,8 @@ import (
 type reading struct {
 	object *source.Object
 	errs   source.ParseErrors
-	// set is the ApplicationSet that made the object; empty for one that Git has.
-	set string
+	// set is the ApplicationSet that made the object; nil for one that Git has.
+	set *source.Object
 	// dropped are the fields that only tune the other tool.
 	dropped []string
 }
@@ -27,8 +27,8 @@ type reading struct {
 func (r *reading) fail(field, format string, args ...any) {
 	file, line := r.object.Place(field)
 	name := r.object.String()
-	if r.set != "" {
-		name += ", made by " + r.set
+	if r.set != nil {
+		name += ", made by " + r.set.String()
 	}
 	r.errs = append(r.errs, &source.ParseError{File: file, Line: line, Message: fmt.Sprintf("%s: %s: %s", name, field, fmt.Sprintf(format, args...))})
 }

@@ -58,7 +58,15 @@ func (t *translation) kustomization(r *reading) ([]*v1alpha1.Application, error)
 		s.Prune = new(bool)
 	}
 	f.same("wait", "healthChecks", "validation") // health is always waited for, and everything always tried first
-	f.tune("deletionPolicy")
+	switch policy := f.text("deletionPolicy"); policy {
+	case "", "MirrorPrune":
+	case "Delete", "WaitForTermination":
+		s.OnDeletion = v1alpha1.DeletionPrune
+	case "Orphan":
+		s.OnDeletion = v1alpha1.DeletionKeep
+	default:
+		f.fail("deletionPolicy", "%q is none of MirrorPrune, Delete, WaitForTermination and Orphan", policy)
+	}
 	f.refuse("ignoreMissingComponents", "a component that is named must be there; take it away")
 	s.Replace = f.flag("force", false)
 	for _, c := range f.objects("healthCheckExprs") {

@@ -29,15 +29,16 @@ func (t *translation) expand(r *reading) error {
 	}
 	for _, content := range made.Applications {
 		keepAs(made.Policy, content)
-		one := &reading{object: r.object.With(content), set: r.object.String()}
+		one := &reading{object: r.object.With(content), set: r.object}
 		err := t.replace(one, func(t *translation, r *reading) ([]*v1alpha1.Application, error) {
 			apps, err := t.argoApplication(r)
 			for _, app := range apps {
 				if made.Rolling {
 					app.Spec.Suspend = false
 				}
+				app.Spec.OnDeletion = v1alpha1.DeletionPrune // Argo CD gives all of a set's its finalizer
 				if made.Preserve {
-					app.Spec.Prune = new(bool) // it deletes nothing, then, when it is deleted
+					app.Spec.OnDeletion = v1alpha1.DeletionKeep
 				}
 			}
 			return apps, err

@@ -21,6 +21,14 @@ const described = "source.json"
 // ConfigMapName is that of the ConfigMap which stands for a source, in the source's namespace.
 func ConfigMapName(kind, name string) string { return strings.ToLower(kind) + "." + name }
 
+// ApplicationSetOf names the ApplicationSet that a ConfigMap stands for.
+func ApplicationSetOf(ref v1alpha1.ObjectRef) (name string, ok bool) {
+	if ref.Group != "" || ref.Kind != "ConfigMap" {
+		return "", false
+	}
+	return strings.CutPrefix(ref.Name, ConfigMapName(applicationSet.Kind, ""))
+}
+
 // Described reads what a ConfigMap says of the source that it stands for.
 func Described(data map[string]string) (map[string]any, error) {
 	var out map[string]any
@@ -158,6 +166,10 @@ func (t *translation) descriptions(r *reading) []description {
 func (t *translation) keep(r *reading) error {
 	for _, d := range t.descriptions(r) {
 		t.home(r, d.id.namespace)
+		annotations := map[string]any{v1alpha1.AnnotationTranslatedFrom: r.standsFor()}
+		if r.metadata("annotations")[v1alpha1.AnnotationAllowEmpty] == "true" {
+			annotations[v1alpha1.AnnotationAllowEmpty] = "true" // by which the engine knows that a set may make nothing
+		}
 		text, err := json.Marshal(map[string]any{"spec": d.spec})
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.object, err)
@@ -165,7 +177,7 @@ func (t *translation) keep(r *reading) error {
 		t.out.Objects = append(t.out.Objects, r.object.With(map[string]any{
 			"apiVersion": "v1", "kind": "ConfigMap",
 			"metadata": map[string]any{
-				"name": ConfigMapName(d.id.kind, d.id.name), "namespace": d.id.namespace, "annotations": map[string]any{v1alpha1.AnnotationTranslatedFrom: r.standsFor()},
+				"name": ConfigMapName(d.id.kind, d.id.name), "namespace": d.id.namespace, "annotations": annotations,
 			},
 			"data": map[string]any{described: string(text)},
 		}))

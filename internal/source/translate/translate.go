@@ -252,26 +252,32 @@ func (t *translation) leadsHere(app *v1alpha1.Application) bool {
 
 // describe copies the object's own labels and annotations, and says what the Application stands for.
 func (t *translation) describe(app *v1alpha1.Application, r *reading) {
-	metadata := func(field string) map[string]string {
-		out := map[string]string{}
-		m, _ := r.object.Content["metadata"].(map[string]any)
-		values, _ := m[field].(map[string]any)
-		for k, v := range values {
-			if s, ok := v.(string); ok {
-				out[k] = s
-			}
-		}
-		return out
-	}
-	app.Labels, app.Annotations = metadata("labels"), metadata("annotations")
+	app.Labels, app.Annotations = r.metadata("labels"), r.metadata("annotations")
 	app.Annotations[v1alpha1.AnnotationTranslatedFrom] = r.standsFor()
+	delete(app.Annotations, v1alpha1.AnnotationApplicationSet)
+	if r.set != nil {
+		app.Annotations[v1alpha1.AnnotationApplicationSet] = r.set.Name()
+	}
+}
+
+// metadata reads the labels or annotations of the object.
+func (r *reading) metadata(field string) map[string]string {
+	out := map[string]string{}
+	m, _ := r.object.Content["metadata"].(map[string]any)
+	values, _ := m[field].(map[string]any)
+	for k, v := range values {
+		if s, ok := v.(string); ok {
+			out[k] = s
+		}
+	}
+	return out
 }
 
 // standsFor says what an object was made from, and what was left out.
 func (r *reading) standsFor() string {
 	text := fmt.Sprintf("%s of %s", r.object, r.object.GroupVersionKind().GroupVersion())
-	if r.set != "" {
-		text += ", made by " + r.set
+	if r.set != nil {
+		text += ", made by " + r.set.String()
 	}
 	if len(r.dropped) > 0 {
 		text += "; without " + strings.Join(slices.Compact(slices.Sorted(slices.Values(r.dropped))), ", ")

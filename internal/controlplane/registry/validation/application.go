@@ -48,6 +48,9 @@ func applicationSpec(obj *v1alpha1.Application) field.ErrorList {
 	errs = append(errs, duration(specPath.Child("healthTimeout"), spec.HealthTimeout, time.Second)...)
 	errs = append(errs, commitStatus(specPath.Child("commitStatus"), spec.CommitStatus)...)
 	errs = append(errs, healthChecks(specPath.Child("healthChecks"), spec.HealthChecks)...)
+	if spec.OnDeletion != "" {
+		errs = append(errs, oneOf(specPath.Child("onDeletion"), spec.OnDeletion, v1alpha1.DeletionPrune, v1alpha1.DeletionKeep)...)
+	}
 	return append(errs, oneOf(specPath.Child("onFailure"), spec.OnFailure, v1alpha1.FailureHold, v1alpha1.FailureRollback)...)
 }
 
