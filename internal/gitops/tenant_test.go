@@ -5,10 +5,13 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/client"
 	"github.com/gitopsd/gitopsd/internal/gitops"
 )
 
@@ -57,5 +60,70 @@ func TestASourceOfAnotherNamespaceIsForAccountsThatMayReadIt(t *testing.T) {
 	b.ready("tenant", "stolen")
 	if _, err := b.kube.CoreV1().ConfigMaps("tenant").Get(t.Context(), "own", metav1.GetOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// The built-in role edit lets its holders write Applications; that must not make administrators of them.
+func TestNobodyGetsByAnApplicationWhatHeMayNotDoHimself(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/tenant.yaml"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: tenant}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: deployer, namespace: tenant}\n" +
+		"---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: edit, namespace: tenant}\n" +
+		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'system:aggregate-to-edit'}\nsubjects: [{kind: User, name: bob, apiGroup: rbac.authorization.k8s.io}, {kind: ServiceAccount, name: deployer, namespace: tenant}]\n" +
+		"---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: writer, namespace: tenant}\nrules: [{apiGroups: [gitopsd.io], resources: [applications], verbs: ['*']}]\n" +
+		"---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: writer, namespace: tenant}\n" +
+		"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: writer}\nsubjects: [{kind: User, name: eve, apiGroup: rbac.authorization.k8s.io}]\n"
+	files["tenant/app.yaml"] = "apiVersion: gitopsd.io/v1alpha1\nkind: Application\nmetadata: {name: all, namespace: tenant}\nspec: {source: {repoURL: '" + b.git.Repo() + "', path: all}}\n"
+	files["all/role.yaml"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: taken}\n"
+	b.applied(b.push(files))
+	write := func(user string, spec v1alpha1.ApplicationSpec) error {
+		t.Helper()
+		clients, err := client.New(b.cluster.User(t, user))
+		if err != nil {
+			t.Fatal(err)
+		}
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: "tenant"}, Spec: spec}
+		app.Spec.Suspend = true
+		_, err = clients.In("tenant").Create(t.Context(), app, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	for _, c := range []struct{ name, user, account, repo, refused string }{
+		{"with all rights", "bob", "", b.git.Repo(), `spec.serviceAccountName: without it the Application is applied with all rights, which user "bob" has not`},
+		{"from the control plane's disk", "bob", "deployer", "file:///etc", `spec.source: a repository on the control plane's own disk is for those who have all rights`},
+		{"as an account that the user may not act as", "eve", "deployer", b.git.Repo(), `spec.serviceAccountName: user "eve" may not act as the account deployer of namespace tenant`},
+		{"as an account that the user may act as", "bob", "deployer", b.git.Repo(), ""},
+	} {
+		err := write(c.user, v1alpha1.ApplicationSpec{Source: v1alpha1.Source{RepoURL: c.repo, Path: "own"}, ServiceAccountName: c.account})
+		if c.refused == "" && err != nil || c.refused != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), c.refused)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.refused)
+		}
+	}
+
+	// The commit of an Application with an account is refused an Application with all rights, too.
+	app := &v1alpha1.Application{
+		ObjectMeta: metav1.ObjectMeta{Name: "tenant", Namespace: "tenant"},
+		Spec:       v1alpha1.ApplicationSpec{Source: v1alpha1.Source{RepoURL: b.git.Repo(), Path: "tenant"}, ServiceAccountName: "deployer", Interval: &metav1.Duration{Duration: time.Second}},
+	}
+	if err := gitops.EnsureRoot(t.Context(), b.cluster.System, app); err != nil {
+		t.Fatal(err)
+	}
+	b.findIn("tenant", "tenant", "it is refused", func(a *v1alpha1.Application) bool {
+		c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady)
+		return c != nil && strings.Contains(c.Message, "tenant/app.yaml:1: Application tenant/all") && strings.Contains(c.Message, "spec.serviceAccountName: without it")
+	})
+	// Who may write it can ask it to look again, though not change what it applies.
+	clients, err := client.New(b.cluster.User(t, "eve"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch := func(body string) error {
+		_, err := clients.In("tenant").Patch(t.Context(), "tenant", types.MergePatchType, []byte(body), metav1.PatchOptions{})
+		return err
+	}
+	if err := patch(`{"metadata":{"annotations":{"gitopsd.io/requested-at":"1"}}}`); err != nil {
+		t.Errorf("a request to look: %v", err)
+	}
+	if err := patch(`{"spec":{"source":{"path":"all"}}}`); !apierrors.IsForbidden(err) {
+		t.Errorf("another path: %v, want forbidden", err)
 	}
 }

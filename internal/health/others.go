@@ -75,5 +75,8 @@ func application(o object) Health {
 	case Healthy:
 		return healthy
 	}
+	if c, ok := o.condition("SourceReady"); ok && c.status == "False" {
+		return progressing("its source cannot be read: %s", c.message)
+	}
 	return progressing("its objects are not healthy yet")
 }

@@ -64,3 +64,9 @@ func Canonical(repoURL string) string {
 }
 
 var defaultPort = map[string]string{"http": "80", "https": "443", "ssh": "22", "git": "9418"}
+
+// OnThisHost says whether a URL is one of a repository on this host's own disk, in whatever form Git knows for that.
+func OnThisHost(repoURL string) bool {
+	ep, err := transport.NewEndpoint(strings.TrimSpace(repoURL))
+	return err == nil && ep.Protocol == "file"
+}

@@ -102,6 +102,7 @@ func Chain(c Config) (admission.Interface, error) {
 		{"DefaultIngressClass", defaultIngressClass(c.Informers)},
 		{"PodTopologyLabels", topologyLabels(c.Informers)},
 		{"PodResizeValidator", resizeFits(c.Informers)},
+		{"ApplicationRights", applicationRights(c.Authorizer)},
 		{"DriftDenial", denyDrift(c)},
 	}, library...) {
 		chain = append(chain, admissionmetrics.WithControllerMetrics(n.plugin, n.name))

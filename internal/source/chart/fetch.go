@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -143,6 +144,10 @@ func explainFetch(r Reference, err error) error {
 		return &source.Error{Reason: e.Reason, Message: r.String() + ": " + e.Message, Err: e.Err, RetryAfter: e.RetryAfter}
 	}
 	reason := source.Unreachable
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return &source.Error{Reason: reason, Message: fmt.Sprintf("%s: the host name %q cannot be resolved; check the URL and the DNS of this machine", r, dns.Name)}
+	}
 	var te *transport.Error
 	if errors.As(err, &te) {
 		switch te.StatusCode {
