@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -308,10 +309,26 @@ func TestANodeTouchesItsOwnNodeLeaseAndPodsOnly(t *testing.T) {
 			_, err := n1.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=n1"})
 			return err
 		}, true},
-		"list all Pods": {func(ctx context.Context) error {
-			_, err := n1.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+		"list another node's Pods": {func(ctx context.Context) error {
+			_, err := n1.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=n2"})
 			return err
 		}, false},
+		"list the Pods that are not its own": {func(ctx context.Context) error {
+			_, err := n1.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName!=n1"})
+			return err
+		}, false},
+		"list of all Pods what NetworkPolicies ask of them": {func(ctx context.Context) error {
+			list, err := n1.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+			if err == nil && len(list.Items) != 2 {
+				return fmt.Errorf("%d Pods, want 2", len(list.Items))
+			}
+			for _, p := range list.Items {
+				if p.Spec.NodeName != "" || len(p.Spec.Volumes) > 0 || len(p.Spec.Containers) > 0 {
+					return fmt.Errorf("of Pod %s it is shown %+v", p.Name, p.Spec)
+				}
+			}
+			return err
+		}, true},
 		"read a Secret of its Pod": {func(ctx context.Context) error {
 			_, err := n1.CoreV1().Secrets("shop").Get(ctx, "s1", metav1.GetOptions{})
 			return err
