@@ -139,6 +139,12 @@ func (c *Claims) Prepare(ctx context.Context, pod *v1.Pod, dir, sandbox string) 
 		if r.Claims, err = c.find(ctx, pod); err != nil {
 			return nil, err
 		}
+		// Before it is noted that they were asked: a Pod for which none ever was may go without them.
+		for name := range byDriver(r.Claims) {
+			if _, err := c.drivers.get(name); err != nil {
+				return nil, err
+			}
+		}
 	}
 	defer c.turns.take(r.Claims)()
 	c.use(r.Claims, dir)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,12 +55,16 @@ func (p *program) serve(t *testing.T, drivers *Drivers, name string) {
 	}
 }
 
-func TestADriverThatHangsKeepsNobodyElseWaiting(t *testing.T) {
-	drivers := NewDrivers(fake.NewClientset(), "n")
-	hangs := &program{asked: make(chan struct{})}
-	hangs.serve(t, drivers, "hangs")
-	(&program{}).serve(t, drivers, "works")
-	dir := t.TempDir()
+// node is one with drivers, on which Pods each have a claim and a driver of their own name.
+type node struct {
+	*Claims
+	drivers *Drivers
+	dir     string
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	drivers, dir := NewDrivers(fake.NewClientset(), "n"), t.TempDir()
 	claims, err := Open(drivers, dir, func(_ context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
 		return &resourcev1.ResourceClaim{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name)},
@@ -72,23 +77,33 @@ func TestADriverThatHangsKeepsNobodyElseWaiting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prepare := func(ctx context.Context, name string) error {
-		own := filepath.Join(dir, name)
-		if err := os.Mkdir(own, 0o755); err != nil {
-			return err
-		}
-		_, err := claims.Prepare(ctx, &v1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name)},
-			Spec:       v1.PodSpec{ResourceClaims: []v1.PodResourceClaim{{Name: "c", ResourceClaimName: &name}}},
-		}, own, "sandbox")
+	return &node{claims, drivers, dir}
+}
+
+func (n *node) pod(name string) string { return filepath.Join(n.dir, name) }
+
+func (n *node) prepare(ctx context.Context, name string) error {
+	if err := os.MkdirAll(n.pod(name), 0o755); err != nil {
 		return err
 	}
+	_, err := n.Prepare(ctx, &v1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name)},
+		Spec:       v1.PodSpec{ResourceClaims: []v1.PodResourceClaim{{Name: "c", ResourceClaimName: &name}}},
+	}, n.pod(name), "sandbox")
+	return err
+}
+
+func TestADriverThatHangsKeepsNobodyElseWaiting(t *testing.T) {
+	n := newNode(t)
+	hangs := &program{asked: make(chan struct{})}
+	hangs.serve(t, n.drivers, "hangs")
+	(&program{}).serve(t, n.drivers, "works")
 	hanging, end := context.WithCancel(t.Context())
 	first := make(chan error, 1)
-	go func() { first <- prepare(hanging, "hangs") }()
+	go func() { first <- n.prepare(hanging, "hangs") }()
 	<-hangs.asked
 	second := make(chan error, 1)
-	go func() { second <- prepare(t.Context(), "works") }()
+	go func() { second <- n.prepare(t.Context(), "works") }()
 	select {
 	case err := <-second:
 		if err != nil {
@@ -101,7 +116,24 @@ func TestADriverThatHangsKeepsNobodyElseWaiting(t *testing.T) {
 	if err := <-first; err == nil {
 		t.Error("a driver that never answered has made the claim ready")
 	}
-	if len(claims.turns.of) != 0 {
-		t.Errorf("%d turns are left", len(claims.turns.of))
+	if len(n.turns.of) != 0 {
+		t.Errorf("%d turns are left", len(n.turns.of))
+	}
+}
+
+func TestAPodWhoseDriverNeverCameGoesWithoutIt(t *testing.T) {
+	n := newNode(t)
+	if err := n.prepare(t.Context(), "none"); err == nil || !strings.Contains(err.Error(), "none has not registered") {
+		t.Errorf("it says %v", err)
+	}
+	if err := n.Unprepare(t.Context(), n.pod("none")); err != nil {
+		t.Error(err)
+	}
+	(&program{}).serve(t, n.drivers, "comes")
+	if err := n.prepare(t.Context(), "comes"); err != nil {
+		t.Error(err)
+	}
+	if err := n.Unprepare(t.Context(), n.pod("comes")); err == nil {
+		t.Error("a driver that does not unprepare has done so")
 	}
 }
