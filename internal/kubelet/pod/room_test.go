@@ -71,6 +71,35 @@ func TestRoom(t *testing.T) {
 	})
 }
 
+func TestAPodDeletedByForceKeepsItsRoomUntilItHasEnded(t *testing.T) {
+	s := NewSet(&Node{Allocatable: amounts(t, []string{"cpu=1", "pods=10"})})
+	pod := func(name string) *v1.Pod {
+		p := &v1.Pod{}
+		p.Name, p.UID = name, types.UID(name)
+		p.Spec.Containers = []v1.Container{{Name: "c", Resources: v1.ResourceRequirements{Requests: amounts(t, []string{"cpu=1"})}, Ports: []v1.ContainerPort{{HostPort: 80, ContainerPort: 80}}}}
+		return p
+	}
+	fits := func(p *v1.Pod) bool { return s.room.lacks(p) == nil && s.ports.admit(p) == nil }
+	for _, ended := range []bool{false, true} {
+		old, next := pod(fmt.Sprintf("old-%t", ended)), pod("next")
+		w := newWorker(s.node, old, func() { s.drop(old.UID) })
+		s.workers[old.UID] = w
+		s.room.hold(old)
+		s.ports.hold(old, hostPorts(old))
+		w.down.Store(ended) // what is left of it is its record
+		s.Remove(old)
+		if got := fits(next); got != ended {
+			t.Errorf("the next Pod fits: %t, and the one before has ended: %t", got, ended)
+		}
+		w.done()
+		s.release(next.UID)
+		if !fits(next) {
+			t.Error("nothing of the Pod is left, but its room is not back")
+		}
+		s.release(next.UID)
+	}
+}
+
 func amounts(t *testing.T, words []string) v1.ResourceList {
 	t.Helper()
 	out := v1.ResourceList{}
