@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
 )
 
 // Devices are those of the node.
@@ -80,7 +82,7 @@ func (d *Devices) arrive(name v1.ResourceName, p *plugin) {
 		d.kept[name] = k
 		b, err := json.Marshal(slices.Sorted(maps.Keys(d.kept)))
 		if err == nil {
-			err = replace(filepath.Join(d.dir, namesFile), b)
+			err = durable.Replace(filepath.Join(d.dir, namesFile), b)
 		}
 		if err != nil {
 			// Only a Pod that comes after a restart and before the plugin could start without.

@@ -14,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
 	"github.com/gitopsd/gitopsd/internal/kubelet/grant"
 )
 
@@ -36,14 +37,6 @@ func load(pod string) (*record, error) {
 	}
 	r := &record{}
 	return r, json.Unmarshal(b, r)
-}
-
-// replace writes a file so that a crash leaves the old content or the new.
-func replace(path string, b []byte) error {
-	if err := os.WriteFile(path+".tmp", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
 }
 
 func logNames(err error) {
@@ -111,7 +104,7 @@ func (d *Devices) save(pod *v1.Pod, r *record, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := replace(filepath.Join(dir, recordFile), b); err != nil {
+	if err := durable.Replace(filepath.Join(dir, recordFile), b); err != nil {
 		return fmt.Errorf("keeping what devices the Pod has: %w", err)
 	}
 	d.held[pod.UID] = r

@@ -19,6 +19,7 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	api "k8s.io/kubelet/pkg/apis/dra/v1"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
 	"github.com/gitopsd/gitopsd/internal/kubelet/grant"
 )
 
@@ -99,11 +100,10 @@ func (r record) save(pod string) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(pod, recordFile)
-	if err := os.WriteFile(path+".tmp", b, 0o600); err != nil {
+	if err := durable.Replace(filepath.Join(pod, recordFile), b); err != nil {
 		return fmt.Errorf("keeping what claims the Pod has: %w", err)
 	}
-	return os.Rename(path+".tmp", path)
+	return nil
 }
 
 // use notes that a Pod uses claims.

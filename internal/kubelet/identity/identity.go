@@ -21,6 +21,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
 )
 
 // Options of a node's identity.
@@ -142,16 +144,10 @@ func (i *Identity) path(name string) string { return filepath.Join(i.opts.Dir, n
 
 // save replaces a file in one step: half a certificate would keep the node from starting.
 func (i *Identity) save(name string, b []byte) error {
-	tmp := i.path(name + ".tmp")
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := durable.Replace(i.path(name), b); err != nil {
 		return fmt.Errorf("keeping the node's certificates: %w", err)
 	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("keeping the node's certificates: %w", err)
-	}
-	return os.Rename(tmp, i.path(name))
+	return nil
 }
 
 // leaf reads a certificate that is kept.
