@@ -1,12 +1,18 @@
 package kubelet_test
 
 import (
+	"bufio"
+	"fmt"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 )
 
 func TestLogsAreShownInPartAndOfTheAttemptBefore(t *testing.T) {
@@ -69,6 +75,30 @@ func TestLogsAreShownInPartAndOfTheAttemptBefore(t *testing.T) {
 		if got := h.logs("stuck", v1.PodLogOptions{Container: "i"}); got != "at work\n" {
 			t.Errorf("got %q", got)
 		}
+	})
+	h.run("through its rotations", func(t *testing.T) {
+		const lines, chunk = 600000, 100000 // some 30 MB of file
+		h.create("much", fmt.Sprintf(`{restartPolicy: Never, containers: [{name: c, command: [sh, -ec, 'i=0; while [ $i -lt %d ]; do busybox seq $((i+1)) $((i+%d)); i=$((i+%d)); sleep 0.5; done']}]}`, lines, chunk, chunk))
+		p := h.wait("much", "to run", func(p *v1.Pod) bool { return phase(v1.PodRunning)(p) || phase(v1.PodSucceeded)(p) })
+		stream, err := h.client.CoreV1().Pods("default").GetLogs("much", &v1.PodLogOptions{Follow: true}).Stream(h.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		n := 0
+		for scan := bufio.NewScanner(stream); scan.Scan(); {
+			if n++; scan.Text() != strconv.Itoa(n) {
+				t.Fatalf("line %d is %q", n, scan.Text())
+			}
+		}
+		if n != lines {
+			t.Errorf("%d lines of %d were shown", n, lines)
+		}
+		files, err := filepath.Glob(h.logGlob(p, 0) + "*")
+		if err != nil || len(files) < 3 || len(files) > logs.MaxFiles {
+			t.Errorf("the log is in %v (%v)", files, err)
+		}
+		h.delete("much")
 	})
 	h.run("of what has not started", func(t *testing.T) {
 		for _, c := range []struct{ pod, want string }{
