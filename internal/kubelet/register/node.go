@@ -23,15 +23,15 @@ import (
 
 // Node registers one node.
 type Node struct {
-	Client  kubernetes.Interface
-	Name    string
-	Labels  map[string]string // beyond the usual ones
+	Client kubernetes.Interface
+	Name   string
+	Labels map[string]string // beyond the usual ones
 	// IngressPorts are those at which the node serves Ingresses.
 	IngressPorts []int
-	IPs     []string
-	Port    int32  // of the node's server
-	DataDir string // on the disk that Pods write to
-	Version string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
+	IPs          []string
+	Port         int32  // of the node's server
+	DataDir      string // on the disk that Pods write to
+	Version      string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
 	// Allocatable is what of the machine's capacity Pods may have.
 	Allocatable func(capacity v1.ResourceList) v1.ResourceList
 	// Offer adds what device plugins have to the machine's capacity, and to what Pods may have of it; nil: nothing.
