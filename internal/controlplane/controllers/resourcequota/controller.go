@@ -107,8 +107,7 @@ func frees(e inventory.Event) bool {
 	switch old := e.Old.(type) {
 	case *corev1.Pod:
 		pod, ok := e.New.(*corev1.Pod)
-		return ok && (pod.Status.Phase != old.Status.Phase || pod.DeletionTimestamp != nil && old.DeletionTimestamp == nil ||
-			!equality.Semantic.DeepEqual(pod.Spec, old.Spec))
+		return ok && (ended(pod) && !ended(old) || pod.DeletionTimestamp != nil && old.DeletionTimestamp == nil || !sameButNode(&pod.Spec, &old.Spec))
 	case *corev1.Service:
 		s, ok := e.New.(*corev1.Service)
 		return ok && (s.Spec.Type != old.Spec.Type || len(s.Spec.Ports) != len(old.Spec.Ports))
@@ -116,6 +115,18 @@ func frees(e inventory.Event) bool {
 		return true
 	}
 	return false
+}
+
+func ended(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+// sameButNode tells that what a Pod may use has not changed: finding a node for it frees nothing. Counting anew for each Pod that is bound or starts would
+// undo what admission has just counted for the next ones, which the caches do not show yet, and let in more than there is room for.
+func sameButNode(a, b *corev1.PodSpec) bool {
+	x := *a
+	x.NodeName = b.NodeName
+	return equality.Semantic.DeepEqual(&x, b)
 }
 
 // Run works until ctx ends.
