@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -44,16 +45,20 @@ func (s *Scheduler) keepDevices(grants []plugins.DeviceGrant) {
 	}
 }
 
-// writeDevices says in a Pod's claims which devices they have, and that the Pod uses them. If that cannot be said, the Pod is looked at again, and it is false.
-func (s *Scheduler) writeDevices(ctx context.Context, e *queue.Entry, pod *corev1.Pod, node string, grants []plugins.DeviceGrant) bool {
-	var err error
+// writeDevices says in a Pod's claims which devices they have, and that the Pod uses them.
+func (s *Scheduler) writeDevices(ctx context.Context, pod *corev1.Pod, grants []plugins.DeviceGrant) error {
 	for _, g := range grants {
-		if err = s.grant(ctx, pod, g); err != nil {
-			break
+		if err := s.grant(ctx, pod, g); err != nil {
+			return err
 		}
 	}
-	if err == nil || ctx.Err() != nil {
-		return err == nil
+	return nil
+}
+
+// devicesRefused takes a Pod off its node whose devices could not be written; it is looked at again. w is its waiting for volumes, nil for none.
+func (s *Scheduler) devicesRefused(ctx context.Context, e *queue.Entry, pod *corev1.Pod, node string, grants []plugins.DeviceGrant, w *volumePod, err error) {
+	if ctx.Err() != nil {
+		return
 	}
 	slog.Warn("a Pod's devices could not be allocated, it will be looked at again", "pod", pod.Namespace+"/"+pod.Name, "node", node, "err", err)
 	s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Devices for %s: %v", node, err)
@@ -61,9 +66,80 @@ func (s *Scheduler) writeDevices(ctx context.Context, e *queue.Entry, pod *corev
 	for _, g := range grants {
 		s.snap.Deallocate(g.Claim.Namespace+"/"+g.Claim.Name, g.Allocation) // what was written is in the claim itself by now
 	}
+	placed := true // unless its volumes were given up meanwhile
+	if w != nil {
+		// The waiting ends before the Pod is looked at again: then it may wait anew, for the same volumes.
+		if placed = s.forget(w); placed {
+			s.release(w)
+		}
+	}
 	s.mu.Unlock()
-	s.undo(e, pod.UID, pod)
-	return false
+	if placed {
+		s.undo(e, pod.UID, pod)
+	}
+}
+
+// freeDevices takes devices back that a Pod without a node holds for nothing, and lets it be looked at again.
+func (s *Scheduler) freeDevices(ctx context.Context, pod *corev1.Pod, claims []*resourcev1.ResourceClaim) {
+	if len(claims) == 0 {
+		return
+	}
+	err := func() error {
+		// A binding of unknown outcome may have reached the API server after all.
+		live, err := s.client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if live.UID != pod.UID || live.Spec.NodeName != "" {
+			return nil
+		}
+		for _, claim := range claims {
+			if err := s.free(ctx, pod, claim); err != nil && !apierrors.IsNotFound(err) {
+				return fmt.Errorf("ResourceClaim %s/%s: %w", claim.Namespace, claim.Name, err)
+			}
+		}
+		return nil
+	}()
+	if apierrors.IsNotFound(err) || ctx.Err() != nil {
+		return // of a Pod that is gone the claims are given back without the scheduler
+	}
+	if err != nil {
+		slog.Warn("devices that a Pod holds for nothing could not be taken back, it will be looked at again", "pod", pod.Namespace+"/"+pod.Name, "err", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue.Activate(pod.UID, time.Now())
+	s.signal()
+}
+
+// free takes the devices of one claim back, unless somebody has begun to use them or it has been done.
+func (s *Scheduler) free(ctx context.Context, pod *corev1.Pod, claim *resourcev1.ResourceClaim) error {
+	api, uid, first := s.client.ResourceV1().ResourceClaims(claim.Namespace), claim.UID, true
+	again := func(err error) bool { return ctx.Err() == nil && (apierrors.IsConflict(err) || !ledger.Refused(err)) }
+	return retry.OnError(retry.DefaultBackoff, again, func() error {
+		if !first {
+			live, err := api.Get(ctx, claim.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			claim = live
+		}
+		first = false
+		if claim.UID != uid || !plugins.Idle(claim, pod) {
+			return nil
+		}
+		freed := claim.DeepCopy()
+		freed.Status.Allocation, freed.Status.Devices, freed.Status.ReservedFor = nil, nil, nil
+		written, err := api.UpdateStatus(ctx, freed, metav1.UpdateOptions{FieldManager: fieldManager})
+		if err != nil {
+			return err
+		}
+		slog.Debug("devices were taken back that a waiting Pod held for nothing", "claim", claim.Namespace+"/"+claim.Name, "pod", pod.Namespace+"/"+pod.Name)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.snap.WroteDeviceClaim(written)
+		return nil
+	})
 }
 
 // unusable says why a claim is not what it was when the Pod's node was chosen.

@@ -187,9 +187,7 @@ func (s *Scheduler) podGone(pod *corev1.Pod) {
 	}
 	if w := s.volumePods[pod.UID]; w != nil {
 		s.forget(w)
-		for _, m := range w.plan.Static {
-			s.snap.ReleaseVolume(m.Volume.Name)
-		}
+		s.release(w)
 	}
 	if p, n := s.snap.Remove(pod.UID); n != nil {
 		s.helped(plugins.Event{Change: plugins.PodGone, Node: n, Pod: p}, now)

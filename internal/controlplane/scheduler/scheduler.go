@@ -170,25 +170,19 @@ func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, no
 		}
 		s.assume(e.Pod, d.Node, now)
 		s.keepDevices(grants)
-		if plan.Empty() {
-			return []call{{uid, func() {
-				if s.writeDevices(ctx, e, pod, d.Node, grants) {
-					s.bind(ctx, e, pod, d.Node)
-				}
-			}}}
+		var w *volumePod // nil if there is nothing to wait for
+		if !plan.Empty() {
+			w = s.awaitVolumes(e, d.Node, plan)
 		}
-		w := s.awaitVolumes(e, d.Node, plan)
 		return []call{{uid, func() {
-			if s.writeDevices(ctx, e, pod, d.Node, grants) {
+			switch err := s.writeDevices(ctx, pod, grants); {
+			case err != nil:
+				s.devicesRefused(ctx, e, pod, d.Node, grants, w, err)
+			case w != nil:
 				s.writeVolumes(ctx, w)
-				return
+			default:
+				s.bind(ctx, e, pod, d.Node)
 			}
-			s.mu.Lock()
-			s.forget(w)
-			for _, m := range plan.Static {
-				s.snap.ReleaseVolume(m.Volume.Name)
-			}
-			s.mu.Unlock()
 		}}}
 	}
 	turnedAway(e, d)
@@ -211,6 +205,7 @@ func (s *Scheduler) act(ctx context.Context, e *queue.Entry, d core.Decision, no
 		for _, v := range victims {
 			s.evict(ctx, v, pod, report.nominated)
 		}
+		s.freeDevices(ctx, pod, d.Frees)
 	}})
 }
 

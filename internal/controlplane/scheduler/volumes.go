@@ -31,6 +31,8 @@ type volumePod struct {
 	node  string
 	plan  plugins.VolumePlan
 	timer *time.Timer
+	// written says that nothing else is to be written before the Pod is bound: its devices are.
+	written bool
 }
 
 // listenStorage registers for everything that volumes depend on.
@@ -105,7 +107,7 @@ func (s *Scheduler) claimChanged(old, c *corev1.PersistentVolumeClaim) {
 				case k.Name != name:
 				case old != nil && old.Annotations[volume.AnnSelectedNode] == w.node && c.Annotations[volume.AnnSelectedNode] != w.node && !plugins.Bound(c):
 					failed = append(failed, w) // who makes the volume cannot do so for that node
-				case s.volumesBound(w):
+				case w.written && s.volumesBound(w):
 					ready = append(ready, w)
 				}
 			}
@@ -132,10 +134,21 @@ func (s *Scheduler) volumesBound(w *volumePod) bool {
 	return true
 }
 
-// forget ends the waiting for volumes. s.mu is held.
-func (s *Scheduler) forget(w *volumePod) {
+// forget ends the waiting for volumes. It is false if that has ended already, and the Pod may wait anew by now. s.mu is held.
+func (s *Scheduler) forget(w *volumePod) bool {
 	w.timer.Stop()
+	if s.volumePods[w.pod.UID] != w {
+		return false
+	}
 	delete(s.volumePods, w.pod.UID)
+	return true
+}
+
+// release leaves the volumes that were chosen for a Pod to others. s.mu is held.
+func (s *Scheduler) release(w *volumePod) {
+	for _, m := range w.plan.Static {
+		s.snap.ReleaseVolume(m.Volume.Name)
+	}
 }
 
 // awaitVolumes lets a Pod wait on its node until its claims are bound. s.mu is held.
@@ -146,10 +159,7 @@ func (s *Scheduler) awaitVolumes(e *queue.Entry, node string, plan plugins.Volum
 	}
 	w.timer = time.AfterFunc(volumeWait, func() {
 		s.mu.Lock()
-		waits := s.volumePods[w.pod.UID] == w
-		if waits {
-			s.forget(w)
-		}
+		waits := s.forget(w)
 		s.mu.Unlock()
 		if waits {
 			s.giveUp(w, fmt.Sprintf("its volumes are not bound after %v", volumeWait))
@@ -161,6 +171,21 @@ func (s *Scheduler) awaitVolumes(e *queue.Entry, node string, plan plugins.Volum
 
 // writeVolumes says which volumes a Pod gets: who binds and makes volumes goes by that. The Pod is bound once its claims are.
 func (s *Scheduler) writeVolumes(ctx context.Context, w *volumePod) {
+	s.mu.Lock()
+	w.written = true
+	bound := s.volumesBound(w) // by somebody else, meanwhile
+	waits := s.volumePods[w.pod.UID] == w
+	if bound {
+		s.forget(w)
+	}
+	s.mu.Unlock()
+	switch {
+	case !waits:
+		return
+	case bound:
+		s.bind(ctx, w.entry, w.pod, w.node)
+		return
+	}
 	err := func() error {
 		for _, m := range w.plan.Static {
 			v, changed, err := volume.GetBindVolumeToClaim(m.Volume, m.Claim)
@@ -194,9 +219,11 @@ func (s *Scheduler) writeVolumes(ctx context.Context, w *volumePod) {
 		return
 	}
 	s.mu.Lock()
-	s.forget(w)
+	waits = s.forget(w)
 	s.mu.Unlock()
-	s.giveUp(w, err.Error())
+	if waits {
+		s.giveUp(w, err.Error())
+	}
 }
 
 // giveUp takes a Pod, whose volumes cannot be bound, off its node; it is looked at again.
@@ -205,9 +232,7 @@ func (s *Scheduler) giveUp(w *volumePod, why string) {
 	slog.Warn("a Pod's volumes cannot be bound, it will be looked at again", "pod", pod.Namespace+"/"+pod.Name, "node", w.node, "err", why)
 	s.events.Eventf(pod, corev1.EventTypeWarning, "FailedScheduling", "Volumes for %s: %s", w.node, why)
 	s.mu.Lock()
-	for _, m := range w.plan.Static {
-		s.snap.ReleaseVolume(m.Volume.Name)
-	}
+	s.release(w)
 	s.mu.Unlock()
 	s.undo(w.entry, pod.UID, pod)
 }

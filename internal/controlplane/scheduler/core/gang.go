@@ -48,9 +48,11 @@ func (c *Scheduler) DecideGang(pods []*snapshot.Pod, have, minimum int, keep []s
 		}
 		lacking.Gang = fmt.Sprintf("%d of the %d Pods that have to be placed together can be%s, the next cannot: ", placed, minimum, kept)
 		for i := range out {
-			if out[i] = (Decision{Result: lacking}); keep != nil {
-				out[i].Promised = keep[i]
+			d := Decision{Result: lacking, Frees: out[i].Frees}
+			if keep != nil && keep[i] != "" {
+				d.Promised, d.Frees = keep[i], nil // it can be where its devices are
 			}
+			out[i] = d
 		}
 	case waits:
 		for i := range out {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
@@ -25,6 +26,8 @@ type Decision struct {
 	Preempts *Preemption
 	// Awaits says that room is being made for the Pod on the node that it was promised.
 	Awaits bool
+	// Frees are ResourceClaims whose devices the Pod holds for nothing. They are taken back, and then the Pod is looked at again.
+	Frees []*resourcev1.ResourceClaim
 	// Promised is the node where a place was found for a Pod that waits only because others of its gang do; "" for none.
 	Promised string
 }
@@ -44,8 +47,19 @@ func (c *Scheduler) decide(pod *snapshot.Pod, s *snapshot.Snapshot) Decision {
 	if d.Node != "" || d.Refused != "" {
 		return d
 	}
-	if d.Awaits = c.awaits(pod, s); !d.Awaits && !c.profile.NeverPreempt {
+	if d.Awaits = c.awaits(pod, s); d.Awaits {
+		return d
+	}
+	devices := c.devices()
+	// Devices that nobody uses are given up before a Pod is that works.
+	if d.Frees = c.inTheWay(pod, s, devices); d.Frees != nil {
+		return d
+	}
+	if !c.profile.NeverPreempt {
 		d.Preempts = c.Preempt(pod, s)
+	}
+	if d.Preempts == nil && devices != nil {
+		d.Frees = devices.Idle()
 	}
 	return d
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -24,11 +25,13 @@ import (
 //	namespaces         the lines below are Namespaces with labels: "dev team:a"
 //	budgets            the lines below are PodDisruptionBudgets: "NAME k:v ALLOWED"
 //	storage            the lines below are claims, volumes, classes and drivers, as in scheduletest
+//	devices            the lines below are devices and claims of them, as in scheduletest
 //	running            the lines below are Pods that run there, as in scheduletest
 //	schedule           each line below is a Pod; it is placed where the scheduler says, or room is made for it
 //	explain            the same, with each node's reasons and remedies
 //	gang [turn]        the lines below are the waiting Pods of one gang, decided together; if it is its turn, room is kept for them
 //	remove             Pods that end
+//	lost               nodes that go
 func TestSchedule(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var s *snapshot.Snapshot
@@ -57,9 +60,19 @@ func TestSchedule(t *testing.T) {
 					scheduletest.SetStorage(t, s, line)
 				}
 				return ""
+			case "devices":
+				for line := range strings.Lines(d.Input) {
+					scheduletest.SetDevices(t, s, line)
+				}
+				return ""
 			case "running":
 				for _, p := range scheduletest.Pods(t, d.Input) {
 					s.Place(snapshot.NewPod(p), p.Spec.NodeName)
+				}
+				return ""
+			case "lost":
+				for _, name := range strings.Fields(d.Input) {
+					s.RemoveNode(name)
 				}
 				return ""
 			case "remove":
@@ -117,6 +130,16 @@ func act(b *strings.Builder, c *Scheduler, s *snapshot.Snapshot, pod *snapshot.P
 		for _, claim := range plan.Provision {
 			fmt.Fprintf(b, ", has a volume made for %s", claim.Name)
 		}
+		grants, _ := plugins.Grants(pod, s, s.Node(r.Node))
+		for _, g := range grants {
+			claim := g.Claim.DeepCopy()
+			if g.Allocation != nil {
+				fmt.Fprintf(b, ", gets %s for %s", g.Allocation.Devices.Results[0].Device, claim.Name)
+				claim.Status.Allocation = g.Allocation
+			}
+			claim.Status.ReservedFor = append(claim.Status.ReservedFor, resourcev1.ResourceClaimConsumerReference{Resource: "pods", Name: p.Name, UID: p.UID})
+			s.SetDeviceClaim(claim)
+		}
 		b.WriteString("\n")
 		s.Assume(pod, r.Node)
 		return
@@ -137,6 +160,12 @@ func act(b *strings.Builder, c *Scheduler, s *snapshot.Snapshot, pod *snapshot.P
 		return
 	}
 	fmt.Fprintf(b, "%s: %s\n", p.Name, r.Message())
+	for _, claim := range r.Frees {
+		fmt.Fprintf(b, "  gives back the devices of %s\n", claim.Name)
+		freed := claim.DeepCopy()
+		freed.Status = resourcev1.ResourceClaimStatus{}
+		s.SetDeviceClaim(freed)
+	}
 	if explain {
 		for _, v := range c.Verdicts(pod, s) {
 			for _, f := range v.Failures {

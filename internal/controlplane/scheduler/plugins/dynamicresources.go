@@ -33,7 +33,7 @@ func (DynamicResources) Prepare(pod *snapshot.Pod, s *snapshot.Snapshot) Check {
 	if len(pod.Object.Spec.ResourceClaims) == 0 {
 		return nil
 	}
-	c := &deviceCheck{s: s, found: map[string]deviceAnswer{}}
+	c := &DeviceCheck{pod: pod.Object, s: s, found: map[string]deviceAnswer{}}
 	for i := range pod.Object.Spec.ResourceClaims {
 		claim, refused := deviceClaim(pod.Object, &pod.Object.Spec.ResourceClaims[i], s)
 		switch {
@@ -112,7 +112,7 @@ type DeviceGrant struct {
 
 // Grants chooses devices for the claims of a Pod that goes to that node. It is false if there are none for one of them.
 func Grants(pod *snapshot.Pod, s *snapshot.Snapshot, n *snapshot.Node) ([]DeviceGrant, bool) {
-	c, ok := DynamicResources{}.Prepare(pod, s).(*deviceCheck)
+	c, ok := DynamicResources{}.Prepare(pod, s).(*DeviceCheck)
 	if !ok {
 		return nil, len(pod.Object.Spec.ResourceClaims) == 0
 	}
@@ -131,7 +131,9 @@ func Grants(pod *snapshot.Pod, s *snapshot.Snapshot, n *snapshot.Node) ([]Device
 	return out, true
 }
 
-type deviceCheck struct {
+// DeviceCheck is the Check of a Pod that uses devices.
+type DeviceCheck struct {
+	pod            *corev1.Pod
 	s              *snapshot.Snapshot
 	given, pending []*resourcev1.ResourceClaim
 	allocator      structured.Allocator
@@ -143,7 +145,7 @@ type deviceAnswer struct {
 	err     error
 }
 
-func (c *deviceCheck) find(n *snapshot.Node) deviceAnswer {
+func (c *DeviceCheck) find(n *snapshot.Node) deviceAnswer {
 	a, ok := c.found[n.Name()]
 	if !ok {
 		a.results, a.err = c.allocator.Allocate(context.Background(), n.Object, c.pending)
@@ -152,16 +154,48 @@ func (c *deviceCheck) find(n *snapshot.Node) deviceAnswer {
 	return a
 }
 
-func (c *deviceCheck) problems(n *snapshot.Node) (out []problem) {
+// elsewhere are the claims with devices that cannot be reached from a node.
+func (c *DeviceCheck) elsewhere(n *snapshot.Node) (out []*resourcev1.ResourceClaim) {
 	for _, claim := range c.given {
 		sel := c.s.Allocation(claim).NodeSelector
 		if sel == nil {
 			continue
 		}
-		selector, err := nodeaffinity.NewNodeSelector(sel)
-		if err != nil || !selector.Match(n.Object) {
-			out = append(out, problem{"resourceclaim not available on the node", fmt.Sprintf("ResourceClaim %s/%s has devices that can only be reached from other nodes (its status.allocation.nodeSelector)", claim.Namespace, claim.Name)})
+		if selector, err := nodeaffinity.NewNodeSelector(sel); err != nil || !selector.Match(n.Object) {
+			out = append(out, claim)
 		}
+	}
+	return out
+}
+
+// Idle are the claims that were given devices for this Pod, which has no node yet, and for nobody else.
+func (c *DeviceCheck) Idle() (out []*resourcev1.ResourceClaim) {
+	for _, claim := range c.given {
+		if Idle(claim, c.pod) {
+			out = append(out, claim)
+		}
+	}
+	return out
+}
+
+// IdleElsewhere are those of the idle claims whose devices cannot be reached from a node; nil if others keep the Pod from it as well, that cannot be given back.
+func (c *DeviceCheck) IdleElsewhere(n *snapshot.Node) []*resourcev1.ResourceClaim {
+	out := c.elsewhere(n)
+	if slices.ContainsFunc(out, func(claim *resourcev1.ResourceClaim) bool { return !Idle(claim, c.pod) }) {
+		return nil
+	}
+	return out
+}
+
+// Idle says whether nobody uses the devices of a claim as long as the Pod has no node.
+func Idle(claim *resourcev1.ResourceClaim, pod *corev1.Pod) bool {
+	return claim.Status.Allocation != nil &&
+		!slices.ContainsFunc(claim.Status.ReservedFor, func(r resourcev1.ResourceClaimConsumerReference) bool { return r.UID != pod.UID })
+}
+
+func (c *DeviceCheck) problems(n *snapshot.Node) (out []problem) {
+	for _, claim := range c.elsewhere(n) {
+		out = append(out, problem{"resourceclaim not available on the node", fmt.Sprintf("ResourceClaim %s/%s has devices that can only be reached from other nodes (its status.allocation.nodeSelector)", claim.Namespace, claim.Name)})
 	}
 	if len(c.pending) == 0 {
 		return out
@@ -179,9 +213,9 @@ func (c *deviceCheck) problems(n *snapshot.Node) (out []problem) {
 	return out
 }
 
-func (c *deviceCheck) Passes(n *snapshot.Node) bool { return len(c.problems(n)) == 0 }
+func (c *DeviceCheck) Passes(n *snapshot.Node) bool { return len(c.problems(n)) == 0 }
 
-func (c *deviceCheck) Explain(n *snapshot.Node) []string {
+func (c *DeviceCheck) Explain(n *snapshot.Node) []string {
 	var out []string
 	for _, p := range c.problems(n) {
 		if !slices.Contains(out, p.reason) {
@@ -191,7 +225,7 @@ func (c *deviceCheck) Explain(n *snapshot.Node) []string {
 	return out
 }
 
-func (c *deviceCheck) Remedies(n *snapshot.Node) []string {
+func (c *DeviceCheck) Remedies(n *snapshot.Node) []string {
 	var out []string
 	for _, p := range c.problems(n) {
 		out = append(out, p.remedy)
@@ -200,4 +234,4 @@ func (c *deviceCheck) Remedies(n *snapshot.Node) []string {
 }
 
 // Lasting is true: which Pods would have to go for a device is not worked out.
-func (*deviceCheck) Lasting(*snapshot.Node) bool { return true }
+func (*DeviceCheck) Lasting(*snapshot.Node) bool { return true }

@@ -41,6 +41,7 @@ func Pods(t testing.TB, text string) []*corev1.Pod {
 //	overhead=CPU            Pod overhead
 //	never                   preemptionPolicy Never
 //	claim=N                 mounts a PersistentVolumeClaim
+//	devices=N               uses a ResourceClaim
 //	nominated=N             status.nominatedNodeName
 //	started=D               its start time, D ago
 //	gang=N:MIN              one of a gang of which MIN have to be placed together
@@ -129,6 +130,7 @@ var schedulingWords = map[string]func(t testing.TB, p *corev1.Pod, value string)
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: v},
 		}})
 	},
+	"devices":   usesDevices,
 	"nominated": func(_ testing.TB, p *corev1.Pod, v string) { p.Status.NominatedNodeName = v },
 	"started": func(t testing.TB, p *corev1.Pod, v string) {
 		p.Status.StartTime = &podtest.Line(t, "x age="+v).CreationTimestamp
