@@ -91,7 +91,8 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 		return nil, context.Cause(ctx)
 	}
 	local := v3client.New(e.Server)
-	local.KV = localKV{local.KV}
+	told := new(atomic.Int64)
+	local.KV, local.Watcher = localKV{local.KV, told}, localWatcher{local.Watcher, told}
 	return &Member{etcd: e, client: local, log: logs}, nil
 }
 
