@@ -130,7 +130,7 @@ func removeEmpty(dir string) error {
 		switch {
 		case e.IsDir():
 			bad = errors.Join(bad, removeEmpty(path))
-		case e.Name() == recordFile || e.Name() == recordFile+".new" || filepath.Base(filepath.Dir(dir)) == "publish":
+		case e.Name() == recordFile || e.Name() == recordFile+".tmp" || filepath.Base(filepath.Dir(dir)) == "publish":
 			bad = errors.Join(bad, os.Remove(path))
 		default:
 			bad = errors.Join(bad, fmt.Errorf("%s is left: it is not a record of this node", path))

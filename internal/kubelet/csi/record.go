@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
 )
 
 // record is what has to be known of a volume to undo what was done with it, on the disk in the folder of the Pod's volume and in that of what is staged.
@@ -42,11 +44,8 @@ func (r record) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, recordFile)
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	// The drivers' controllers keep their side over a power loss, so the node has to know its own.
+	return durable.Replace(filepath.Join(dir, recordFile), b)
 }
 
 // load reads a record; nil if there is none.
@@ -60,7 +59,11 @@ func load(dir string) (*record, error) {
 		return nil, err
 	}
 	r := &record{}
-	if err := json.Unmarshal(b, r); err != nil || r.Driver == "" || r.Handle == "" {
+	err = json.Unmarshal(b, r)
+	if err == nil && (r.Driver == "" || r.Handle == "") {
+		err = errors.New("it names no driver or no volume")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s is not understood, so that its volume can neither be used nor let go; unmount what is in %s, remove it, and restart the node daemon: %w", path, dir, err)
 	}
 	return r, nil
