@@ -25,6 +25,7 @@ const (
 	// Requests of clients are bounded together; Kubernetes' own defaults.
 	maxReads, maxWrites = 400, 200
 	shutdownTimeout     = 5 * time.Second
+	readyPoll           = 5 * time.Millisecond // how often the server asks itself whether it is ready
 )
 
 // config is the library's configuration apart from who may do what.

@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -218,7 +219,7 @@ func (s *Server) SignLegacyToken(account *corev1.ServiceAccount, secret string) 
 // Deletions says who deleted what lately.
 func (s *Server) Deletions() *deletions.Memory { return s.deletions }
 
-// Ready is closed when the API answers.
+// Ready is closed when the API answers, and /readyz says so.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Run serves until ctx ends or storage fails, and closes the storage.
@@ -235,6 +236,10 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
+	client, err := s.client()
+	if err != nil {
+		return err
+	}
 	s.front.GenericAPIServer.AddPostStartHookOrDie("ready", func(hook genericapiserver.PostStartHookContext) error {
 		// Until then, requests for custom resources are told to try again.
 		for _, complete := range s.front.GenericAPIServer.MuxAndDiscoveryCompleteSignals() {
@@ -251,7 +256,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-hook.Done():
 			return nil
 		}
-		close(s.ready)
+		go s.announce(hook, client.Discovery().RESTClient())
 		return nil
 	})
 	s.front.GenericAPIServer.ShutdownTimeout = shutdownTimeout
@@ -268,6 +273,16 @@ func (s *Server) Run(ctx context.Context) error {
 		err = cause
 	}
 	return err
+}
+
+// announce closes ready once /readyz answers ok, which it does not before every hook has returned.
+func (s *Server) announce(ctx context.Context, client rest.Interface) {
+	if err := wait.PollUntilContextCancel(ctx, readyPoll, true, func(ctx context.Context) (bool, error) {
+		_, err := client.Get().AbsPath("/readyz").DoRaw(ctx)
+		return err == nil, nil
+	}); err == nil {
+		close(s.ready)
+	}
 }
 
 // stopWhenStarted calls stop when ctx has ended, but not before the definitions of custom resources are known: the library takes it for a
