@@ -1,6 +1,7 @@
 package resident
 
 import (
+	"math"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -22,6 +23,8 @@ const (
 	busyPercent = 300
 	// rare is the time between two collections from which they cost nothing to speak of, while no more is live than the budget. What one costs grows with that.
 	rare = 3 * time.Second
+	// over is how many times as long no collection must have ended for load to be over, though what may be allocated until the next one be far from used up.
+	over = 2
 	// filesEvery is the time between two releases of files under load.
 	filesEvery = 5 * time.Second
 )
@@ -31,11 +34,12 @@ const (
 // collector would not come to an end: a heap that is live beyond the budget may grow by half, and from twice the budget on by as much again, or by twice as much
 // while all of it is no more than a quarter of the memory that there is. When load ends, free memory is given back. While it lasts, pages of files are, every few seconds: load needs few of them, and the heap has better use for the room.
 //
-// It works from the end of one collection to the next, and never stops.
+// It works from the end of one collection to the next, or for the want of one, and never stops.
 func Pace(budget uint64) {
 	now := time.Now()
 	p := &pace{budget: budget, room: memory() / share, last: now, files: now, percent: calmPercent}
 	debug.SetGCPercent(calmPercent)
+	p.end = time.AfterFunc(math.MaxInt64, p.rested)
 	p.arm()
 }
 
@@ -51,6 +55,8 @@ type pace struct {
 	busy bool
 	// releasing is whether the collection that ends next is that of giving back.
 	releasing bool
+	// end fires when no collection has ended for long: a heap that may grow by gigabytes would keep them for minutes after load, until it has used them up.
+	end *time.Timer
 }
 
 // arm has the end of the next collection call collected.
@@ -74,6 +80,9 @@ func (p *pace) collected(now time.Time) {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	percent := next(live[0].Value.Uint64(), p.budget, p.room, since)
+	if percent > calmPercent {
+		p.end.Reset(over * rareFor(live[0].Value.Uint64(), p.budget))
+	}
 	calm := percent == calmPercent && p.percent == calmPercent
 	p.busy = p.busy || percent > calmPercent
 	if percent > calmPercent && now.Sub(p.files) > filesEvery {
@@ -86,15 +95,37 @@ func (p *pace) collected(now time.Time) {
 		p.percent = percent
 	}
 	if calm && p.busy {
-		p.busy, p.releasing = false, true
-		go ReleaseProgram()
+		p.release()
 	}
+}
+
+// rested gives memory back where load ended with room to allocate in.
+func (p *pace) rested() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy {
+		debug.SetGCPercent(calmPercent)
+		p.percent = calmPercent
+		p.release()
+	}
+}
+
+// release gives free memory back; mu is held.
+func (p *pace) release() {
+	p.end.Stop()
+	p.busy, p.releasing = false, true
+	go ReleaseProgram()
+}
+
+// rareFor is the time between two collections from which they cost nothing to speak of.
+func rareFor(live, budget uint64) time.Duration {
+	return time.Duration(float64(rare) * max(1, float64(live)/float64(budget)))
 }
 
 // next is how much the heap may grow until the next collection, in percent of what is live, when the last one was since ago.
 func next(live, budget, room uint64, since time.Duration) int {
 	switch {
-	case since.Seconds() >= rare.Seconds()*max(1, float64(live)/float64(budget)):
+	case since >= rareFor(live, budget):
 		return calmPercent
 	case live >= budget:
 		large := min(max((max(room, live)-live)*100/live, largePercent), roomyPercent)

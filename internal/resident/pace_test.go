@@ -1,6 +1,9 @@
 package resident
 
 import (
+	"math"
+	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 )
@@ -34,4 +37,31 @@ func TestTheHeapGrowsIntoItsBudgetUnderLoadAndLittleAtRest(t *testing.T) {
 			t.Errorf("%s: %d%%, want %d%%", c.name, got, c.want)
 		}
 	}
+}
+
+func TestMemoryIsGivenBackWhenLoadEndsWithRoomLeftToAllocateIn(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(busyPercent))
+	p := &pace{budget: 512 << 20, room: 512 << 20, last: time.Now(), percent: calmPercent}
+	p.end = time.AfterFunc(math.MaxInt64, p.rested)
+	p.collected(p.last.Add(100 * time.Millisecond))
+	if !p.end.Stop() || !p.busy {
+		t.Fatal("a collection soon after another is load, and its end is not waited for")
+	}
+	garbage := make([]byte, 256<<20)
+	for i := range garbage {
+		garbage[i] = 1
+	}
+	runtime.KeepAlive(garbage)
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	before := m.HeapSys - m.HeapReleased
+	p.rested()
+	for range 500 {
+		runtime.ReadMemStats(&m)
+		if before-(m.HeapSys-m.HeapReleased) > 200<<20 && before > m.HeapSys-m.HeapReleased {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("5 s after the end of load %d MB of heap are resident of %d before", (m.HeapSys-m.HeapReleased)>>20, before>>20)
 }
