@@ -15,10 +15,14 @@ import (
 
 // The processes below outlive the daemon; it starts them itself.
 
-// runLogger is the process that writes containers' logs: `node logger DIR VERSION`.
+// runLogger is the process that writes containers' logs: `node logger DIR VERSION ROTATION`.
 func runLogger(ctx context.Context, args []string) error {
-	if len(args) != 2 {
+	if len(args) != 3 {
 		return errors.New("logger: is started by node itself")
+	}
+	rotation, err := logs.ParseRotation(args[2])
+	if err != nil {
+		return err
 	}
 	logging.Setup(os.Stderr, slog.LevelInfo)
 	locked, err := logs.Lock(args[0])
@@ -26,7 +30,7 @@ func runLogger(ctx context.Context, args []string) error {
 		return err
 	}
 	defer locked.Close()
-	c, err := logs.NewCollector(args[0])
+	c, err := logs.NewCollector(args[0], rotation)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
+	"github.com/gitopsd/gitopsd/internal/kubelet/podresources"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
@@ -93,6 +94,7 @@ func Clean(ctx context.Context, cfg Config) error {
 		return err
 	}
 	note(csi.Clean(cfg.KubeletDir))
+	note(os.RemoveAll(filepath.Dir(podresources.Socket(cfg.KubeletDir))))
 	note(removeNetwork(ctx, dir, cfg))
 	note(proxy.Cleanup(ctx))
 	note(netpolicy.Cleanup(ctx))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/gitopsd/gitopsd/internal/dns"
@@ -20,6 +21,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 	"github.com/gitopsd/gitopsd/internal/kubelet/sysctl"
 )
@@ -51,6 +53,13 @@ type Config struct {
 	DevicePluginDir string
 	// CDISpecDirs are the folders of files that describe devices (Container Device Interface).
 	CDISpecDirs []string
+	// ContainerLogMaxSize and ContainerLogMaxFiles are of a container's log: how large a file becomes, as a quantity, and how many there are.
+	ContainerLogMaxSize  string
+	ContainerLogMaxFiles int
+
+	// EnableSystemLogHandler has the host's /var/log shown to who may see it (nodes/log).
+	EnableSystemLogHandler bool
+
 	Mirror      string
 	Bind        string
 	Port        int
@@ -75,6 +84,7 @@ type Config struct {
 
 	mirror       *url.URL
 	providers    *image.Providers
+	rotation     logs.Rotation
 	clusterCIDRs []netip.Prefix
 	stages       []shutdown.Stage
 	thresholds   []eviction.Threshold
@@ -94,6 +104,7 @@ func Defaults() Config {
 		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
 		RegistryHostsDir: "/etc/containerd/certs.d", CDISpecDirs: []string{"/etc/cdi", "/var/run/cdi"},
 		ClusterCIDR: []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
+		ContainerLogMaxSize: resource.NewQuantity(logs.DefaultRotation().Size, resource.BinarySI).String(), ContainerLogMaxFiles: logs.DefaultRotation().Files, EnableSystemLogHandler: true,
 		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(), CPUs: cpuset.Config{Policy: cpuset.None},
 		Ingress: Ingress{HTTPPort: 8080, HTTPSPort: 8443},
 	}
@@ -131,6 +142,9 @@ func (c *Config) complete() (err error) {
 	}
 	if c.MaxParallelImagePulls < 0 || c.SerializeImagePulls && c.MaxParallelImagePulls > 1 {
 		return fmt.Errorf("--max-parallel-image-pulls %d: must be 0 for no limit, or a number of pulls, 1 with --serialize-image-pulls", c.MaxParallelImagePulls)
+	}
+	if c.rotation, err = c.logRotation(); err != nil {
+		return err
 	}
 	if c.sysctls, err = sysctl.Parse(c.AllowedUnsafeSysctls); err != nil {
 		return err
@@ -202,6 +216,26 @@ func kubeletDir(given, dataDir string) (string, error) {
 		return "/var/lib/kubelet", nil
 	}
 	return filepath.Join(dataDir, "kubelet"), nil
+}
+
+// logRotation reads how containers' logs are to be rotated. A log of one file would lose all that was written with each rotation.
+func (c *Config) logRotation() (logs.Rotation, error) {
+	q, err := resource.ParseQuantity(c.ContainerLogMaxSize)
+	if err != nil || q.Value() <= 0 {
+		return logs.Rotation{}, fmt.Errorf("--container-log-max-size %q: must be a number of bytes such as 10Mi", c.ContainerLogMaxSize)
+	}
+	if c.ContainerLogMaxFiles < 2 {
+		return logs.Rotation{}, fmt.Errorf("--container-log-max-files %d: must be at least 2", c.ContainerLogMaxFiles)
+	}
+	return logs.Rotation{Size: q.Value(), Files: c.ContainerLogMaxFiles}, nil
+}
+
+// systemLogs is the directory of the host's logs that is shown; empty for none.
+func (c *Config) systemLogs() string {
+	if c.EnableSystemLogHandler {
+		return "/var/log"
+	}
+	return ""
 }
 
 // parallelPulls is how many images are pulled at a time; 0 for as many as there are.

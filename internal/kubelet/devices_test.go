@@ -12,11 +12,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	plain "google.golang.org/grpc/credentials/insecure"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
+	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
+	oldpodresources "k8s.io/kubelet/pkg/apis/podresources/v1alpha1"
 )
 
 // cards is a device plugin for example.com/card, whose devices are copies of /dev/zero.
@@ -95,7 +98,7 @@ func (c *cards) ListAndWatch(_ *api.Empty, s grpc.ServerStreamingServer[api.List
 		c.mu.Lock()
 		said, changed := &api.ListAndWatchResponse{}, c.changed
 		for id, ok := range c.healthy {
-			said.Devices = append(said.Devices, &api.Device{ID: id, Health: map[bool]string{true: api.Healthy, false: api.Unhealthy}[ok]})
+			said.Devices = append(said.Devices, &api.Device{ID: id, Health: map[bool]string{true: api.Healthy, false: api.Unhealthy}[ok], Topology: &api.TopologyInfo{Nodes: []*api.NUMANode{{ID: 1}}}})
 		}
 		c.mu.Unlock()
 		if err := s.Send(said); err != nil {
@@ -130,6 +133,17 @@ func (c *cards) Allocate(_ context.Context, r *api.AllocateRequest) (*api.Alloca
 func (c *cards) PreStartContainer(_ context.Context, r *api.PreStartContainerRequest) (*api.PreStartContainerResponse, error) {
 	c.called("start " + strings.Join(r.DevicesIds, "+"))
 	return &api.PreStartContainerResponse{}, nil
+}
+
+// podResources connects to the node's PodResources API.
+func (h *host) podResources() *grpc.ClientConn {
+	h.t.Helper()
+	conn, err := grpc.NewClient("unix://"+filepath.Join(h.dir, "n", "kubelet", "pod-resources", "kubelet.sock"), grpc.WithTransportCredentials(plain.NewCredentials()))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 // offers waits until the Node has so many cards, and so many for Pods.
@@ -200,6 +214,103 @@ func TestPodsHaveDevicesOfPlugins(t *testing.T) {
 		h.waitGone("one")
 		h.create("five", `{containers: [{name: c, `+loop+`, resources: {limits: {example.com/card: 1}}}]}`)
 		h.wait("five", "to be ready", ready)
+	})
+
+	h.run("a Pod tells how its devices are, and programs of the node whose they are", func(t *testing.T) {
+		// "three" has the card a, "five" b.
+		is := func(pod string, want v1.ResourceHealthStatus) {
+			t.Helper()
+			h.wait(pod, "to say that its card is "+string(want), func(p *v1.Pod) bool {
+				of := p.Status.ContainerStatuses[0].AllocatedResourcesStatus
+				return len(of) == 1 && of[0].Name == "example.com/card" && len(of[0].Resources) == 1 && of[0].Resources[0].Health == want
+			})
+		}
+		is("three", v1.ResourceHealthStatusHealthy)
+		p.set(map[string]bool{"a": false, "b": true, "c": false})
+		is("three", v1.ResourceHealthStatusUnhealthy)
+		is("five", v1.ResourceHealthStatusHealthy)
+		if id := h.get("three").Status.ContainerStatuses[0].AllocatedResourcesStatus[0].Resources[0].ResourceID; id != "a" {
+			t.Errorf("the card is %q", id)
+		}
+		if !ready(h.get("three")) {
+			t.Error("the Pod was touched for it")
+		}
+		conn := h.podResources()
+		said, err := podresources.NewPodResourcesListerClient(conn).List(h.ctx(), &podresources.ListPodResourcesRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		whose := map[string]string{}
+		for _, pod := range said.PodResources {
+			for _, dev := range pod.Containers[0].Devices {
+				whose[dev.DeviceIds[0]] = pod.Namespace + "/" + pod.Name + " " + pod.Containers[0].Name + " " + dev.ResourceName
+				if len(dev.Topology.GetNodes()) != 1 || dev.Topology.Nodes[0].ID != 1 {
+					t.Errorf("%s is close to %v", dev.DeviceIds[0], dev.Topology)
+				}
+			}
+		}
+		if diff := cmp.Diff(map[string]string{"a": "default/three c example.com/card", "b": "default/five c example.com/card"}, whose); diff != "" {
+			t.Errorf("whose the cards are (-want +got):\n%s", diff)
+		}
+		old, err := oldpodresources.NewPodResourcesListerClient(conn).List(h.ctx(), &oldpodresources.ListPodResourcesRequest{})
+		if err != nil || len(old.PodResources) != len(said.PodResources) {
+			t.Errorf("by v1alpha1: %v, %v", old, err)
+		}
+		one, err := podresources.NewPodResourcesListerClient(conn).Get(h.ctx(), &podresources.GetPodResourcesRequest{PodNamespace: "default", PodName: "five"})
+		if err != nil || len(one.PodResources.GetContainers()) != 1 || one.PodResources.Containers[0].Devices[0].DeviceIds[0] != "b" {
+			t.Errorf("of one Pod: %v, %v", one, err)
+		}
+		all, err := podresources.NewPodResourcesListerClient(conn).GetAllocatableResources(h.ctx(), &podresources.AllocatableResourcesRequest{})
+		if err != nil || len(all.Devices) != 1 || all.Devices[0].DeviceIds[0] != "b" {
+			t.Errorf("that can be given: %v, %v", all, err)
+		}
+		p.stop()
+		is("five", v1.ResourceHealthStatusUnknown)
+		p.set(map[string]bool{"a": true, "b": true, "c": false})
+		p.start()
+		is("three", v1.ResourceHealthStatusHealthy)
+	})
+
+	h.run("a record that cannot be read keeps others from the devices until its Pod is gone, and nothing else", func(t *testing.T) {
+		three, five := h.get("three"), h.get("five")
+		p.set(map[string]bool{"a": true, "b": true, "d": true})
+		h.offers(3, 3)
+		h.killNode()
+		if err := os.WriteFile(filepath.Join(h.dir, "n", "pods", string(three.UID), "devices.json"), []byte(`{"assigned": {"c":`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.startNode()
+		p.register()
+		h.offers(3, 0)
+		h.told("three", "FailedCreatePodSandBox", "delete the Pod")
+		h.create("six", `{nodeName: n1, containers: [{name: c, `+loop+`, resources: {limits: {example.com/card: 1}}}]}`)
+		h.wait("six", "to be turned away", phase(v1.PodFailed))
+		h.create("none", `{containers: [{name: c}]}`)
+		h.wait("none", "to be ready", ready)
+		for _, before := range []*v1.Pod{three, five} {
+			if now := h.get(before.Name); !ready(now) || now.Status.ContainerStatuses[0].ContainerID != before.Status.ContainerStatuses[0].ContainerID {
+				t.Errorf("%s was touched: %v", before.Name, now.Status)
+			}
+		}
+		h.delete("three")
+		h.waitGone("three")
+		h.offers(3, 3)
+		h.create("seven", `{containers: [{name: c, `+loop+`, resources: {limits: {example.com/card: 1}}}]}`)
+		h.wait("seven", "to be ready", ready)
+		h.delete("seven")
+		h.waitGone("seven")
+	})
+
+	h.run("which resources there were is found again if that cannot be read", func(t *testing.T) {
+		h.killNode()
+		if err := os.WriteFile(filepath.Join(p.dir, "gitopsd-resources.json"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.startNode()
+		h.create("early", `{nodeName: n1, containers: [{name: c, `+loop+`, resources: {limits: {example.com/card: 1}}}]}`)
+		h.wait("early", "to be turned away", phase(v1.PodFailed))
+		p.register()
+		h.offers(3, 3)
 	})
 
 	h.run("a device that cannot be had is told of, and had once it can", func(t *testing.T) {

@@ -10,13 +10,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	v1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
+	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 )
@@ -26,6 +29,7 @@ type tuners struct {
 	h      *host
 	cdi    string
 	helper *kubeletplugin.Helper
+	health chan kubeletplugin.DeviceHealth
 
 	mu     sync.Mutex
 	ready  map[types.UID]bool
@@ -97,8 +101,16 @@ func (d *tuners) HandleError(_ context.Context, err error, msg string) {
 	fmt.Println("driver:", msg, err)
 }
 
-func (d *tuners) WatchHealthStatus(context.Context, chan<- kubeletplugin.DeviceHealthReport) error {
-	return nil
+// WatchHealthStatus tells whatever is put into d.health.
+func (d *tuners) WatchHealthStatus(ctx context.Context, reports chan<- kubeletplugin.DeviceHealthReport) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case said := <-d.health:
+			reports <- kubeletplugin.DeviceHealthReport{Devices: []kubeletplugin.DeviceHealth{said}}
+		}
+	}
 }
 
 func (d *tuners) called(what string) (n int) {
@@ -132,7 +144,7 @@ func (h *host) deviceClaim(name, spec string) {
 func TestPodsHaveDevicesOfTheirClaims(t *testing.T) {
 	cdi := t.TempDir()
 	h := start(t, "--cdi-spec-dirs", cdi)
-	d := &tuners{h: h, cdi: cdi, ready: map[types.UID]bool{}}
+	d := &tuners{h: h, cdi: cdi, health: make(chan kubeletplugin.DeviceHealth), ready: map[types.UID]bool{}}
 	d.start()
 	defer func() { d.helper.Stop() }()
 	class := &resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "tuner"}, Spec: resourcev1.DeviceClassSpec{
@@ -206,6 +218,58 @@ func TestPodsHaveDevicesOfTheirClaims(t *testing.T) {
 			list, err := h.client.ResourceV1().ResourceClaims("default").List(h.ctx(), metav1.ListOptions{})
 			return err == nil && len(list.Items) == 1, fmt.Sprint(list, err)
 		})
+		if n := d.prepared(); n != 0 {
+			t.Errorf("%d claims are still ready at the driver", n)
+		}
+	})
+
+	h.run("a Pod tells how the devices of its claims are, and programs of the node whose they are", func(t *testing.T) {
+		h.create("watched", `{resourceClaims: [{name: t, resourceClaimName: uhf}], containers: [{name: c, `+loop+`, resources: {claims: [{name: t, request: main}]}}]}`)
+		h.wait("watched", "to be ready", ready)
+		is := func(want v1.ResourceHealthStatus, message string) {
+			t.Helper()
+			h.wait("watched", "to say that its tuner is "+string(want), func(p *v1.Pod) bool {
+				of := p.Status.ContainerStatuses[0].AllocatedResourcesStatus
+				return len(of) == 1 && of[0].Name == "claim:t/main" && len(of[0].Resources) == 1 && of[0].Resources[0].ResourceID == tunerDriver+"/n1/t2" &&
+					of[0].Resources[0].Health == want && ptr.Deref(of[0].Resources[0].Message, "") == message
+			})
+		}
+		is(v1.ResourceHealthStatusUnknown, "")
+		d.health <- kubeletplugin.DeviceHealth{PoolName: "n1", DeviceName: "t2", Health: kubeletplugin.HealthStatusHealthy, LastUpdated: time.Now()}
+		is(v1.ResourceHealthStatusHealthy, "")
+		d.health <- kubeletplugin.DeviceHealth{PoolName: "n1", DeviceName: "t2", Health: kubeletplugin.HealthStatusUnhealthy, Message: "noise", LastUpdated: time.Now(), HealthCheckTimeout: 3 * time.Second}
+		is(v1.ResourceHealthStatusUnhealthy, "noise")
+		is(v1.ResourceHealthStatusUnknown, "") // its word is too old
+		said, err := podresources.NewPodResourcesListerClient(h.podResources()).Get(h.ctx(), &podresources.GetPodResourcesRequest{PodNamespace: "default", PodName: "watched"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := said.PodResources.Containers[0].DynamicResources
+		if len(of) != 1 || of[0].ClaimName != "uhf" || of[0].ClaimNamespace != "default" || len(of[0].ClaimResources) != 1 || of[0].ClaimResources[0].DriverName != tunerDriver ||
+			of[0].ClaimResources[0].PoolName != "n1" || of[0].ClaimResources[0].DeviceName != "t2" || len(of[0].ClaimResources[0].CdiDevices) != 1 {
+			t.Errorf("it has %v", of)
+		}
+	})
+
+	h.run("what claims a Pod uses is found out anew if its record cannot be read", func(t *testing.T) {
+		p := h.get("watched")
+		h.killNode()
+		record := filepath.Join(h.dir, "n", "pods", string(p.UID), "claims.json")
+		if err := os.WriteFile(record, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		asked := d.called("prepare uhf")
+		h.startNode()
+		h.eventually("the record to be written anew", func() (bool, string) {
+			b, err := os.ReadFile(record)
+			return strings.Contains(string(b), `"claim":"uhf"`), fmt.Sprint(string(b), err)
+		})
+		h.eventually("the driver to be asked", func() (bool, string) { return d.called("prepare uhf") > asked, "" })
+		if now := h.wait("watched", "to be ready", ready); now.Status.ContainerStatuses[0].ContainerID != p.Status.ContainerStatuses[0].ContainerID {
+			t.Error("its container was started anew")
+		}
+		h.delete("watched")
+		h.waitGone("watched")
 		if n := d.prepared(); n != 0 {
 			t.Errorf("%d claims are still ready at the driver", n)
 		}

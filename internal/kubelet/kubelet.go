@@ -40,6 +40,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
 	"github.com/gitopsd/gitopsd/internal/kubelet/plugins"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
+	"github.com/gitopsd/gitopsd/internal/kubelet/podresources"
 	"github.com/gitopsd/gitopsd/internal/kubelet/probe"
 	"github.com/gitopsd/gitopsd/internal/kubelet/reference"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
@@ -163,7 +164,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	// Only now: a node that may not join leaves no process behind.
-	collector := logs.NewClient(filepath.Join(cfg.DataDir, "streams"), cfg.Release, cfg.Self, "logger")
+	collector := logs.NewClient(filepath.Join(cfg.DataDir, "streams"), cfg.Release, cfg.rotation, cfg.Self, "logger")
 	must(func() error { return collector.Ensure(ctx) })
 	pool := namespaces.NewPool(netnsReady)
 	wg.Go(func() { pool.Run(ctx) })
@@ -213,11 +214,11 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err := d.openDrivers(objects, recorder, modules); err != nil {
 		return err
 	}
-	if d.devices, err = devices.Open(cfg.DevicePluginDir, filepath.Join(cfg.DataDir, "pods"), d.poke); err != nil {
+	devicesChanged := func() { d.poke(); d.pods.DevicesChanged() } // not called before there are Pods
+	if d.devices, err = devices.Open(cfg.DevicePluginDir, filepath.Join(cfg.DataDir, "pods"), devicesChanged); err != nil {
 		return err
 	}
-	must(func() error { return d.devices.Run(ctx) })
-	deviceDrivers := dra.NewDrivers(d.client, cfg.Name)
+	deviceDrivers := dra.NewDrivers(d.client, cfg.Name, devicesChanged)
 	claims, err := dra.Open(deviceDrivers, filepath.Join(cfg.DataDir, "pods"), func(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
 		return d.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
 	})
@@ -228,7 +229,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: trace.New(), Cgroups: tree, Host: hostFacts,
-		Allocatable: d.facts.Allocatable, CPUs: cpus, Devices: d.devices, CDIDirs: cfg.CDISpecDirs,
+		Allocatable: d.facts.Allocatable, CPUs: cpus, Devices: d.devices, Claims: claims, CDIDirs: cfg.CDISpecDirs,
 		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
 		Services: told.of,
@@ -250,6 +251,11 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}
 	wg.Go(func() { id.Run(ctx, d.client, d.warn) })
 	d.pods = pod.NewSet(d.node)
+	must(func() error { return d.devices.Run(ctx) })
+	must(func() error {
+		s := podresources.Server{Pods: d.pods.List, PodsDir: d.node.Dir, Devices: d.devices, Claims: claims, CPUs: cpus}
+		return s.Run(ctx, podresources.Socket(cfg.KubeletDir))
+	})
 
 	d.static = &staticPods{
 		daemon: d, folder: static.Folder{Path: cfg.PodManifestPath, Node: cfg.Name}, kick: make(chan struct{}, 1), refused: map[types.UID]bool{},
@@ -330,7 +336,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Node: cfg.Name, DataDir: cfg.DataDir, Cgroups: tree, Pods: d.pods.List, Volumes: d.figures, Start: time.Now(),
 		}, Access: &server.Access{Client: d.client, Node: cfg.Name}, Facts: server.Facts{
 			Address: cfg.Bind, Port: int32(listener.Addr().(*net.TCPAddr).Port), ClusterDomain: cfg.Domain, ClusterDNS: d.clusterDNS, Metrics: d.partMetrics(),
-			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, UnsafeSysctls: cfg.AllowedUnsafeSysctls, ParallelPulls: cfg.parallelPulls(),
+			CgroupRoot: cfg.CgroupRoot, Containerd: address, PodLogDir: cfg.PodLogDir, StaticPodPath: cfg.PodManifestPath, LogRotation: cfg.rotation, SystemLogs: cfg.systemLogs(), UnsafeSysctls: cfg.AllowedUnsafeSysctls, ParallelPulls: cfg.parallelPulls(),
 			MaxPods: register.MaxPods, Shutdown: cfg.Shutdown,
 			Eviction: cfg.Eviction, Images: cfg.Images, Allocatable: cfg.Allocatable, Throttling: cfg.Throttling, CPUs: cfg.CPUs,
 		}}

@@ -3,6 +3,7 @@ package kubelet_test
 import (
 	"bufio"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -95,7 +96,7 @@ func TestLogsAreShownInPartAndOfTheAttemptBefore(t *testing.T) {
 			t.Errorf("%d lines of %d were shown", n, lines)
 		}
 		files, err := filepath.Glob(h.logGlob(p, 0) + "*")
-		if err != nil || len(files) < 3 || len(files) > logs.MaxFiles {
+		if err != nil || len(files) < 3 || len(files) > logs.DefaultRotation().Files {
 			t.Errorf("the log is in %v (%v)", files, err)
 		}
 		h.delete("much")
@@ -114,9 +115,49 @@ func TestLogsAreShownInPartAndOfTheAttemptBefore(t *testing.T) {
 	})
 }
 
+func TestLogsAreRotatedAsTheNodeWasTold(t *testing.T) {
+	h := start(t, "--container-log-max-size", "64Ki", "--container-log-max-files", "3")
+	h.create("much", `{restartPolicy: Never, containers: [{name: c, command: [sh, -ec, 'busybox seq 100000']}]}`)
+	p := h.wait("much", "to succeed", phase(v1.PodSucceeded))
+	files, err := filepath.Glob(h.logGlob(p, 0) + "*")
+	if err != nil || len(files) != 3 {
+		t.Errorf("the log is in %v (%v)", files, err)
+	}
+	for _, f := range files {
+		if info, err := os.Stat(f); err != nil || info.Size() > 65<<10 {
+			t.Errorf("%s: %v, %v", f, info.Size(), err)
+		}
+	}
+	if out := h.logs("much", v1.PodLogOptions{}); !strings.HasSuffix(out, "\n99999\n100000\n") {
+		t.Errorf("the log ends with %q", out[max(0, len(out)-50):])
+	}
+	// Told otherwise, it does so for containers that run on, too.
+	h.create("slow", `{containers: [{name: c, command: [sh, -ec, 'while :; do busybox seq 1000; sleep 0.1; done']}]}`)
+	h.wait("slow", "to be ready", ready)
+	h.killNode()
+	h.flags = append(h.flags, "--container-log-max-size", "16Ki", "--container-log-max-files", "5")
+	h.startNode()
+	h.eventually("its log to be in five small files", func() (bool, string) {
+		files, _ := filepath.Glob(h.logGlob(h.get("slow"), 0) + ".*")
+		small := 0
+		for _, f := range files {
+			if info, err := os.Stat(f); err == nil && info.Size() < 17<<10 {
+				small++
+			}
+		}
+		return small == 4 && len(files) == 4, fmt.Sprint(files)
+	})
+}
+
 func TestAnEphemeralContainerLooksIntoAPod(t *testing.T) {
 	h := start(t)
-	h.create("p", `{containers: [{name: c, command: [sleep, "1000"], env: [{name: MARK, value: here}]}]}`)
+	for _, users := range []string{"true", "false"} {
+		h.run("with hostUsers "+users, func(t *testing.T) { h.looksInto(t, users) })
+	}
+}
+
+func (h *host) looksInto(t *testing.T, users string) {
+	h.create("p", `{hostUsers: `+users+`, containers: [{name: c, command: [sleep, "1000"], env: [{name: MARK, value: here}]}]}`)
 	h.wait("p", "to be ready", ready)
 	add := func(name, target string, command ...string) {
 		t.Helper()
@@ -152,6 +193,9 @@ func TestAnEphemeralContainerLooksIntoAPod(t *testing.T) {
 	})
 	if out := h.exec("p:beside", "cat", "/proc/1/cmdline"); !strings.HasPrefix(out, "sleep") {
 		t.Errorf("a command in it sees as first process %q", out)
+	}
+	if own := strings.Fields(h.exec("p:beside", "cat", "/proc/self/uid_map"))[1] != "0"; own != (users == "false") {
+		t.Errorf("it has user IDs of its own: %v", own)
 	}
 	p := h.get("p")
 	if !ready(p) || p.Status.ContainerStatuses[0].RestartCount > 0 {

@@ -31,6 +31,9 @@ containers: [{name: c, command: [cat, /proc/sys/net/ipv4/tcp_syncookies, /proc/s
 		if p.Status.Reason != "SysctlForbidden" || !strings.Contains(p.Status.Message, "--allowed-unsafe-sysctls") {
 			t.Errorf("its status says %s: %s", p.Status.Reason, p.Status.Message)
 		}
+		if len(p.Status.ContainerStatuses) > 0 {
+			t.Errorf("clients show what its containers are said to wait for: %v", p.Status.ContainerStatuses)
+		}
 		h.event("forbidden", "SysctlForbidden")
 	})
 

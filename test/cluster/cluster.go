@@ -130,7 +130,8 @@ func create(o Options) (*Cluster, error) {
 	if _, err := os.Lstat(c.idFile()); err == nil {
 		return nil, fmt.Errorf("%s holds a cluster already: remove it first with: make cluster-down DIR=%s", o.Dir, o.Dir)
 	}
-	if err := os.MkdirAll(filepath.Dir(c.rec.short()), 0o700); err != nil {
+	// Root of a Pod with user IDs of its own has to get through.
+	if err := os.MkdirAll(filepath.Dir(c.rec.short()), 0o711); err != nil {
 		return nil, err
 	}
 	if err := c.rec.save(); err != nil {

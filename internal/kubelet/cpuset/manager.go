@@ -203,6 +203,24 @@ func (c *CPUs) Of(uid types.UID, container string) string {
 	return c.shared().String()
 }
 
+// Exclusive gives the processors that a container has for itself.
+func (c *CPUs) Exclusive(uid types.UID, container string) Set {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.given[string(uid)][container]
+}
+
+// Allocatable gives those that containers can have for themselves, or have.
+func (c *CPUs) Allocatable() Set {
+	if !c.Gives() {
+		return nil
+	}
+	return numbers(c.machine).without(c.reserved)
+}
+
 // Machine finds the processors of the machine that are in use: Documentation/admin-guide/cputopology.rst.
 func Machine() ([]Processor, error) {
 	const dir = "/sys/devices/system/cpu"

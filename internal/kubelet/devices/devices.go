@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -36,8 +37,16 @@ type Devices struct {
 type kind struct {
 	plugin  *plugin // nil while there is none
 	gone    time.Time
-	healthy map[string]bool // by ID
+	devices map[string]device // by ID, as it said last
 }
+
+// device is what a plugin says about one.
+type device struct {
+	healthy bool
+	nodes   []int64 // of memory (NUMA) that it is close to
+}
+
+func (a device) equal(b device) bool { return a.healthy == b.healthy && slices.Equal(a.nodes, b.nodes) }
 
 // namesFile tells, in the folder of the sockets, which resources plugins have had: until theirs is back, a Pod that asks for one must not start without.
 const namesFile = "gitopsd-resources.json"
@@ -48,16 +57,8 @@ func Open(dir, pods string, changed func()) (*Devices, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("the folder of the device plugins' sockets: %w", err)
 	}
-	var names []v1.ResourceName
-	b, err := os.ReadFile(filepath.Join(dir, namesFile))
-	if err == nil {
-		err = json.Unmarshal(b, &names)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w; remove it, and start the node again", filepath.Join(dir, namesFile), err)
-	}
-	for _, n := range names {
-		d.kept[n] = &kind{}
+	if err := d.loadNames(); err != nil {
+		return nil, err
 	}
 	files, err := filepath.Glob(filepath.Join(pods, "*", recordFile))
 	if err != nil {
@@ -66,11 +67,50 @@ func Open(dir, pods string, changed func()) (*Devices, error) {
 	for _, f := range files {
 		r, err := load(filepath.Dir(f))
 		if err != nil {
-			return nil, fmt.Errorf("%s, which tells what devices a Pod has: %w; end the Pod, remove the file, and start the node again", f, err)
+			r = &record{lost: fmt.Errorf("%s, which tells what devices the Pod has, cannot be read: %w; delete the Pod, and until it is gone no Pod of this node is given a device of a plugin", f, err)}
+			slog.Error("nobody is given devices of plugins for now", "err", r.lost)
 		}
 		d.held[types.UID(filepath.Base(filepath.Dir(f)))] = r
+		for _, of := range r.Assigned {
+			for name := range of {
+				if d.kept[name] == nil {
+					d.kept[name] = &kind{}
+				}
+			}
+		}
 	}
 	return d, nil
+}
+
+// loadNames takes up which resources plugins have had. What cannot be read is put aside: the resources that Pods have are found in their records, and the others when their plugins register.
+func (d *Devices) loadNames() error {
+	path := filepath.Join(d.dir, namesFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var names []v1.ResourceName
+	if err == nil {
+		err = json.Unmarshal(b, &names)
+	}
+	if err != nil {
+		slog.Error("which resources device plugins have had is not known; a Pod that asks for one before its plugin has registered may start without it", "file", path, "put aside as", path+".bad", "err", err)
+		return os.Rename(path, path+".bad")
+	}
+	for _, n := range names {
+		d.kept[n] = &kind{}
+	}
+	return nil
+}
+
+// lost says that a Pod has devices of which nobody knows which: any other Pod that is given some might be given the same. d.mu is held.
+func (d *Devices) lost() bool {
+	for _, r := range d.held {
+		if r.lost != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // arrive takes in a plugin that has registered; one before it has no say any more, and is left.
@@ -106,12 +146,16 @@ func (d *Devices) take(name v1.ResourceName, p *plugin, list []*api.Device) bool
 		d.mu.Unlock()
 		return false
 	}
-	healthy := make(map[string]bool, len(list))
-	for _, dev := range list {
-		healthy[dev.ID] = dev.Health == api.Healthy
+	now := make(map[string]device, len(list))
+	for _, said := range list {
+		one := device{healthy: said.Health == api.Healthy}
+		for _, n := range said.Topology.GetNodes() {
+			one.nodes = append(one.nodes, n.ID)
+		}
+		now[said.ID] = one
 	}
-	same := maps.Equal(k.healthy, healthy) // some plugins say the same again and again
-	k.healthy = healthy
+	same := maps.EqualFunc(k.devices, now, device.equal) // some plugins say the same again and again
+	k.devices = now
 	d.mu.Unlock()
 	if !same {
 		d.changed()
@@ -140,9 +184,9 @@ func (d *Devices) Offer(capacity, allocatable v1.ResourceList) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name, k := range d.kept {
-		all, healthy := int64(len(k.healthy)), int64(0)
-		for _, ok := range k.healthy {
-			if ok && k.plugin != nil {
+		all, healthy := int64(len(k.devices)), int64(0)
+		for _, dev := range k.devices {
+			if dev.healthy && k.plugin != nil && !d.lost() {
 				healthy++
 			}
 		}
@@ -156,7 +200,7 @@ func (d *Devices) Offer(capacity, allocatable v1.ResourceList) {
 // free are the healthy devices that nobody but the Pod has; d.mu is held.
 func (d *Devices) free(name v1.ResourceName, but types.UID) []string {
 	k := d.kept[name]
-	if k == nil || k.plugin == nil {
+	if k == nil || k.plugin == nil || d.lost() {
 		return nil
 	}
 	taken := map[string]bool{}
@@ -168,8 +212,8 @@ func (d *Devices) free(name v1.ResourceName, but types.UID) []string {
 		}
 	}
 	var out []string
-	for id, healthy := range k.healthy {
-		if healthy && !taken[id] {
+	for id, dev := range k.devices {
+		if dev.healthy && !taken[id] {
 			out = append(out, id)
 		}
 	}
@@ -190,7 +234,7 @@ func (d *Devices) Admit(pod *v1.Pod) error {
 
 func (d *Devices) admit(pod *v1.Pod) (*record, error) {
 	if r := d.held[pod.UID]; r != nil {
-		return r, nil
+		return r, r.lost
 	}
 	got, err := Assign(pod, func(n v1.ResourceName) bool { return d.kept[n] != nil }, func(n v1.ResourceName) []string { return d.free(n, pod.UID) })
 	if err != nil || len(got) == 0 {
@@ -211,8 +255,12 @@ func (d *Devices) Release(uid types.UID) {
 	if d.held[uid] == nil {
 		return
 	}
+	lost := d.held[uid].lost != nil
 	delete(d.held, uid)
 	os.Remove(filepath.Join(d.pods, string(uid), recordFile))
+	if lost {
+		go d.changed() // the others' can be had again
+	}
 }
 
 // HeldBy are the Pods that have devices.

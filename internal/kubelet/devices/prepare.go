@@ -26,6 +26,8 @@ type record struct {
 	Granted map[string]grant.Grant `json:"granted,omitempty"` // by container
 	// Starts are the resources whose plugin is to get devices ready before each start of a container.
 	Starts []v1.ResourceName `json:"starts,omitempty"`
+
+	lost error // why it is not known what the Pod has
 }
 
 const recordFile = "devices.json"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	api "k8s.io/kubelet/pkg/apis/dra/v1"
@@ -34,7 +36,8 @@ type Claims struct {
 	turns turns
 
 	mu   sync.Mutex
-	used map[types.UID]map[string]bool // by claim, the directories of the Pods that use it
+	pods map[string][]prepared // by the directory of each Pod, the claims that it uses
+	lost map[string]error      // by the directory of each Pod of which that is not known, why
 }
 
 // record is what a Pod's directory keeps.
@@ -58,13 +61,17 @@ type prepared struct {
 type device struct {
 	Requests []string `json:"requests,omitempty"` // of the claim; none stands for all
 	CDI      []string `json:"cdi,omitempty"`
+	Driver   string   `json:"driver,omitempty"`
+	Pool     string   `json:"pool,omitempty"`
+	Name     string   `json:"name,omitempty"`
+	Share    *string  `json:"share,omitempty"`
 }
 
 const recordFile = "claims.json"
 
 // Open takes up which Pods below dir use which claims.
 func Open(drivers *Drivers, dir string, get func(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error)) (*Claims, error) {
-	c := &Claims{drivers: drivers, get: get, used: map[types.UID]map[string]bool{}}
+	c := &Claims{drivers: drivers, get: get, pods: map[string][]prepared{}, lost: map[string]error{}}
 	files, err := filepath.Glob(filepath.Join(dir, "*", recordFile))
 	if err != nil {
 		return nil, err
@@ -72,7 +79,9 @@ func Open(drivers *Drivers, dir string, get func(ctx context.Context, namespace,
 	for _, f := range files {
 		r, err := load(filepath.Dir(f))
 		if err != nil {
-			return nil, err
+			slog.Error("it is found out anew from the API and the drivers; until then no claim is given back", "err", err)
+			c.lost[filepath.Dir(f)] = err
+			continue
 		}
 		c.use(r.Claims, filepath.Dir(f))
 	}
@@ -90,7 +99,7 @@ func load(pod string) (record, error) {
 		err = json.Unmarshal(b, &r)
 	}
 	if err != nil {
-		return record{}, fmt.Errorf("%s, which tells what devices were made ready for a Pod: %w; end the Pod, remove the file, and start the node again", path, err)
+		return record{}, fmt.Errorf("%s, which tells what claims a Pod uses, cannot be read: %w", path, err)
 	}
 	return r, nil
 }
@@ -110,13 +119,20 @@ func (r record) save(pod string) error {
 func (c *Claims) use(claims []prepared, pod string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range claims {
-		if uid := claims[i].UID; c.used[uid] == nil {
-			c.used[uid] = map[string]bool{pod: true}
-		} else {
-			c.used[uid][pod] = true
-		}
+	c.pods[pod] = slices.Clone(claims)
+	delete(c.lost, pod)
+}
+
+// known gives what a Pod's directory keeps. What cannot be read is as if it had not been written: a Pod keeps its claims as long as it lives, so the API tells them again, and drivers that
+// have made them ready say what that was when they are asked once more.
+func (c *Claims) known(dir string) (record, error) {
+	c.mu.Lock()
+	lost := c.lost[dir]
+	c.mu.Unlock()
+	if lost != nil {
+		return record{}, nil
 	}
+	return load(dir)
 }
 
 // callTimeout bounds a driver's work, as upstream does.
@@ -128,7 +144,7 @@ func (c *Claims) Prepare(ctx context.Context, pod *v1.Pod, dir, sandbox string) 
 	if len(pod.Spec.ResourceClaims) == 0 {
 		return nil, nil
 	}
-	r, err := load(dir)
+	r, err := c.known(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +170,7 @@ func (c *Claims) Prepare(ctx context.Context, pod *v1.Pod, dir, sandbox string) 
 	if err := c.ask(ctx, r.Claims); err != nil {
 		return nil, err
 	}
+	c.use(r.Claims, dir)
 	r.Sandbox = sandbox
 	return share(pod, r.Claims), r.save(dir)
 }
@@ -238,7 +255,7 @@ func (c *Claims) ask(ctx context.Context, list []prepared) error {
 				return fmt.Errorf("the driver %s could not make ResourceClaim %s/%s ready: %s", name, p.Namespace, p.Claim, answer.Error)
 			}
 			for _, dev := range answer.Devices {
-				p.Devices = append(p.Devices, device{Requests: dev.RequestNames, CDI: dev.CdiDeviceIds})
+				p.Devices = append(p.Devices, device{Requests: dev.RequestNames, CDI: dev.CdiDeviceIds, Driver: name, Pool: dev.PoolName, Name: dev.DeviceName, Share: dev.ShareId})
 			}
 		}
 	}
@@ -253,13 +270,8 @@ func share(pod *v1.Pod, list []prepared) map[string]grant.Grant {
 			var g grant.Grant
 			for _, want := range containers[i].Resources.Claims {
 				for _, p := range list {
-					if p.Name != want.Name {
-						continue
-					}
-					for _, dev := range p.Devices {
-						if want.Request == "" || len(dev.Requests) == 0 || slices.ContainsFunc(dev.Requests, func(r string) bool { return resourceclaim.BaseRequestRef(r) == want.Request }) {
-							g.Add(grant.Grant{CDI: dev.CDI})
-						}
+					for _, dev := range p.of(want) {
+						g.Add(grant.Grant{CDI: dev.CDI})
 					}
 				}
 			}
@@ -269,11 +281,24 @@ func share(pod *v1.Pod, list []prepared) map[string]grant.Grant {
 	return out
 }
 
+// of gives those of the claim's devices that a container's wish is for.
+func (p *prepared) of(want v1.ResourceClaim) []device {
+	if p.Name != want.Name {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.Devices), func(dev device) bool {
+		return want.Request != "" && len(dev.Requests) > 0 && !slices.ContainsFunc(dev.Requests, func(r string) bool { return resourceclaim.BaseRequestRef(r) == want.Request })
+	})
+}
+
 // Unprepare has drivers undo what they made ready for a Pod, but for claims that another Pod of the node uses. It may be repeated, and for Pods without claims.
-func (c *Claims) Unprepare(ctx context.Context, dir string) error {
-	r, err := load(dir)
+func (c *Claims) Unprepare(ctx context.Context, pod *v1.Pod, dir string) error {
+	r, err := c.toUndo(ctx, pod, dir)
 	if err != nil || len(r.Claims) == 0 {
 		return err
+	}
+	if why := c.otherLost(dir); why != nil {
+		return fmt.Errorf("giving devices back waits until it is known whether another Pod uses them: %w; that Pod tells in Events what it waits for, and may be deleted", why)
 	}
 	defer c.turns.take(r.Claims)()
 	var last []prepared
@@ -304,9 +329,39 @@ func (c *Claims) Unprepare(ctx context.Context, dir string) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range r.Claims {
-		if delete(c.used[p.UID], dir); len(c.used[p.UID]) == 0 {
-			delete(c.used, p.UID)
+	delete(c.pods, dir)
+	delete(c.lost, dir)
+	return nil
+}
+
+// toUndo is what a Pod uses that ends. Where its record was lost the API tells, unless the claims are gone.
+func (c *Claims) toUndo(ctx context.Context, pod *v1.Pod, dir string) (record, error) {
+	r, err := c.known(dir)
+	c.mu.Lock()
+	lost := c.lost[dir] != nil
+	c.mu.Unlock()
+	if err != nil || !lost {
+		return r, err
+	}
+	if r.Claims, err = c.find(ctx, pod); err != nil && !apierrors.IsNotFound(err) {
+		return r, err
+	}
+	if len(r.Claims) == 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.lost, dir)
+		return r, os.Remove(filepath.Join(dir, recordFile))
+	}
+	return r, nil
+}
+
+// otherLost says why it is not known of another Pod which claims it uses, if there is such a Pod.
+func (c *Claims) otherLost(dir string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for other, why := range c.lost {
+		if other != dir {
+			return why
 		}
 	}
 	return nil
@@ -316,9 +371,11 @@ func (c *Claims) Unprepare(ctx context.Context, dir string) error {
 func (c *Claims) others(claim types.UID, pod string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := len(c.used[claim])
-	if c.used[claim][pod] {
-		n--
+	n := 0
+	for dir, claims := range c.pods {
+		if dir != pod && slices.ContainsFunc(claims, func(p prepared) bool { return p.UID == claim }) {
+			n++
+		}
 	}
 	return n
 }

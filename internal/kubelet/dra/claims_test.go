@@ -64,7 +64,7 @@ type node struct {
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	drivers, dir := NewDrivers(fake.NewClientset(), "n"), t.TempDir()
+	drivers, dir := NewDrivers(fake.NewClientset(), "n", func() {}), t.TempDir()
 	claims, err := Open(drivers, dir, func(_ context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
 		return &resourcev1.ResourceClaim{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name)},
@@ -126,14 +126,46 @@ func TestAPodWhoseDriverNeverCameGoesWithoutIt(t *testing.T) {
 	if err := n.prepare(t.Context(), "none"); err == nil || !strings.Contains(err.Error(), "none has not registered") {
 		t.Errorf("it says %v", err)
 	}
-	if err := n.Unprepare(t.Context(), n.pod("none")); err != nil {
+	if err := n.Unprepare(t.Context(), &v1.Pod{}, n.pod("none")); err != nil {
 		t.Error(err)
 	}
 	(&program{}).serve(t, n.drivers, "comes")
 	if err := n.prepare(t.Context(), "comes"); err != nil {
 		t.Error(err)
 	}
-	if err := n.Unprepare(t.Context(), n.pod("comes")); err == nil {
+	if err := n.Unprepare(t.Context(), &v1.Pod{}, n.pod("comes")); err == nil {
 		t.Error("a driver that does not unprepare has done so")
+	}
+}
+
+func TestWhatAnotherPodMayUseIsNotGivenBackWhileItsRecordCannotBeRead(t *testing.T) {
+	n := newNode(t)
+	(&program{}).serve(t, n.drivers, "works")
+	if err := n.prepare(t.Context(), "works"); err != nil {
+		t.Fatal(err)
+	}
+	other := n.pod("other")
+	if err := os.MkdirAll(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(other, recordFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	claims, err := Open(n.drivers, n.dir, n.get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := claims.Unprepare(t.Context(), &v1.Pod{}, n.pod("works")); err == nil || !strings.Contains(err.Error(), filepath.Join(other, recordFile)) {
+		t.Errorf("it says %v", err)
+	}
+	// A Pod of which nobody knows anything any more has no claims.
+	if err := claims.Unprepare(t.Context(), &v1.Pod{}, other); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(other, recordFile)); !os.IsNotExist(err) {
+		t.Errorf("its record is there: %v", err)
+	}
+	if err := claims.Unprepare(t.Context(), &v1.Pod{}, n.pod("works")); err == nil || !strings.Contains(err.Error(), "works") || strings.Contains(err.Error(), "other") {
+		t.Errorf("then it says %v", err) // this driver cannot give back
 	}
 }

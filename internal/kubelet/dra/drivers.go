@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
+	healthapi "k8s.io/kubelet/pkg/apis/dra-health/v1"
 	api "k8s.io/kubelet/pkg/apis/dra/v1"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/plugins"
@@ -25,10 +26,14 @@ const goneFor = 30 * time.Second
 type Drivers struct {
 	client kubernetes.Interface
 	node   string
+	// changed is called when the health of devices may have.
+	changed func()
 
-	mu    sync.Mutex
-	there map[string][]*driver // by name; a new version may register before the old one goes
-	wipe  map[string]*time.Timer
+	mu     sync.Mutex
+	there  map[string][]*driver // by name; a new version may register before the old one goes
+	wipe   map[string]*time.Timer
+	health map[deviceID]health
+	stale  *time.Timer // when a word about health is too old
 }
 
 type driver struct {
@@ -40,12 +45,12 @@ type driver struct {
 var _ plugins.Kind = (*Drivers)(nil)
 
 // NewDrivers is without any.
-func NewDrivers(client kubernetes.Interface, node string) *Drivers {
-	return &Drivers{client: client, node: node, there: map[string][]*driver{}, wipe: map[string]*time.Timer{}}
+func NewDrivers(client kubernetes.Interface, node string, changed func()) *Drivers {
+	return &Drivers{client: client, node: node, changed: changed, there: map[string][]*driver{}, wipe: map[string]*time.Timer{}, health: map[deviceID]health{}}
 }
 
-// Add takes a driver in.
-func (d *Drivers) Add(_ context.Context, p plugins.Plugin) error {
+// Add takes a driver in, and follows how its devices are until ctx ends or it goes.
+func (d *Drivers) Add(ctx context.Context, p plugins.Plugin) error {
 	if !slices.Contains(p.Versions, api.DRAPluginService) {
 		return fmt.Errorf("driver %s speaks %s; this node speaks %s", p.Name, strings.Join(p.Versions, ", "), api.DRAPluginService)
 	}
@@ -60,6 +65,9 @@ func (d *Drivers) Add(_ context.Context, p plugins.Plugin) error {
 		delete(d.wipe, p.Name)
 	}
 	d.there[p.Name] = append(d.there[p.Name], &driver{api.NewDRAPluginClient(conn), conn, p.Endpoint})
+	if slices.Contains(p.Versions, healthapi.DRAResourceHealthService) {
+		go d.follow(ctx, p.Name, conn)
+	}
 	return nil
 }
 
@@ -75,6 +83,7 @@ func (d *Drivers) Remove(p plugins.Plugin) {
 	d.there[p.Name] = list
 	if len(list) == 0 {
 		delete(d.there, p.Name)
+		d.forget(p.Name)
 		d.wipe[p.Name] = time.AfterFunc(goneFor, func() { d.unpublish(p.Name) })
 	}
 }

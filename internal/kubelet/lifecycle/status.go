@@ -23,6 +23,10 @@ func (p *plan) status() v1.PodStatus {
 	st.InitContainerStatuses = p.containerStatuses(p.Pod.Spec.InitContainers, st.InitContainerStatuses, true)
 	st.ContainerStatuses = p.containerStatuses(p.Pod.Spec.Containers, st.ContainerStatuses, false)
 	st.EphemeralContainerStatuses = p.guestStatuses(st.EphemeralContainerStatuses)
+	if p.Stop != nil && !p.begun() {
+		// Containers that wait for something would have clients show that, instead of why the Pod was turned away.
+		st.InitContainerStatuses, st.ContainerStatuses, st.EphemeralContainerStatuses = nil, nil, nil
+	}
 	if len(p.HostIPs) > 0 {
 		st.HostIP, st.HostIPs = p.HostIPs[0], nil
 		for _, ip := range p.HostIPs {
@@ -97,6 +101,16 @@ func (p *plan) sum() v1.PodPhase {
 		return v1.PodSucceeded
 	}
 	return v1.PodRunning
+}
+
+// begun says whether there has been any container of the Pod.
+func (p *plan) begun() bool {
+	for _, c := range all(&p.Pod.Spec) {
+		if o := p.observed(c.Name); o.Phase != Absent || o.Busy == Create || o.Attempt > 0 || o.Last != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // allEnded says that nothing of the Pod is live or about to be.
@@ -175,6 +189,9 @@ func (p *plan) containerStatus(c *v1.Container, before *v1.ContainerStatus, init
 	s.VolumeMounts = p.volumeMounts(c, before)
 	if s.User = o.User; s.User == nil && before != nil && before.ContainerID == s.ContainerID {
 		s.User = before.User
+	}
+	if s.AllocatedResourcesStatus = o.Health; s.AllocatedResourcesStatus == nil && before != nil {
+		s.AllocatedResourcesStatus = before.AllocatedResourcesStatus // as it was at the end, which it may explain
 	}
 	p.reportResources(&s, c, o)
 	return s

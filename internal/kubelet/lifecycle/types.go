@@ -66,6 +66,9 @@ type Container struct {
 
 	// Resources are what the newest attempt runs with; nil: what is allocated to it.
 	Resources *v1.ResourceRequirements
+
+	// Health is how the devices are that the container has; none once they are given back.
+	Health []v1.ResourceStatus
 }
 
 // End is how an attempt ended.

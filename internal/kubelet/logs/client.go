@@ -22,6 +22,7 @@ import (
 type Client struct {
 	dir     string
 	version string
+	rotates Rotation
 	command []string // of the collector, without its directory
 
 	mu   sync.Mutex
@@ -29,9 +30,10 @@ type Client struct {
 	in   *bufio.Reader
 }
 
-// NewClient makes a Client for the collector of dir. command starts one ("/usr/local/bin/node", "logger", …); it is given dir and version as its last arguments.
-func NewClient(dir, version string, command ...string) *Client {
-	return &Client{dir: dir, version: version, command: command}
+// NewClient makes a Client for the collector of dir. command starts one ("/usr/local/bin/node", "logger", …); it is given dir, version and the rotation as its last
+// arguments. One that rotates otherwise is replaced, as one of another release is.
+func NewClient(dir, release string, r Rotation, command ...string) *Client {
+	return &Client{dir: dir, version: release + "/" + r.String(), rotates: r, command: command}
 }
 
 // Open makes a container's pipes and has them read.
@@ -196,7 +198,7 @@ func (c *Client) start(ctx context.Context) error {
 		return fmt.Errorf("starting the log collector: %w", err)
 	}
 	defer ready.Close()
-	cmd := exec.Command(c.command[0], append(c.command[1:], c.dir, c.version)...)
+	cmd := exec.Command(c.command[0], append(c.command[1:], c.dir, c.version, c.rotates.String())...)
 	out, err := os.OpenFile(filepath.Join(c.dir, "collector.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("starting the log collector: %w", err)

@@ -14,7 +14,8 @@ import (
 
 // Collector reads containers' pipes and writes their log files. It holds nothing that its directory does not.
 type Collector struct {
-	dir string
+	dir      string
+	rotation Rotation
 
 	mu   sync.Mutex
 	open map[string]*collected
@@ -38,11 +39,11 @@ type Chunk struct {
 }
 
 // NewCollector makes a Collector for the stream directories below dir and reads those that are there.
-func NewCollector(dir string) (*Collector, error) {
+func NewCollector(dir string, r Rotation) (*Collector, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of container streams: %w", err)
 	}
-	c := &Collector{dir: dir, open: map[string]*collected{}}
+	c := &Collector{dir: dir, rotation: r, open: map[string]*collected{}}
 	found, err := filepath.Glob(filepath.Join(dir, "*", metaName))
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func (c *Collector) Open(id string) error {
 	if err != nil {
 		return err
 	}
-	log, err := openFile(s.Log)
+	log, err := openFile(s.Log, c.rotation)
 	if err != nil {
 		return fmt.Errorf("container %s: opening its log: %w", id, err)
 	}

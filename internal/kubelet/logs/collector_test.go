@@ -54,7 +54,7 @@ func TestEverythingWrittenBeforeTheEndIsInTheLog(t *testing.T) {
 		if err := s.make(); err != nil {
 			t.Fatal(err)
 		}
-		c, err := NewCollector(dir)
+		c, err := NewCollector(dir, DefaultRotation())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestANewCollectorGoesOnWhereADeadOneStopped(t *testing.T) {
 	// Written while no collector runs at all: it waits in the pipe.
 	fmt.Fprintln(out, "before")
 	fmt.Fprintln(errOut, "on stderr")
-	c, err := NewCollector(dir)
+	c, err := NewCollector(dir, DefaultRotation())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestANewCollectorGoesOnWhereADeadOneStopped(t *testing.T) {
 func TestALongLineIsSplitAndReadBackWhole(t *testing.T) {
 	dir := t.TempDir()
 	s := streams(t, dir, "c")
-	c, err := NewCollector(dir)
+	c, err := NewCollector(dir, DefaultRotation())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestALongLineIsSplitAndReadBackWhole(t *testing.T) {
 func TestWhoeverIsAttachedSeesWhatIsWrittenUntilTheEnd(t *testing.T) {
 	dir := t.TempDir()
 	s := streams(t, dir, "c")
-	c, err := NewCollector(dir)
+	c, err := NewCollector(dir, DefaultRotation())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,10 +148,10 @@ func TestWhoeverIsAttachedSeesWhatIsWrittenUntilTheEnd(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	go c.Serve(ctx, "v", func() { close(serving) })
+	go c.Serve(ctx, "v/"+DefaultRotation().String(), func() { close(serving) })
 	<-serving
 	out, errOut := shim(t, s)
-	client := NewClient(dir, "v", "/bin/false")
+	client := NewClient(dir, "v", DefaultRotation(), "/bin/false")
 	var stdout, stderr bytes.Buffer
 	attached := make(chan struct{})
 	done := make(chan error, 1)
@@ -171,7 +171,7 @@ func TestWhoeverIsAttachedSeesWhatIsWrittenUntilTheEnd(t *testing.T) {
 }
 
 func TestRequestsForWhatIsNoContainerAreRefused(t *testing.T) {
-	c, err := NewCollector(t.TempDir())
+	c, err := NewCollector(t.TempDir(), DefaultRotation())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,14 +10,30 @@ import (
 	"time"
 )
 
-// Rotation as the kubelet's containerLogMaxSize and containerLogMaxFiles default to.
-const (
-	MaxSize  = 10 << 20
-	MaxFiles = 5
-)
+// Rotation is how large a log's file becomes before another one is begun, and how many there are at most.
+type Rotation struct {
+	Size  int64 // in bytes
+	Files int
+}
+
+// DefaultRotation is what a KubeletConfiguration's containerLogMaxSize and containerLogMaxFiles default to.
+func DefaultRotation() Rotation { return Rotation{Size: 10 << 20, Files: 5} }
+
+func (r Rotation) String() string { return fmt.Sprintf("%dx%d", r.Size, r.Files) }
+
+// ParseRotation reads what String writes.
+func ParseRotation(s string) (Rotation, error) {
+	var r Rotation
+	if _, err := fmt.Sscanf(s, "%dx%d", &r.Size, &r.Files); err != nil {
+		return r, fmt.Errorf("rotation of logs %q: must be BYTESxFILES: %w", s, err)
+	}
+	return r, nil
+}
 
 // file is one container's log; both its streams write to it.
 type file struct {
+	rotation Rotation
+
 	mu   sync.Mutex
 	path string
 	f    *os.File
@@ -25,11 +41,11 @@ type file struct {
 	buf  []byte
 }
 
-func openFile(path string) (*file, error) {
+func openFile(path string, r Rotation) (*file, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	l := &file{path: path}
+	l := &file{path: path, rotation: r}
 	return l, l.open()
 }
 
@@ -60,13 +76,13 @@ func (l *file) write(s Stream, text []byte, partial bool) error {
 		return fmt.Errorf("writing container log %s: %w", l.path, err)
 	}
 	l.size += int64(n)
-	if l.size >= MaxSize {
+	if l.size >= l.rotation.Size {
 		return l.rotate()
 	}
 	return nil
 }
 
-// rotate gives the file a name that ends in the time and starts a new one; of the old ones the newest MaxFiles-1 are kept.
+// rotate gives the file a name that ends in the time and starts a new one; of the old ones the newest are kept.
 func (l *file) rotate() error {
 	before, to := l.f, l.path+"."+time.Now().UTC().Format("20060102-150405.000000000")
 	if err := os.Rename(l.path, to); err != nil {
@@ -78,7 +94,7 @@ func (l *file) rotate() error {
 	}
 	before.Close()
 	old := rotated(l.path)
-	for _, f := range old[:max(0, len(old)-(MaxFiles-1))] {
+	for _, f := range old[:max(0, len(old)-(l.rotation.Files-1))] {
 		os.Remove(f)
 	}
 	return nil

@@ -77,7 +77,7 @@ func TestRead(t *testing.T) {
 
 func TestAFollowingReaderSeesEveryLineOfALogThatIsRotatedUnderIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c", "0.log")
-	f, err := openFile(path)
+	f, err := openFile(path, DefaultRotation())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestAFollowingReaderSeesEveryLineOfALogThatIsRotatedUnderIt(t *testing.T) {
 		for i := range lines {
 			if i%300 == 299 {
 				f.mu.Lock()
-				f.size = MaxSize // the next line makes it rotate
+				f.size = f.rotation.Size // the next line makes it rotate
 				f.mu.Unlock()
 			}
 			if err := f.write(Stdout, fmt.Appendf(nil, "line %d", i), false); err != nil {
@@ -125,17 +125,17 @@ func TestAFollowingReaderSeesEveryLineOfALogThatIsRotatedUnderIt(t *testing.T) {
 
 func TestOldFilesOfALogAreRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "0.log")
-	f, err := openFile(path)
+	f, err := openFile(path, DefaultRotation())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range MaxFiles + 3 {
-		f.size = MaxSize
+	for range f.rotation.Files + 3 {
+		f.size = f.rotation.Size
 		if err := f.write(Stdout, []byte("x"), false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := len(rotated(path)) + 1; got != MaxFiles {
-		t.Errorf("%d files are kept, want %d", got, MaxFiles)
+	if got := len(rotated(path)) + 1; got != f.rotation.Files {
+		t.Errorf("%d files are kept, want %d", got, f.rotation.Files)
 	}
 }

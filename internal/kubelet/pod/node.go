@@ -13,6 +13,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/cgroup"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/devices"
+	"github.com/gitopsd/gitopsd/internal/kubelet/dra"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
@@ -47,6 +48,8 @@ type Node struct {
 
 	// Devices are those of device plugins; nil: there are none.
 	Devices *devices.Devices
+	// Claims are the Pods' ResourceClaims; nil: there are none.
+	Claims *dra.Claims
 	// CDIDirs are the folders of files that describe devices (CDI).
 	CDIDirs []string
 

@@ -171,6 +171,7 @@ func (w *worker) input() lifecycle.Input {
 		in.PodIPs = w.sandbox.IPs
 	}
 	for name, c := range w.containers {
+		c.Health = w.health(c.spec)
 		in.Containers[name] = &c.Container
 	}
 	return in

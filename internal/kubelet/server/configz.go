@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/register"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 )
@@ -26,6 +28,8 @@ type Facts struct {
 	Containerd    string
 	PodLogDir     string
 	StaticPodPath string
+	LogRotation   logs.Rotation
+	SystemLogs    string // the host's log directory; empty if it is not to be shown
 	UnsafeSysctls []string
 	ParallelPulls int // 0 for no limit
 	MaxPods       int32
@@ -39,7 +43,7 @@ type Facts struct {
 
 // configuration tells of this node's settings in the kubelet's own form, as /configz has it. What the node has no setting for is left out.
 func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.KubeletConfiguration {
-	yes, no := true, false
+	yes, no, shown := true, false, f.SystemLogs != ""
 	c := &kubeletconfig.KubeletConfiguration{
 		EnableServer: &yes, Address: f.Address, Port: f.Port, ServerTLSBootstrap: true, RotateCertificates: true,
 		Authentication: kubeletconfig.KubeletAuthentication{
@@ -55,9 +59,11 @@ func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.Kube
 		},
 		ClusterDomain: f.ClusterDomain, ClusterDNS: f.ClusterDNS(ctx), CgroupRoot: f.CgroupRoot, CgroupDriver: "cgroupfs", CgroupsPerQOS: &no,
 		StreamingConnectionIdleTimeout: metav1.Duration{Duration: idleTimeout}, MaxPods: f.MaxPods, ContainerRuntimeEndpoint: "unix://" + f.Containerd, PodLogsDir: f.PodLogDir, StaticPodPath: f.StaticPodPath, AllowedUnsafeSysctls: f.UnsafeSysctls,
-		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &no, EnableSystemLogQuery: &no,
+		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &shown, EnableSystemLogQuery: &no,
 		FailSwapOn: &no, RegisterNode: &yes,
 	}
+	files := int32(f.LogRotation.Files)
+	c.ContainerLogMaxSize, c.ContainerLogMaxFiles = resource.NewQuantity(f.LogRotation.Size, resource.BinarySI).String(), &files
 	f.Shutdown.Published(c)
 	serialize := f.ParallelPulls == 1
 	c.SerializeImagePulls = &serialize

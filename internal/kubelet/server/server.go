@@ -85,10 +85,7 @@ func (s *Server) handler() http.Handler {
 	handle("GET", "/metrics/cadvisor", false, m.cadvisor.ServeHTTP)
 	handle("GET", "/metrics/resource", false, m.resource.ServeHTTP)
 	handle("GET", "/metrics/probes", false, m.probes.ServeHTTP)
-	// The host's own logs are nobody's business but the host's: what Pods write has its own way out.
-	handle("GET", "/logs/", false, func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "logs endpoint is disabled: this node does not serve the files of its host", http.StatusMethodNotAllowed)
-	})
+	handle("GET", "/logs/", true, s.systemLogs)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/healthz" {
 			if code, why := s.Access.refuse(r); why != "" {

@@ -45,5 +45,5 @@ func (d Devices) Setup(ctx context.Context, s *Sandbox) error {
 
 // Teardown has drivers undo it. A plugin's devices are the Pod's until the node gives them to others.
 func (d Devices) Teardown(ctx context.Context, s *Sandbox) error {
-	return d.Claims.Unprepare(ctx, s.Dir)
+	return d.Claims.Unprepare(ctx, s.Pod, s.Dir)
 }

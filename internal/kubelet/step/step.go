@@ -43,7 +43,7 @@ func (s *Sandbox) Early() Sandbox {
 // The life of a Pod, as a step sees it: Setup is called once or more, with the same or (after a restart of the daemon) a new Sandbox value
 // for the same directory. An error means that the Pod waits and Setup is called again later. While the Pod runs, Setup may be called at any
 // time to bring things up to date. In the end Teardown is called, once or more until it gives no error, in the opposite order of the setups,
-// also if Setup never was called or failed; it may rely on nothing but Dir and the Pod's UID.
+// also if Setup never was called or failed; it may rely on nothing but Dir and the Pod's UID, and of a Pod that nobody knows any more there is no more.
 type Step interface {
 	Name() string
 	// Needs names the steps that must have been set up before.

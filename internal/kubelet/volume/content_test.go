@@ -346,8 +346,8 @@ func TestASubPathCannotLeadOutOfItsVolume(t *testing.T) {
 		}
 	})
 	for _, sub := range []string{"abs", "rel", "abs/x", "../secret", "/etc", ".."} {
-		if err := SubPath(vol, sub, target, true); err == nil {
-			t.Errorf("subPath %q was mounted", sub)
+		if err := SubPath(vol, sub, target, true); err == nil || !strings.Contains(err.Error(), "leads out of the volume") && !strings.Contains(err.Error(), `without ".."`) {
+			t.Errorf("subPath %q: %v", sub, err)
 		}
 	}
 	if entries, _ := os.ReadDir(secret); len(entries) > 0 {

@@ -28,6 +28,9 @@ func SubPath(volume, sub, target string, create bool) error {
 		}
 		fd, err = openBeneath(root, sub)
 	}
+	if errors.Is(err, unix.EXDEV) {
+		return fmt.Errorf("subPath %q: leads out of the volume, by a link in it; name a path that stays inside", sub)
+	}
 	if err != nil {
 		return fmt.Errorf("subPath %q: %w", sub, err)
 	}

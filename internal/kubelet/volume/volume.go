@@ -191,6 +191,23 @@ func memoryLimit(pod *v1.Pod, e *v1.EmptyDirVolumeSource) int64 {
 	return own
 }
 
+// typeOf names what is at a path as a hostPath's types do.
+func typeOf(m fs.FileMode) v1.HostPathType {
+	switch {
+	case m.IsDir():
+		return v1.HostPathDirectory
+	case m.IsRegular():
+		return v1.HostPathFile
+	case m&fs.ModeSocket != 0:
+		return v1.HostPathSocket
+	case m&fs.ModeCharDevice != 0:
+		return v1.HostPathCharDev
+	case m&fs.ModeDevice != 0:
+		return v1.HostPathBlockDev
+	}
+	return v1.HostPathType(m.Type().String()) // a pipe
+}
+
 func hostPath(h *v1.HostPathVolumeSource) error {
 	want := v1.HostPathUnset
 	if h.Type != nil {
@@ -215,21 +232,18 @@ func hostPath(h *v1.HostPathVolumeSource) error {
 	if err != nil {
 		return fmt.Errorf("hostPath type check failed: %w", err)
 	}
-	ok := true
+	is, ok := typeOf(info.Mode()), true
 	switch want {
-	case v1.HostPathDirectory, v1.HostPathDirectoryOrCreate:
-		ok = info.IsDir()
-	case v1.HostPathFile, v1.HostPathFileOrCreate:
-		ok = info.Mode().IsRegular()
-	case v1.HostPathSocket:
-		ok = info.Mode()&fs.ModeSocket != 0
-	case v1.HostPathCharDev:
-		ok = info.Mode()&fs.ModeCharDevice != 0
-	case v1.HostPathBlockDev:
-		ok = info.Mode()&fs.ModeDevice != 0 && info.Mode()&fs.ModeCharDevice == 0
+	case v1.HostPathDirectoryOrCreate:
+		ok = is == v1.HostPathDirectory
+	case v1.HostPathFileOrCreate:
+		ok = is == v1.HostPathFile
+	case v1.HostPathUnset:
+	default:
+		ok = is == want
 	}
 	if !ok {
-		return fmt.Errorf("hostPath type check failed: %s is not a %s but %s", h.Path, want, info.Mode().Type())
+		return fmt.Errorf("hostPath type check failed: %s is no %s but a %s", h.Path, want, is)
 	}
 	return nil
 }

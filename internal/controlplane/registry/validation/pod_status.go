@@ -25,7 +25,7 @@ func PodStatusUpdate(obj, old *corev1.Pod) field.ErrorList {
 	}
 	errs = append(errs, podConditions(statusPath.Child("conditions"), status.Conditions)...)
 	errs = append(errs, podAddresses(status)...)
-	if old.Spec.RestartPolicy != corev1.RestartPolicyAlways {
+	if old.Spec.RestartPolicy != corev1.RestartPolicyAlways && !mayRestartAll(&old.Spec) {
 		errs = append(errs, staysTerminated(statusPath.Child("containerStatuses"), status.ContainerStatuses, old.Status.ContainerStatuses, old.Spec.Containers, old.Spec.RestartPolicy)...)
 		errs = append(errs, staysTerminated(statusPath.Child("initContainerStatuses"), status.InitContainerStatuses, old.Status.InitContainerStatuses, old.Spec.InitContainers, old.Spec.RestartPolicy)...)
 	}
@@ -84,6 +84,20 @@ func addressList(at *field.Path, ips []string) field.ErrorList {
 		errs = append(errs, field.Invalid(at, strings.Join(ips, ","), "may specify no more than one IP for each IP family"))
 	}
 	return errs
+}
+
+// mayRestartAll says whether one container's end can have every other of the Pod run again, whatever its own policy and however it ended (KEP-5532).
+func mayRestartAll(spec *corev1.PodSpec) bool {
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			for _, r := range list[i].RestartPolicyRules {
+				if r.Action == corev1.ContainerRestartRuleActionRestartAllContainers {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // staysTerminated refuses a report in which a container runs again that its restart policy does not restart: two nodes, or a
