@@ -2,6 +2,7 @@ package validation
 
 import (
 	"fmt"
+	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -19,8 +20,8 @@ const (
 func HorizontalPodAutoscaler(obj *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	errs := namespacedMeta(&obj.ObjectMeta, dnsSubdomainName)
 	spec := &obj.Spec
-	if spec.MinReplicas != nil && *spec.MinReplicas < 1 {
-		errs = append(errs, field.Invalid(specPath.Child("minReplicas"), *spec.MinReplicas, "must be greater than or equal to 1"))
+	if spec.MinReplicas != nil && *spec.MinReplicas < 0 {
+		errs = append(errs, field.Invalid(specPath.Child("minReplicas"), *spec.MinReplicas, "must be greater than or equal to 0"))
 	}
 	if spec.MaxReplicas < 1 {
 		errs = append(errs, field.Invalid(specPath.Child("maxReplicas"), spec.MaxReplicas, "must be greater than 0"))
@@ -31,6 +32,9 @@ func HorizontalPodAutoscaler(obj *autoscalingv2.HorizontalPodAutoscaler) field.E
 	errs = append(errs, scaleTarget(specPath.Child("scaleTargetRef"), &spec.ScaleTargetRef)...)
 	for i := range spec.Metrics {
 		errs = append(errs, metricSpec(specPath.Child("metrics").Index(i), &spec.Metrics[i])...)
+	}
+	if spec.MinReplicas != nil && *spec.MinReplicas == 0 && !slices.ContainsFunc(spec.Metrics, measuredWithoutPods) {
+		errs = append(errs, field.Forbidden(specPath.Child("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas"))
 	}
 	if b := spec.Behavior; b != nil {
 		errs = append(errs, scalingRules(specPath.Child("behavior", "scaleUp"), b.ScaleUp)...)
@@ -54,6 +58,11 @@ func HorizontalPodAutoscalerStatusUpdate(obj, old *autoscalingv2.HorizontalPodAu
 func scaleTarget(at *field.Path, ref *autoscalingv2.CrossVersionObjectReference) field.ErrorList {
 	errs := requiredSegment(at.Child("kind"), ref.Kind)
 	return append(errs, requiredSegment(at.Child("name"), ref.Name)...)
+}
+
+// measuredWithoutPods says whether a metric has a value when there are no Pods: without such a one nothing would ever call for the first Pod.
+func measuredWithoutPods(m autoscalingv2.MetricSpec) bool {
+	return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
 }
 
 // metricSpec wants the one source that the type names, and a target that it can have.
