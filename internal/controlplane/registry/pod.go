@@ -161,6 +161,7 @@ func (r *bindingREST) Create(ctx context.Context, name string, obj runtime.Objec
 			return nil, fmt.Errorf("pod %s has non-empty .spec.schedulingGates", p.Name)
 		}
 		p.Spec.NodeName = b.Target.Name
+		p.Status.NominatedNodeName = "" // a promise that is kept, or was not needed, is none any more
 		if p.Annotations == nil && len(b.Annotations) > 0 {
 			p.Annotations = map[string]string{}
 		}

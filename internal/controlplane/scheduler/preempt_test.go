@@ -94,6 +94,9 @@ func TestAPodOfHigherPriorityTakesTheRoomOfALowerOneThatEndsInItsOwnTime(t *test
 	}
 	deleteNow(t, e, "low")
 	controllerstest.Eventually(t, "the Pod is bound", func() bool { return get(t, e, "high").Spec.NodeName == where })
+	if promised := get(t, e, "high").Status.NominatedNodeName; promised != "" {
+		t.Errorf("the Pod that is bound is promised %s still", promised)
+	}
 }
 
 func TestAPodOfStillHigherPriorityGetsRoomThatIsBeingMadeForAnother(t *testing.T) {

@@ -18,6 +18,9 @@ func PodStatusUpdate(obj, old *corev1.Pod) field.ErrorList {
 	}
 	if status.NominatedNodeName != "" {
 		errs = append(errs, dnsSubdomain(statusPath.Child("nominatedNodeName"), status.NominatedNodeName)...)
+		if old.Spec.NodeName != "" && status.NominatedNodeName != old.Status.NominatedNodeName {
+			errs = append(errs, field.Forbidden(statusPath.Child("nominatedNodeName"), "may not be set on pods that are already bound to a node"))
+		}
 	}
 	errs = append(errs, nonNegative(statusPath.Child("observedGeneration"), status.ObservedGeneration)...)
 	if old.Status.QOSClass != "" && status.QOSClass != old.Status.QOSClass {
