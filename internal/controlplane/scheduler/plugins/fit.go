@@ -19,17 +19,22 @@ var _ Filter = Fit{}
 func (Fit) Name() string { return "NodeResourcesFit" }
 
 // Prepare always applies: every Pod takes one of the Pods a node can run.
-func (Fit) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot) Check { return fitCheck{&pod.Requests} }
+func (Fit) Prepare(pod *snapshot.Pod, _ *snapshot.Snapshot) Check {
+	return fitCheck{&pod.Requests, pod.Object.Spec.Overhead}
+}
 
 // Concerns are what may make room.
 func (Fit) Concerns() Change { return Added | Allocatable | PodGone }
 
 // Helped by a node that has enough now.
 func (f Fit) Helped(pod *snapshot.Pod, e Event) bool {
-	return e.Change&f.Concerns() != 0 && fitCheck{&pod.Requests}.Passes(e.Node)
+	return e.Change&f.Concerns() != 0 && fitCheck{want: &pod.Requests}.Passes(e.Node)
 }
 
-type fitCheck struct{ want *snapshot.Resources }
+type fitCheck struct {
+	want     *snapshot.Resources
+	overhead corev1.ResourceList // which part of it the Pod's RuntimeClass asks for
+}
 
 func (c fitCheck) Passes(n *snapshot.Node) bool {
 	w, have, used := c.want, &n.Allocatable, &n.Requested
@@ -98,11 +103,30 @@ func (c fitCheck) Remedies(n *snapshot.Node) []string {
 		case free == 0:
 			out = append(out, fmt.Sprintf("%s: %s short, none of %s is free", s.name, amount(s.name, s.want), amount(s.name, s.have)))
 		default:
-			out = append(out, fmt.Sprintf("%s: %s short: a request of %s instead of %s would fit",
-				s.name, amount(s.name, s.used+s.want-s.have), amount(s.name, free), amount(s.name, s.want)))
+			out = append(out, fmt.Sprintf("%s: %s short: %s", s.name, amount(s.name, s.used+s.want-s.have), c.fitting(s, free)))
 		}
 	}
 	return out
+}
+
+// fitting says which request would fit into what is free: of the Pod's own, since the overhead of its RuntimeClass is not in its specification.
+func (c fitCheck) fitting(s shortage, free int64) string {
+	overhead, beside := c.overheadOf(s.name), ""
+	if overhead >= free {
+		return fmt.Sprintf("the overhead of its RuntimeClass, %s, takes all that is free, %s", amount(s.name, overhead), amount(s.name, free))
+	}
+	if overhead > 0 {
+		beside = fmt.Sprintf(" beside the overhead of its RuntimeClass, %s", amount(s.name, overhead))
+	}
+	return fmt.Sprintf("a request of %s instead of %s would fit%s", amount(s.name, free-overhead), amount(s.name, s.want-overhead), beside)
+}
+
+func (c fitCheck) overheadOf(name corev1.ResourceName) int64 {
+	q := c.overhead[name]
+	if name == corev1.ResourceCPU {
+		return q.MilliValue()
+	}
+	return q.Value()
 }
 
 // Lasting where the empty node would be too small.
