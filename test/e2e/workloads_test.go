@@ -52,8 +52,8 @@ func (m *made) of(app string) []string {
 	return slices.Sorted(maps.Values(m.pods[app]))
 }
 
-// The control plane is killed again and again while Jobs, StatefulSets, DaemonSets, CronJobs and Deployments are at work. In the end everything is as if it had not been: no
-// Pod was made twice, and none is missing.
+// The control plane is killed again and again while Jobs, StatefulSets, DaemonSets and CronJobs are at work and a Deployment is updated. In the end everything is as if it had not
+// been: no Pod was made twice, and none is missing.
 func TestWorkloadsComeToTheSameEndHoweverOftenTheControlPlaneDies(t *testing.T) {
 	ctx, s := begin(t)
 	pods := &made{pods: map[string]map[types.UID]string{}}
@@ -89,6 +89,35 @@ func TestWorkloadsComeToTheSameEndHoweverOftenTheControlPlaneDies(t *testing.T) 
 	selector := func(app string) *metav1.LabelSelector {
 		return &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}
 	}
+	await := func(what string, done func() (state string, ok bool, err error)) {
+		t.Helper()
+		state := ""
+		for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+			now, ok, err := done()
+			if err != nil && ctx.Err() == nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			if ok {
+				return
+			}
+			state = now
+		}
+		t.Fatalf("%s: not in time: %s", what, state)
+	}
+	deployments := s.API.AppsV1().Deployments(workloads)
+	deployed := func() (string, bool, error) {
+		o, err := deployments.Get(ctx, "deployment", metav1.GetOptions{})
+		st := &o.Status
+		return fmt.Sprintf("%+v", st), err == nil && st.ObservedGeneration == o.Generation && st.UpdatedReplicas == replicas && st.ReadyReplicas == replicas && st.Replicas == replicas, err
+	}
+	if _, err := deployments.Create(ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "deployment"},
+		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(replicas)), Selector: selector("deployment"), Template: template("deployment", corev1.RestartPolicyAlways)},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await("the Deployment's first version", deployed)
+
 	ends := corev1.EnvVar{Name: "LIFE", Value: "1s"}
 	job := batchv1.JobSpec{Parallelism: new(int32(3)), Completions: new(int32(perJob)), Template: template("job", corev1.RestartPolicyNever, ends)}
 	scheduled := batchv1.JobSpec{Template: template("cronjob", corev1.RestartPolicyNever, ends)}
@@ -106,10 +135,8 @@ func TestWorkloadsComeToTheSameEndHoweverOftenTheControlPlaneDies(t *testing.T) 
 			ObjectMeta: metav1.ObjectMeta{Name: "daemonset"},
 			Spec:       appsv1.DaemonSetSpec{Selector: selector("daemonset"), Template: template("daemonset", corev1.RestartPolicyAlways)},
 		}, metav1.CreateOptions{})),
-		"Deployment": second(s.API.AppsV1().Deployments(workloads).Create(ctx, &appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{Name: "deployment"},
-			Spec:       appsv1.DeploymentSpec{Replicas: new(int32(replicas)), Selector: selector("deployment"), Template: template("deployment", corev1.RestartPolicyAlways)},
-		}, metav1.CreateOptions{})),
+		"Deployment": second(deployments.Patch(ctx, "deployment", types.StrategicMergePatchType,
+			fmt.Appendf(nil, `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"%s:v2"}]}}}}`, images.Web), metav1.PatchOptions{})),
 	} {
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
@@ -134,21 +161,6 @@ func TestWorkloadsComeToTheSameEndHoweverOftenTheControlPlaneDies(t *testing.T) 
 	}
 	t.Logf("after %d deaths %d of the Job's %d Pods are there", deaths, len(pods.of("job")), perJob)
 
-	await := func(what string, done func() (state string, ok bool, err error)) {
-		t.Helper()
-		state := ""
-		for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-			now, ok, err := done()
-			if err != nil && ctx.Err() == nil {
-				t.Fatalf("%s: %v", what, err)
-			}
-			if ok {
-				return
-			}
-			state = now
-		}
-		t.Fatalf("%s: not in time: %s", what, state)
-	}
 	await("the Job", func() (string, bool, error) {
 		j, err := s.API.BatchV1().Jobs(workloads).Get(ctx, "job", metav1.GetOptions{})
 		return fmt.Sprintf("%+v", j.Status), err == nil && j.Status.Succeeded == perJob && j.Status.CompletionTime != nil, err
@@ -161,10 +173,7 @@ func TestWorkloadsComeToTheSameEndHoweverOftenTheControlPlaneDies(t *testing.T) 
 		o, err := s.API.AppsV1().DaemonSets(workloads).Get(ctx, "daemonset", metav1.GetOptions{})
 		return fmt.Sprintf("%+v", o.Status), err == nil && int(o.Status.NumberReady) == len(s.Workers()), err
 	})
-	await("the Deployment", func() (string, bool, error) {
-		o, err := s.API.AppsV1().Deployments(workloads).Get(ctx, "deployment", metav1.GetOptions{})
-		return fmt.Sprintf("%+v", o.Status), err == nil && o.Status.ReadyReplicas == replicas, err
-	})
+	await("the Deployment's second version", deployed)
 	await("a minute of the CronJob", func() (string, bool, error) {
 		o, err := s.API.BatchV1().CronJobs(workloads).Get(ctx, "cronjob", metav1.GetOptions{})
 		return fmt.Sprintf("%+v", o.Status), err == nil && o.Status.LastSuccessfulTime != nil && len(o.Status.Active) == 0, err
@@ -182,7 +191,7 @@ func TestWorkloadsComeToTheSameEndHoweverOftenTheControlPlaneDies(t *testing.T) 
 			t.Errorf("Job %s counts %d failed Pods", j.Name, j.Status.Failed)
 		}
 	}
-	for app, want := range map[string]int{"job": perJob, "statefulset": members, "daemonset": len(s.Workers()), "deployment": replicas, "cronjob": minutes} {
+	for app, want := range map[string]int{"job": perJob, "statefulset": members, "daemonset": len(s.Workers()), "deployment": 2 * replicas, "cronjob": minutes} {
 		// What watches the Pods comes back after a back-off that has grown with each death.
 		for end := time.Now().Add(time.Minute); len(pods.of(app)) < want && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		}
