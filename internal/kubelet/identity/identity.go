@@ -219,7 +219,7 @@ func (i *Identity) Run(ctx context.Context, c kubernetes.Interface, warn func(re
 		case <-time.After(pause):
 		}
 		next := 24 * time.Hour
-		failed := false
+		failed, unreached := false, false
 		for _, file := range []string{servingFile, clientFile} {
 			leaf, err := i.leaf(file)
 			if err == nil && (file == clientFile || i.fits(leaf)) {
@@ -238,22 +238,30 @@ func (i *Identity) Run(ctx context.Context, c kubernetes.Interface, warn func(re
 			case err == nil && lapsed:
 				warn(reasonExpired, replaced(leaf))
 			case err != nil && ctx.Err() == nil:
-				slog.Warn("renewing a certificate of this node failed; it is tried again", "certificate", file, "err", err)
 				if told[file] != err.Error() {
+					slog.Warn("renewing a certificate of this node failed; it is tried again until it succeeds", "certificate", file, "err", err)
 					warn(reasonFailed, fmt.Sprintf("renewing the certificate %s failed, and is tried again: %v", file, err))
 				}
 			}
 			if told[file] = ""; err != nil {
 				failed, told[file] = true, err.Error()
+				unreached = unreached || errors.As(err, new(*net.OpError))
 			}
 		}
-		if failed {
+		switch {
+		case unreached:
+			// It may be back at any moment, and a node whose certificate has expired meanwhile can do nothing until this succeeds.
+			pause = unreachedPause
+		case failed:
 			pause = min(max(2*pause, time.Second), 5*time.Minute)
-		} else {
+		default:
 			pause = max(next, time.Second)
 		}
 	}
 }
+
+// unreachedPause is between two tries to renew a certificate while the API server cannot be reached.
+const unreachedPause = 10 * time.Second
 
 // renewal is when a certificate is to be renewed: when four fifths of its life are over.
 func renewal(leaf *x509.Certificate) time.Time {

@@ -51,8 +51,9 @@ type worker struct {
 	runtimeUp  bool
 	cancelUp   context.CancelFunc // of the setup under way
 	refreshing bool
-	stale      bool // volumes are to be refreshed
-	retry      bool // what a setup under way may fail for has changed since it began
+	stale      bool   // volumes are to be refreshed
+	outdated   string // why they could not be the last time; empty if they were
+	retry      bool   // what a setup under way may fail for has changed since it began
 	saver      saver
 	waiting    map[chan struct{}]waiter
 	// imageVolumes are the IDs of the images of those that have one, by the volumes' names; what was reported before is not repeated here.
@@ -327,8 +328,11 @@ func (w *worker) refresh(ctx context.Context) {
 		err := w.node.Plan.Refresh(ctx, step.VolumesName, &sandbox)
 		w.tell(func() {
 			w.refreshing = false
-			if err != nil && ctx.Err() == nil {
-				w.log.Warn("bringing the Pod's volumes up to date failed; they keep their content and it is tried again", "err", err)
+			if err != nil && ctx.Err() == nil && w.outdated != err.Error() {
+				w.log.Warn("bringing the Pod's volumes up to date failed; they keep their content and it is tried again until it succeeds", "err", err)
+			}
+			if w.outdated = ""; err != nil {
+				w.outdated = err.Error()
 			}
 		})
 	}()

@@ -91,9 +91,14 @@ func (n *Node) Run(ctx context.Context, registered func(*v1.Node)) {
 	registered(node)
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
+	failed := "" // why it did last
 	for {
-		if err := n.report(ctx); err != nil && ctx.Err() == nil {
-			slog.Warn("reporting this node's status failed; it is tried again", "node", n.Name, "err", err)
+		err := n.report(ctx)
+		if err != nil && ctx.Err() == nil && failed != err.Error() {
+			slog.Warn("reporting this node's status failed; it is tried again until it succeeds", "node", n.Name, "err", err)
+		}
+		if failed = ""; err != nil {
+			failed = err.Error()
 		}
 		select {
 		case <-ctx.Done():

@@ -122,6 +122,7 @@ func (w *Writer) send(ctx context.Context, e *entry) {
 // run sends the newest status until the API has it.
 func (w *Writer) run(ctx context.Context, e *entry) {
 	delay := 50 * time.Millisecond
+	told := slog.LevelWarn // the first failure; in an hour without the API there are hundreds of each Pod's
 	for {
 		w.mu.Lock()
 		ref, st := e.ref, e.want
@@ -141,10 +142,11 @@ func (w *Writer) run(ctx context.Context, e *entry) {
 			w.mu.Lock()
 			e.sent, e.version = st, max(e.version, version)
 			w.mu.Unlock()
-			delay = 50 * time.Millisecond
+			delay, told = 50*time.Millisecond, slog.LevelWarn
 			continue
 		case ctx.Err() == nil:
-			slog.Warn("reporting a Pod's status failed; it is tried again", "pod", ref.Namespace+"/"+ref.Name, "in", delay, "err", err)
+			slog.Log(ctx, told, "reporting a Pod's status failed; it is tried again until it succeeds", "pod", ref.Namespace+"/"+ref.Name, "in", delay, "err", err)
+			told = slog.LevelDebug
 		}
 		select {
 		case <-ctx.Done():
