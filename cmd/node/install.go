@@ -54,12 +54,18 @@ func install(ctx context.Context, args []string) error {
 		}
 	}
 	// The daemon's own look at its flags comes now, and not as a service that does not start.
-	if _, _, err := daemonConfig(daemon); err != nil {
+	cfg, _, err := daemonConfig(daemon)
+	if err != nil {
 		return err
 	}
 	dir, err := filepath.Abs(*root)
 	if err != nil {
 		return fmt.Errorf("--root: %w", err)
+	}
+	if dir == "/" { // in an image the token is not there yet, or it would be everybody's
+		if err := cfg.ReadToken(); err != nil {
+			return err
+		}
 	}
 	written, err := unit.Install(ctx, unit.Options{Root: dir, Program: self, Flags: daemon})
 	for _, w := range written {

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/component-base/version"
@@ -56,7 +54,7 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	f := pflag.NewFlagSet("node", pflag.ContinueOnError)
 	f.StringVar(&cfg.Server, "server", "", "URL of the API server, https://host:port")
 	f.StringVar(&cfg.Token, "token", "", "join token; needed for the first start only")
-	tokenFile := f.String("token-file", "", "file that holds the join token, which other users of this host then cannot see among its processes")
+	f.StringVar(&cfg.TokenFile, "token-file", "", "file that holds the join token, which other users of this host then cannot see among its processes; it may be removed once the node has joined")
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "where the node keeps its state")
 	f.StringVar(&cfg.KubeletDir, "kubelet-dir", "", "where storage drivers (CSI) find this node (default: /var/lib/kubelet, as their manifests have it; with another --data-dir, kubelet below that)")
 	f.StringVar(&cfg.Name, "name", cfg.Name, "name of the node in the cluster")
@@ -113,16 +111,6 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {
 		return cfg, false, err
-	}
-	if *tokenFile != "" {
-		if cfg.Token != "" {
-			return cfg, false, errors.New("--token and --token-file: give one of them")
-		}
-		text, err := os.ReadFile(*tokenFile)
-		if err != nil {
-			return cfg, false, fmt.Errorf("--token-file: %w; `gitopsd token create` prints a token to put there", err)
-		}
-		cfg.Token = strings.TrimSpace(string(text))
 	}
 	return cfg, *verbose, nil
 }

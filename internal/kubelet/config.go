@@ -3,6 +3,7 @@ package kubelet
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -20,6 +21,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/allocatable"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
+	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
@@ -28,9 +30,11 @@ import (
 
 // Config is a node's command line.
 type Config struct {
-	Server  string // URL of the API server
-	Token   string
-	DataDir string
+	Server string // URL of the API server
+	Token  string
+	// TokenFile has the token instead; it may be gone once the node has joined.
+	TokenFile string
+	DataDir   string
 	// KubeletDir is where the manifests of storage drivers expect the folder of a kubelet; empty for the default of DataDir.
 	KubeletDir string
 	Name       string
@@ -121,6 +125,9 @@ func (c *Config) complete() (err error) {
 	}
 	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
+	}
+	if err := c.ReadToken(); err != nil {
+		return err
 	}
 	if c.DevicePluginDir == "" {
 		c.DevicePluginDir = filepath.Join(c.DataDir, "device-plugins")
@@ -217,6 +224,27 @@ func kubeletDir(given, dataDir string) (string, error) {
 	}
 	return filepath.Join(dataDir, "kubelet"), nil
 }
+
+// ReadToken takes the join token out of its file. That it is gone is no error once the node has a certificate: whoever removed it did well.
+func (c *Config) ReadToken() error {
+	if c.TokenFile == "" {
+		return nil
+	}
+	if c.Token != "" {
+		return errors.New("--token and --token-file: give one of them")
+	}
+	text, err := os.ReadFile(c.TokenFile)
+	if errors.Is(err, fs.ErrNotExist) && identity.Joined(pkiDir(c.DataDir)) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--token-file: %w; `gitopsd token create` prints a token to put there", err)
+	}
+	c.Token = strings.TrimSpace(string(text))
+	return nil
+}
+
+func pkiDir(dataDir string) string { return filepath.Join(dataDir, "pki") }
 
 // logRotation reads how containers' logs are to be rotated. A log of one file would lose all that was written with each rotation.
 func (c *Config) logRotation() (logs.Rotation, error) {

@@ -58,6 +58,7 @@ func TestWhatKeepsANodeFromStartingIsSaidWithWhatToDo(t *testing.T) {
 	}
 	with := func(token string, more ...string) []string { return append(h.nodeFlags(token), more...) }
 
+	check("a token file that is not there", h.refused(nil, with("", "--token-file", filepath.Join(h.dir, "none"))...), "--token-file", "none: no such file", "gitopsd token create")
 	check("no token", h.refused(nil, with("")...), "--token", "gitopsd token create")
 	check("no token at all", h.refused(nil, with("sesame")...), "--token", "gitopsd token create")
 	check("a token of another cluster", h.refused(nil, with("gj1-"+strings.Repeat("0", 64)+"-"+secret)...), "is not the cluster", "--server")
@@ -105,7 +106,7 @@ func TestANodeThatHasJoinedNeedsNoTokenAndKeepsItsDirectoryForItself(t *testing.
 	if got := h.refused(nil, append(h.nodeFlags(""), "--name", "other")...); !strings.Contains(got, "belongs to system:node:n1") {
 		t.Errorf("another node's directory: %q", got)
 	}
-	h.flags = h.nodeFlags("")
+	h.flags = append(h.nodeFlags(""), "--token-file", filepath.Join(h.dir, "removed"))
 	before, err := h.client.CoordinationV1().Leases("kube-node-lease").Get(h.ctx(), "n1", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

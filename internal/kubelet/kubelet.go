@@ -157,7 +157,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		}
 	}
 	id, err := identity.Join(ctx, identity.Options{
-		Server: cfg.Server, Token: cfg.Token, Dir: filepath.Join(cfg.DataDir, "pki"), Node: cfg.Name,
+		Server: cfg.Server, Token: cfg.Token, Dir: pkiDir(cfg.DataDir), Node: cfg.Name,
 		IPs: []net.IP{net.ParseIP(cfg.IP)}, Names: []string{cfg.Name}, Patience: cfg.JoinTimeout,
 	})
 	if err != nil {

@@ -55,6 +55,12 @@ const (
 	servingFile = "serving.pem"
 )
 
+// Joined says whether a directory has a node's certificate, whatever has become of that since.
+func Joined(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, clientFile))
+	return err == nil
+}
+
 // Join gives the identity kept in the directory, or gets one with the token.
 func Join(ctx context.Context, o Options) (*Identity, error) {
 	server, err := url.Parse(o.Server)
