@@ -102,12 +102,13 @@ func (r PlanReport) ExitCode() int {
 }
 
 var signs = map[string]cell{
-	string(diff.Create):  {"+", Green},
-	string(diff.Update):  {"~", Yellow},
-	string(diff.Prune):   {"-", Red},
-	string(diff.Release): {"o", Yellow},
-	string(diff.Forget):  {".", Dim},
-	string(diff.Held):    {"!", Yellow},
+	string(diff.Create):   {"+", Green},
+	string(diff.Update):   {"~", Yellow},
+	string(diff.Prune):    {"-", Red},
+	string(diff.Release):  {"o", Yellow},
+	string(diff.Forget):   {".", Dim},
+	string(diff.Held):     {"!", Yellow},
+	string(diff.Conflict): {"!", Red},
 }
 
 // WritePlan writes the report. The table leaves out what would not be touched, but counts it.

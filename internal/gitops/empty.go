@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/diff"
@@ -17,20 +19,10 @@ import (
 
 // mayEmpty refuses a commit without objects, or with an ApplicationSet that makes none, when there are some to lose.
 func (p *pass) mayEmpty(ctx context.Context, next *revision) error {
-	if len(p.app.Status.Inventory) == 0 || !prunes(&p.app.Spec) || p.app.Annotations[v1alpha1.AnnotationAllowEmpty] == "true" {
-		return nil
+	if err := emptied(p.app, next.objects); err != nil {
+		return err
 	}
-	if len(next.objects) > 0 {
-		return p.mayEmptySets(ctx, next)
-	}
-	return &source.Error{Reason: source.InvalidManifest, Message: fmt.Sprintf(
-		"path %q holds no objects any more, which would prune all %d that were applied; if that is meant, annotate the Application with %s=true",
-		p.app.Spec.Source.Path, len(p.app.Status.Inventory), v1alpha1.AnnotationAllowEmpty)}
-}
-
-// mayEmptySets is about ApplicationSets that are still there. One that Git dropped takes its Applications along, like any object that made others.
-func (p *pass) mayEmptySets(ctx context.Context, next *revision) error {
-	empty := next.emptySets(p.key.Namespace)
+	empty := emptySets(p.app, next.objects)
 	if len(empty) == 0 {
 		return nil
 	}
@@ -44,10 +36,30 @@ func (p *pass) mayEmptySets(ctx context.Context, next *revision) error {
 	if err != nil {
 		return err
 	}
-	lost := map[string][]string{}
 	plan := diff.Make(diff.Input{Application: mark(p.key), Live: live, Inventory: gone, Prune: true, Claimed: func(k diff.Key) string { return p.claimed(ctx, k) }})
+	return emptiedSets(empty, plan, live)
+}
+
+// guarded says whether an Application has something to lose that nobody said may go.
+func guarded(app *v1alpha1.Application) bool {
+	return len(app.Status.Inventory) > 0 && prunes(&app.Spec) && app.Annotations[v1alpha1.AnnotationAllowEmpty] != "true"
+}
+
+// emptied refuses a commit without objects.
+func emptied(app *v1alpha1.Application, objects []*apply.Object) error {
+	if !guarded(app) || len(objects) > 0 {
+		return nil
+	}
+	return &source.Error{Reason: source.InvalidManifest, Message: fmt.Sprintf(
+		"path %q holds no objects any more, which would prune all %d that were applied; if that is meant, annotate the Application with %s=true",
+		app.Spec.Source.Path, len(app.Status.Inventory), v1alpha1.AnnotationAllowEmpty)}
+}
+
+// emptiedSets refuses a plan that prunes what the empty sets made. They are still there: one that Git dropped takes its Applications along, like any object that made others.
+func emptiedSets(empty []emptySet, plan diff.Plan, live map[diff.Key]*unstructured.Unstructured) error {
+	lost := map[string][]string{}
 	for _, s := range plan {
-		if k := diff.KeyOf(s.Ref); s.Action == diff.Prune {
+		if k := diff.KeyOf(s.Ref); s.Action == diff.Prune && isApplication(s.Ref) {
 			set := live[k].GetAnnotations()[v1alpha1.AnnotationApplicationSet]
 			lost[set] = append(lost[set], k.Name)
 		}
@@ -72,18 +84,21 @@ type emptySet struct {
 	kept *apply.Object
 }
 
-// emptySets are the ApplicationSets of the commit that make nothing, and do not say that they may.
-func (r *revision) emptySets(namespace string) []emptySet {
+// emptySets are the ApplicationSets of a commit that make nothing, and do not say that they may; none where the Application has nothing to lose.
+func emptySets(app *v1alpha1.Application, objects []*apply.Object) []emptySet {
+	if !guarded(app) {
+		return nil
+	}
 	makes := map[string]bool{}
-	for _, o := range r.objects {
+	for _, o := range objects {
 		if isApplication(o.Ref) {
 			makes[o.Desired.GetAnnotations()[v1alpha1.AnnotationApplicationSet]] = true
 		}
 	}
 	var out []emptySet
-	for _, o := range r.objects {
+	for _, o := range objects {
 		name, ok := translate.ApplicationSetOf(o.Ref)
-		if ok && o.Ref.Namespace == namespace && !makes[name] && o.Desired.GetAnnotations()[v1alpha1.AnnotationAllowEmpty] != "true" {
+		if ok && o.Ref.Namespace == app.Namespace && !makes[name] && o.Desired.GetAnnotations()[v1alpha1.AnnotationAllowEmpty] != "true" {
 			out = append(out, emptySet{name, o})
 		}
 	}

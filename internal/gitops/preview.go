@@ -3,14 +3,18 @@ package gitops
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
+	"github.com/gitopsd/gitopsd/internal/client"
 	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/source"
 )
@@ -18,12 +22,14 @@ import (
 // Preview says what applying something to the cluster as an Application would do, without doing any of it. It asks the server to try every
 // write, with the rights of config, not of the Application.
 type Preview struct {
-	plan    diff.Plan
-	objects map[diff.Key]*apply.Object
-	live    map[diff.Key]*unstructured.Unstructured
-	cluster *apply.Cluster
-	omitted int
-	waiting apply.Errors
+	plan diff.Plan
+	// resolved are all objects of the commit, objects those of them that are not left alone.
+	resolved []*apply.Object
+	objects  map[diff.Key]*apply.Object
+	live     map[diff.Key]*unstructured.Unstructured
+	cluster  *apply.Cluster
+	omitted  int
+	waiting  apply.Errors
 }
 
 // Plan is what would be done.
@@ -106,10 +112,16 @@ func PreviewRef(ctx context.Context, config *rest.Config, app *v1alpha1.Applicat
 	return preview(ctx, config, c, objects, err)
 }
 
-// preview returns an apply.Errors or source.ParseErrors next to whatever of the plan could be made. err is that of the rendering.
+// preview returns an error that is Refused next to whatever of the plan could be made. err is that of the rendering.
 func preview(ctx context.Context, config *rest.Config, c *Checkout, rendered []*source.Object, err error) (*Preview, error) {
 	p, err := compare(ctx, config, c, rendered, err)
 	if err != nil {
+		return p, err
+	}
+	if err := emptied(c.app, p.resolved); err != nil {
+		return p, err
+	}
+	if err := emptiedSets(emptySets(c.app, p.resolved), p.plan, p.live); err != nil {
 		return p, err
 	}
 	var changes []apply.Change
@@ -148,7 +160,7 @@ func compare(ctx context.Context, config *rest.Config, c *Checkout, rendered []*
 	if err != nil {
 		return p, err
 	}
-	p.waiting = waiting
+	p.resolved, p.waiting = objects, waiting
 	left := map[diff.Key]bool{}
 	for _, o := range objects {
 		left[o.Key] = o.Asks.Leave
@@ -158,6 +170,9 @@ func compare(ctx context.Context, config *rest.Config, c *Checkout, rendered []*
 	in := diff.Input{
 		Application: mark(key), Inventory: inventory, Prune: prunes(&app.Spec) && len(waiting) == 0,
 		Ignore: app.Spec.IgnoreDifferences, Normalize: diff.Typed(apply.Scheme),
+	}
+	if in.Exists, err = allMarks(ctx, config); err != nil {
+		return nil, err
 	}
 	for _, o := range objects {
 		if left[o.Key] {
@@ -173,16 +188,39 @@ func compare(ctx context.Context, config *rest.Config, c *Checkout, rendered []*
 	in.Live = p.live
 	p.plan = diff.Make(in)
 	for i, s := range p.plan {
-		if s.Action == diff.Update && p.objects[diff.KeyOf(s.Ref)].Asks.Once {
+		switch {
+		case s.Action == diff.Update && p.objects[diff.KeyOf(s.Ref)].Asks.Once:
 			p.plan[i].Action, p.plan[i].Fields = diff.Unchanged, nil // it is there, and somebody else's now
+		case s.Action == diff.Conflict:
+			// Whether the other's commit drops it would take a rendering of that.
+			p.plan[i].Reason = fmt.Sprintf("it belongs to Application %s; the commit is refused unless that lets go of it", slashed(s.Reason))
 		}
 	}
 	return p, nil
 }
 
+// allMarks says which marks are those of Applications. Who may not list them all is not told which objects another one has.
+func allMarks(ctx context.Context, config *rest.Config) (exists func(string) bool, err error) {
+	clients, err := client.New(config)
+	if err != nil {
+		return nil, err
+	}
+	list, err := clients.In(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	marks := make(map[string]bool, len(list.Items))
+	for i := range list.Items {
+		marks[mark(keyOf(&list.Items[i]))] = true
+	}
+	return func(application string) bool { return marks[application] }, nil
+}
+
 // Refused says whether an error of a preview means that the commit would be refused, rather than that nothing could be found out.
 func Refused(err error) bool {
 	var objects apply.Errors
-	var parse source.ParseErrors
-	return errors.As(err, &objects) || errors.As(err, &parse)
+	return errors.As(err, &objects) || err != nil && source.ReasonOf(err) == source.InvalidManifest
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/client"
@@ -125,5 +126,70 @@ func TestNobodyGetsByAnApplicationWhatHeMayNotDoHimself(t *testing.T) {
 	}
 	if err := patch(`{"spec":{"source":{"path":"all"}}}`); !apierrors.IsForbidden(err) {
 		t.Errorf("another path: %v, want forbidden", err)
+	}
+}
+
+// To delete an Application is to have what it brought deleted, with its rights.
+func TestNobodyDeletesByAnApplicationWhatHeMayNotDeleteHimself(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["deploy/tenant.yaml"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: tenant}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: deployer, namespace: tenant}\n"
+	for user, role := range map[string]string{"bob": "system:aggregate-to-edit", "eve": "writer", "tom": "cluster-admin"} {
+		files["deploy/"+user+".yaml"] = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: " + user + ", namespace: tenant}\n" +
+			"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: '" + role + "'}\nsubjects: [{kind: User, name: " + user + ", apiGroup: rbac.authorization.k8s.io}]\n"
+	}
+	files["deploy/writer.yaml"] = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: writer}\nrules: [{apiGroups: [gitopsd.io], resources: [applications], verbs: ['*']}]\n"
+	files["all/ns.yaml"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: precious}\n"
+	files["own/cm.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: own, namespace: tenant}\n"
+	b.applied(b.push(files))
+	for _, app := range []*v1alpha1.Application{
+		{ObjectMeta: metav1.ObjectMeta{Name: "all"}, Spec: v1alpha1.ApplicationSpec{Source: v1alpha1.Source{Path: "all"}}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "own"}, Spec: v1alpha1.ApplicationSpec{Source: v1alpha1.Source{Path: "own"}, ServiceAccountName: "deployer"}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "kept"}, Spec: v1alpha1.ApplicationSpec{Source: v1alpha1.Source{Path: "all"}, OnDeletion: v1alpha1.DeletionKeep}},
+	} {
+		app.Namespace, app.Spec.Source.RepoURL = "tenant", b.git.Repo()
+		if err := gitops.EnsureRoot(t.Context(), b.cluster.System, app); err != nil {
+			t.Fatal(err)
+		}
+		b.findIn("tenant", app.Name, "it was looked at", func(a *v1alpha1.Application) bool { return a.Status.Sync != "" })
+	}
+	in := func(user string) client.Applications {
+		t.Helper()
+		clients, err := client.New(b.cluster.User(t, user))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return clients.In("tenant")
+	}
+	try := metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
+	for _, c := range []struct{ user, app, refused string }{
+		{"bob", "all", `deleting it deletes what it brought, unless it has spec.onDeletion: keep: spec.serviceAccountName: without it the Application is applied with all rights, which user "bob" has not`},
+		{"eve", "own", `user "eve" may not act as the account deployer of namespace tenant`},
+		{"bob", "own", ""},
+		{"eve", "kept", ""},
+	} {
+		err := in(c.user).Delete(t.Context(), c.app, try)
+		if c.refused == "" && err != nil || c.refused != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), c.refused)) {
+			t.Errorf("%s deletes %s: %v, want %q", c.user, c.app, err, c.refused)
+		}
+	}
+
+	// Neither is there a way round: all at once, with an owner, or with the namespace.
+	if err := in("eve").DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{FieldSelector: "metadata.name=all"}); !apierrors.IsForbidden(err) {
+		t.Errorf("deleting all: %v, want forbidden", err)
+	}
+	owner := []byte(`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"none","uid":"1"}]}}`)
+	if _, err := in("eve").Patch(t.Context(), "all", types.MergePatchType, owner, metav1.PatchOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("an owner that is not there: %v, want forbidden", err)
+	}
+	tom, err := kubernetes.NewForConfig(b.cluster.User(t, "tom"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tom.CoreV1().Namespaces().Delete(t.Context(), "tenant", metav1.DeleteOptions{}); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "it holds the Application all: deleting it") {
+		t.Errorf("deleting the namespace: %v, want forbidden", err)
+	}
+	if _, err := b.kube.CoreV1().Namespaces().Get(t.Context(), "precious", metav1.GetOptions{}); err != nil {
+		t.Error(err)
 	}
 }

@@ -37,16 +37,16 @@ type Objects interface {
 
 // Config is what the plugins read and whom they ask.
 type Config struct {
-	Objects Objects
-	// Applications and Where are for Applications that deny drift.
+	Objects      Objects
 	Applications Applications
-	Where        Where
-	Informers    informers.SharedInformerFactory
-	Client       kubernetes.Interface
-	Dynamic      dynamic.Interface
-	Mapper       meta.RESTMapper
-	Authorizer   authorizer.Authorizer
-	Version      compatibility.EffectiveVersion
+	// Where is for Applications that deny drift.
+	Where      Where
+	Informers  informers.SharedInformerFactory
+	Client     kubernetes.Interface
+	Dynamic    dynamic.Interface
+	Mapper     meta.RESTMapper
+	Authorizer authorizer.Authorizer
+	Version    compatibility.EffectiveVersion
 	// Services and Authentication are how webhooks are called.
 	Services       webhook.ServiceResolver
 	Authentication webhook.AuthenticationInfoResolverWrapper
@@ -102,7 +102,7 @@ func Chain(c Config) (admission.Interface, error) {
 		{"DefaultIngressClass", defaultIngressClass(c.Informers)},
 		{"PodTopologyLabels", topologyLabels(c.Informers)},
 		{"PodResizeValidator", resizeFits(c.Informers)},
-		{"ApplicationRights", applicationRights(c.Authorizer)},
+		{"ApplicationRights", applicationRights(c.Authorizer, c.Applications)},
 		{"DriftDenial", denyDrift(c)},
 	}, library...) {
 		chain = append(chain, admissionmetrics.WithControllerMetrics(n.plugin, n.name))
