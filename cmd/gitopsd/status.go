@@ -32,7 +32,7 @@ whenever anything of it changes, until interrupted.
 If the control plane does not answer, it says what is known from the kubeconfig and, on the control plane's machine, from its data directory.
 
 Exit status: 0, or 1 when the command failed or the control plane does not answer. With --exit-code: 0 everything is as Git says and healthy, 1 as before, 2 something
-differs from Git, was refused or is not applied yet, 3 as Git says but not healthy.`,
+differs from Git, was refused or is not applied yet, or Git cannot be read, 3 as Git says but not healthy.`,
 		Example: `  gitopsd status
   gitopsd status shop --tree --watch`,
 		Args: cobra.MaximumNArgs(1),

@@ -39,6 +39,8 @@ type ApplicationReport struct {
 	Reason  string     `json:"reason,omitempty"`
 	Message string     `json:"message,omitempty"`
 	Since   *time.Time `json:"since,omitempty"`
+	// SourceFault says, in a word, why it is not known what Git says now, or why that is not believed; empty for neither.
+	SourceFault string `json:"sourceFault,omitempty"`
 	// Doing is what is being done at the moment; empty for nothing.
 	Doing   string `json:"doing,omitempty"`
 	Objects int    `json:"objects"`
@@ -110,6 +112,9 @@ func newApplicationReport(app *v1alpha1.Application) ApplicationReport {
 	if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady); c != nil && c.Status != metav1.ConditionTrue {
 		r.Reason, r.Message, r.Since = c.Reason, c.Message, &c.LastTransitionTime.Time
 	}
+	if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionSourceReady); c != nil && c.Status == metav1.ConditionFalse {
+		r.SourceFault = c.Reason
+	}
 	r.Doing = doing(app)
 	r.Next = next(app, &r)
 	return r
@@ -168,9 +173,11 @@ func next(app *v1alpha1.Application, r *ApplicationReport) string {
 		return fix + "; " + Revision(r.Revision) + " stays applied"
 	case r.Reason == "PathNotFound":
 		return "set spec.source.path to a folder of the repository, or push a commit that has it"
+	case r.Reason == "SignatureRefused":
+		return "have it signed with a key of the Secret that spec.source.verify names, or add its key there"
 	case r.Reason == "RolloutFailed":
 		return "push a fix, or try it again with: gitopsd sync " + app.Name + " -n " + app.Namespace
-	case r.Sync == "Failed":
+	case r.Sync == "Failed", r.SourceFault != "":
 		return "the message says what is in the way; gitopsd tries again by itself"
 	case slices.ContainsFunc(r.Drift, func(d DriftReport) bool { return d.Override != nil }):
 		return "put the change into Git, then take the annotation " + v1alpha1.AnnotationOverride + " away"
@@ -194,7 +201,7 @@ const (
 	ExitInSync = 0
 	// ExitError: the answer is not known; also any command's failure.
 	ExitError = 1
-	// ExitOutOfSync: something drifted, was refused, is behind or has never been applied.
+	// ExitOutOfSync: something drifted, was refused, is behind, has never been applied, or cannot be read in Git.
 	ExitOutOfSync = 2
 	// ExitUnhealthy: everything is as Git says, and something of it does not work.
 	ExitUnhealthy = 3
@@ -205,7 +212,7 @@ func (r Report) ExitCode() int {
 	code := ExitInSync
 	for _, a := range r.Applications {
 		switch {
-		case a.Sync != "Synced" || len(a.Drift) > 0:
+		case a.Sync != "Synced" || len(a.Drift) > 0 || a.SourceFault != "":
 			return ExitOutOfSync
 		case a.Health != "Healthy":
 			code = ExitUnhealthy

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -59,6 +60,14 @@ func CredentialsFromSecret(name string, data map[string][]byte) Credentials {
 	}
 }
 
+// called is how messages name the Secret.
+func (c Credentials) called() string {
+	if c.Secret == "" {
+		return "the Secret"
+	}
+	return "the Secret " + c.Secret
+}
+
 // fingerprint tells two sets of credentials apart; it stays in memory.
 func (c Credentials) fingerprint() string {
 	h := sha256.New()
@@ -107,14 +116,14 @@ func HTTPClient(c Credentials) (*http.Client, error) {
 			pool = x509.NewCertPool()
 		}
 		if !pool.AppendCertsFromPEM(c.CAFile) {
-			return nil, failf(InvalidCredentials, "the Secret's caFile holds no PEM certificate")
+			return nil, failf(InvalidCredentials, "%s has a caFile without a PEM certificate", c.called())
 		}
 		tlsConfig.RootCAs = pool
 	}
 	if len(c.TLSCert) > 0 || len(c.TLSKey) > 0 {
 		cert, err := tls.X509KeyPair(c.TLSCert, c.TLSKey)
 		if err != nil {
-			return nil, wrapf(InvalidCredentials, err, "the Secret's tls.crt and tls.key are no client certificate with its key, both in PEM")
+			return nil, wrapf(InvalidCredentials, err, "%s: tls.crt and tls.key are no client certificate with its key, both in PEM", c.called())
 		}
 		tlsConfig.Certificates = []tls.Certificate{cert}
 	}
@@ -123,7 +132,16 @@ func HTTPClient(c Credentials) (*http.Client, error) {
 		return nil, err
 	}
 	return &http.Client{Transport: boundedBodies{&http.Transport{
-		Proxy:                 proxy,
+		Proxy: proxy,
+		OnProxyConnectResponse: func(_ context.Context, proxy *url.URL, _ *http.Request, res *http.Response) error {
+			switch res.StatusCode {
+			case http.StatusOK:
+				return nil
+			case http.StatusProxyAuthRequired:
+				return failf(ProxyRefused, "the proxy %s wants a user and password, or refused those given; put them into its URL, as proxy of the Secret", proxy.Host)
+			}
+			return failf(ProxyRefused, "the proxy %s answers %d when asked for a connection; it may not be meant for this host", proxy.Host, res.StatusCode)
+		},
 		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       tlsConfig,
 		TLSHandshakeTimeout:   dialTimeout,
@@ -141,7 +159,7 @@ func proxyOf(c Credentials) (func(*http.Request) (*url.URL, error), error) {
 	}
 	u, err := url.Parse(c.Proxy)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "socks5" {
-		return nil, failf(InvalidCredentials, "the Secret's proxy is no URL with the scheme http, https or socks5")
+		return nil, failf(InvalidCredentials, "%s: proxy is no URL with the scheme http, https or socks5", c.called())
 	}
 	return http.ProxyURL(u), nil
 }
@@ -194,11 +212,11 @@ func sshAuthFor(ep *transport.Endpoint, c Credentials) (*sshAuth, error) {
 	var locked *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &locked):
-		return nil, failf(InvalidCredentials, "the Secret's identity is encrypted; put its passphrase into the key password")
+		return nil, failf(InvalidCredentials, "%s: identity is encrypted; put its passphrase into the key password", c.called())
 	case err != nil:
-		return nil, wrapf(InvalidCredentials, err, "the Secret's identity is no usable ssh private key")
+		return nil, wrapf(InvalidCredentials, err, "%s: identity is no usable ssh private key", c.called())
 	}
-	hosts, err := knownHosts(c.KnownHosts)
+	hosts, err := knownHosts(c)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +227,7 @@ func sshAuthFor(ep *transport.Endpoint, c Credentials) (*sshAuth, error) {
 	address := net.JoinHostPort(ep.Host, fmt.Sprint(port))
 	algorithms := hosts.HostKeyAlgorithms(address)
 	if len(algorithms) == 0 {
-		return nil, failf(InvalidCredentials, "the Secret's known_hosts has no key for %s; add the output of: ssh-keyscan -p %d %s", knownhosts.Normalize(address), port, ep.Host)
+		return nil, failf(InvalidCredentials, "%s: known_hosts has no key for %s; add the output of: ssh-keyscan -p %d %s", c.called(), knownhosts.Normalize(address), port, ep.Host)
 	}
 	user := ep.User
 	if c.Username != "" {
@@ -227,17 +245,17 @@ func sshAuthFor(ep *transport.Endpoint, c Credentials) (*sshAuth, error) {
 	}}, nil
 }
 
-// knownHosts parses the lines; the library reads only files, so they pass through one that is gone again when this returns.
-func knownHosts(lines []byte) (*knownhosts.HostKeyDB, error) {
-	if len(lines) == 0 {
-		return nil, failf(InvalidCredentials, "the Secret lacks known_hosts; without it anybody could pose as the repository's host")
+// knownHosts parses the known_hosts; the library reads only files, so they pass through one that is gone again when this returns.
+func knownHosts(c Credentials) (*knownhosts.HostKeyDB, error) {
+	if len(c.KnownHosts) == 0 {
+		return nil, failf(InvalidCredentials, "%s lacks known_hosts; without it anybody could pose as the repository's host", c.called())
 	}
 	f, err := os.CreateTemp("", "gitopsd-known-hosts-")
 	if err != nil {
 		return nil, wrapf(StoreFailed, err, "cannot write a temporary file")
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(lines)
+	_, err = f.Write(c.KnownHosts)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
@@ -247,7 +265,7 @@ func knownHosts(lines []byte) (*knownhosts.HostKeyDB, error) {
 	db, err := knownhosts.NewDB(f.Name())
 	if err != nil {
 		// The library's text names the temporary file, which means nothing to the reader.
-		return nil, failf(InvalidCredentials, "the Secret's known_hosts cannot be parsed: %s", strings.ReplaceAll(err.Error(), f.Name(), "known_hosts"))
+		return nil, failf(InvalidCredentials, "%s: known_hosts cannot be parsed: %s", c.called(), strings.ReplaceAll(err.Error(), f.Name(), "known_hosts"))
 	}
 	return db, nil
 }

@@ -18,6 +18,8 @@ const (
 	InvalidCredentials Reason = "InvalidCredentials"
 	// Unreachable: the repository's host did not answer, or not as a Git server.
 	Unreachable Reason = "RepositoryUnreachable"
+	// ProxyRefused: the proxy does not connect to the repository's host.
+	ProxyRefused Reason = "ProxyRefused"
 	// RateLimited: the host wants fewer requests.
 	RateLimited Reason = "RateLimited"
 	// Unauthorized: the host answered and refused the credentials, or does not show the repository without any.

@@ -7,7 +7,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
+	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -56,8 +59,9 @@ func TestAHostThatWantsAClientCertificateIsShownTheSecrets(t *testing.T) {
 	if err != nil || head.Hash != commit {
 		t.Errorf("with the certificate: %v, %v", head, err)
 	}
-	if _, err := source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/acme/repo.git", Credentials: source.Credentials{CAFile: ca}}); err == nil {
-		t.Error("the host let somebody in without certificate")
+	_, err = source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/acme/repo.git", Credentials: source.Credentials{CAFile: ca}})
+	if source.ReasonOf(err) != source.Unauthorized || !strings.Contains(err.Error(), "wants a client certificate; put it into the Secret as tls.crt") {
+		t.Errorf("without a certificate: %v", err)
 	}
 	_, err = source.New(t.TempDir()).Head(t.Context(), source.Request{URL: s.URL + "/acme/repo.git", Credentials: source.Credentials{CAFile: ca, TLSCert: cert}})
 	if source.ReasonOf(err) != source.InvalidCredentials {
@@ -83,6 +87,55 @@ func TestAProxyIsUsedWhereTheSecretNamesOne(t *testing.T) {
 		_, err := source.New(t.TempDir()).Head(t.Context(), source.Request{URL: git.Repo(), Credentials: source.Credentials{Proxy: bad}})
 		if source.ReasonOf(err) != source.InvalidCredentials || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("proxy %q: %v", bad, err)
+		}
+	}
+}
+
+// For https the proxy makes a tunnel, and sees neither credentials nor content.
+func TestAProxyThatRefusesATunnelIsToldApartFromTheHost(t *testing.T) {
+	repo := gittest.New(t)
+	commit := repo.Push(two)
+	git := repo.Serve(t, true)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch user, password, _ := (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth(); {
+		case r.Method != http.MethodConnect || user == "stranger":
+			http.Error(w, "only friends", http.StatusForbidden)
+			return
+		case user != "me" || password != "s3cret":
+			w.Header().Set("Proxy-Authenticate", "Basic")
+			http.Error(w, "who are you?", http.StatusProxyAuthRequired)
+			return
+		}
+		host, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer host.Close()
+		client, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer client.Close()
+		fmt.Fprint(client, "HTTP/1.1 200 Connected\r\n\r\n")
+		go func() { _, _ = io.Copy(host, client); host.Close() }()
+		_, _ = io.Copy(client, host)
+	}))
+	t.Cleanup(proxy.Close)
+	through := func(user string) (source.Commit, error) {
+		return source.New(t.TempDir()).Head(t.Context(), source.Request{URL: git.Repo(), Credentials: source.Credentials{CAFile: git.CA(), Proxy: strings.Replace(proxy.URL, "//", "//"+user, 1)}})
+	}
+	if head, err := through("me:s3cret@"); err != nil || head.Hash != commit {
+		t.Errorf("with the password: %v, %v", head, err)
+	}
+	for user, want := range map[string]string{
+		"me:wr0ng@":       "wants a user and password, or refused those given; put them into its URL, as proxy of the Secret",
+		"stranger:wr0ng@": "answers 403 when asked for a connection",
+	} {
+		_, err := through(user)
+		if source.ReasonOf(err) != source.ProxyRefused || !strings.HasPrefix(err.Error(), git.Repo()+": the proxy ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "wr0ng") {
+			t.Errorf("as %s: %v, want %q", user, err, want)
 		}
 	}
 }

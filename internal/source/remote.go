@@ -168,8 +168,8 @@ func explain(repo string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &already) && already.Reason == RateLimited:
-		return &Error{Reason: RateLimited, Message: repo + ": " + already.Message, RetryAfter: already.RetryAfter}
+	case errors.As(err, &already) && (already.Reason == RateLimited || already.Reason == ProxyRefused):
+		return &Error{Reason: already.Reason, Message: repo + ": " + already.Message, RetryAfter: already.RetryAfter}
 	case already != nil:
 		return err
 	case errors.Is(err, context.Canceled):
@@ -188,6 +188,8 @@ func explain(repo string, err error) error {
 		return failf(Unauthorized, "%s: the host's key is not the one in known_hosts; somebody may be posing as the host, or it has a new key: compare it by another way, then update the Secret", repo)
 	case strings.Contains(err.Error(), "knownhosts: key is unknown"):
 		return failf(Unauthorized, "%s: the host is not in the Secret's known_hosts; add the output of ssh-keyscan, after comparing it by another way", repo)
+	case strings.Contains(err.Error(), "tls: certificate required"):
+		return failf(Unauthorized, "%s: the server wants a client certificate; put it into the Secret as tls.crt, and its key as tls.key", repo)
 	case strings.Contains(err.Error(), "x509: "):
 		return wrapf(Unreachable, cause(err), "%s: the server's certificate is not trusted; put its CA into the Secret's caFile", repo)
 	case errors.As(err, &dns):
