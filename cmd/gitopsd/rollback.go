@@ -62,7 +62,7 @@ Exit status: 0 the rollback was asked for, 1 the command failed.`,
 			if _, err := clients.In(app.Namespace).Patch(cmd.Context(), app.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "gitopsd-rollback"}); err != nil {
 				return explainAPI(err)
 			}
-			fmt.Printf("%s/%s: commit %s in the place of %s, until a push or gitopsd sync; gitopsd status %s shows the outcome\n", app.Namespace, app.Name, cli.Short(to), cli.Short(from), app.Name)
+			fmt.Printf("%s/%s: %s in the place of %s, until a push or gitopsd sync; gitopsd status %s shows the outcome\n", app.Namespace, app.Name, cli.Revision(to), cli.Short(from), app.Name)
 			return nil
 		},
 	}

@@ -25,19 +25,19 @@ func Progress(app *v1alpha1.Application, request string) (line string, code int,
 	}
 	switch c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionSynced); {
 	case s.Sync == "Failed":
-		return fmt.Sprintf("%s: commit %s failed", name, Short(s.WantedRevision)), ExitOutOfSync, true
+		return fmt.Sprintf("%s: %s failed", name, Revision(s.WantedRevision)), ExitOutOfSync, true
 	case s.Sync != "Synced":
 		reason := "not applied yet"
 		if c != nil {
 			reason = cmp.Or(c.Message, c.Reason)
 		}
-		return fmt.Sprintf("%s: commit %s: %s", name, Short(s.WantedRevision), oneLine(reason, 160)), ExitOutOfSync, false
+		return fmt.Sprintf("%s: %s: %s", name, Revision(s.WantedRevision), oneLine(reason, 160)), ExitOutOfSync, false
 	}
 	switch s.Health {
 	case "Healthy":
-		return fmt.Sprintf("%s: commit %s is applied and healthy", name, Short(s.AppliedRevision)), ExitInSync, true
+		return fmt.Sprintf("%s: %s is applied and healthy", name, Revision(s.AppliedRevision)), ExitInSync, true
 	case "Degraded":
-		return fmt.Sprintf("%s: commit %s is applied and not healthy", name, Short(s.AppliedRevision)), ExitUnhealthy, true
+		return fmt.Sprintf("%s: %s is applied and not healthy", name, Revision(s.AppliedRevision)), ExitUnhealthy, true
 	}
-	return fmt.Sprintf("%s: commit %s is applied; %d objects are not healthy yet", name, Short(s.AppliedRevision), len(s.Unhealthy)), ExitUnhealthy, false
+	return fmt.Sprintf("%s: %s is applied; %d objects are not healthy yet", name, Revision(s.AppliedRevision), len(s.Unhealthy)), ExitUnhealthy, false
 }

@@ -149,7 +149,7 @@ func doing(app *v1alpha1.Application) string {
 	case asked != "" && asked != s.HandledRequest:
 		return "looking at Git, as somebody asked"
 	case ro != nil && ro.Phase != "Failed":
-		return fmt.Sprintf("applying commit %s: %s, step %d of %d", Short(ro.Revision), ro.Phase, ro.Step, ro.Steps)
+		return fmt.Sprintf("applying %s: %s, step %d of %d", Revision(ro.Revision), ro.Phase, ro.Step, ro.Steps)
 	case s.Sync == "Synced" && s.Health == "Progressing":
 		return "waiting for objects to become healthy"
 	}

@@ -93,3 +93,14 @@ func TestLinesAreCountedTheSameWhateverEndsThemAndBeginsTheFile(t *testing.T) {
 		}
 	}
 }
+
+func TestAByteThatIsNoTextIsToldWithItsLine(t *testing.T) {
+	_, err := source.Parse([]source.File{{Path: "a.yaml", Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: \"\xff\xfe\"}\n")}}, source.From{})
+	if err == nil || !strings.HasPrefix(err.Error(), "a.yaml:4: a byte that is not UTF-8; ") {
+		t.Errorf("%v, want line 4", err)
+	}
+	const utf16 = "\xff\xfea\x00:\x00 \x001\x00\n\x00"
+	if _, err := source.Parse([]source.File{{Path: "a.yaml", Data: []byte(utf16)}}, source.From{}); err == nil || strings.Contains(err.Error(), "UTF-8") {
+		t.Errorf("UTF-16: %v, want no complaint but that it is no manifest", err)
+	}
+}

@@ -22,6 +22,9 @@ const maxDepth = 100
 // parseYAML reads every document of a file. values is what is left of the commit's allowance of values and is counted down, also for every
 // use of an anchor, so that a few lines of aliases cannot grow into gigabytes.
 func parseYAML(file string, data []byte, values *int) ([]Document, *ParseError) {
+	if line := notUTF8(data); line > 0 {
+		return nil, &ParseError{File: file, Line: line, Message: "a byte that is not UTF-8; save the file in that encoding, or put bytes into binaryData in base64"}
+	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
 		return nil, &ParseError{File: file, Message: err.Error()}
@@ -52,6 +55,21 @@ func parseYAML(file string, data []byte, values *int) ([]Document, *ParseError) 
 		}
 		docs = append(docs, Document{File: file, Value: v, Line: root.Line, lines: c.lines})
 	}
+}
+
+// notUTF8 is the first line with a byte that is no UTF-8, which the library finds without saying where; zero for none, and for UTF-16, which YAML allows too.
+func notUTF8(data []byte) int {
+	if utf8.Valid(data) || bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return 0
+	}
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		if !utf8.Valid(text) {
+			break
+		}
+	}
+	return line
 }
 
 // syntaxError puts the library's finding at its place, with a remedy for the two mistakes that its words do not explain.
