@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/clusterip"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/serve"
 	"github.com/gitopsd/gitopsd/internal/logging"
@@ -26,10 +28,11 @@ const leaseRenewal = 10 * time.Second
 
 type serveFlags struct {
 	serve.Options
-	clusterCIDR, serviceCIDR, clusterDNS string
-	loadBalancers                        string
-	loadBalancerPools                    []string
-	verbose                              bool
+	clusterCIDRs, serviceCIDRs []string
+	clusterDNS                 string
+	loadBalancers              string
+	loadBalancerPools          []string
+	verbose                    bool
 }
 
 func (f *serveFlags) register(flags *pflag.FlagSet) {
@@ -38,8 +41,8 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.IntVar(&f.Port, "https-port", 6443, "port to serve the API on; 0 for any")
 	flags.StringVar(&f.Advertise, "advertise-address", "", "address under which nodes reach the API (default: the bind address, or this host's first one)")
 	flags.StringSliceVar(&f.Names, "tls-san", nil, "further names and addresses for the API server's certificate")
-	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "where Pod addresses come from: a /24 for each node")
-	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "where Services' cluster IPs come from")
+	flags.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.42.0.0/16"}, "where Pod addresses come from: a /24 of IPv4, a /64 of IPv6 for each node. One range, or one of each family")
+	flags.StringSliceVar(&f.serviceCIDRs, "service-cidr", []string{"10.43.0.0/16"}, "where Services' cluster IPs come from at first. One range, or one of each family; the first is that of Services which ask for none")
 	flags.StringVar(&f.clusterDNS, "cluster-dns", "", "address where nodes answer DNS questions, of the Service kube-system/kube-dns (default: the tenth of --service-cidr; none: there is no such Service)")
 	flags.StringVar(&f.ClusterDomain, "cluster-domain", "cluster.local", "domain of the cluster's names, as given to nodes")
 	flags.StringVar(&f.loadBalancers, "load-balancers", "gitopsd", "who gives Services of type LoadBalancer without a loadBalancerClass their addresses: gitopsd, or others, such as a cloud's controller")
@@ -66,19 +69,16 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 
 func (f *serveFlags) complete() error {
 	var err error
-	if f.ClusterCIDR, err = netip.ParsePrefix(f.clusterCIDR); err != nil {
-		return fmt.Errorf("--cluster-cidr: %w", err)
+	if f.ClusterCIDRs, err = ranges("cluster-cidr", f.clusterCIDRs); err != nil {
+		return err
 	}
-	if f.ServiceCIDR, err = netip.ParsePrefix(f.serviceCIDR); err != nil {
-		return fmt.Errorf("--service-cidr: %w", err)
+	if f.ServiceCIDRs, err = ranges("service-cidr", f.serviceCIDRs); err != nil {
+		return err
 	}
-	if !f.ServiceCIDR.Addr().Is4() || f.ServiceCIDR.Bits() > 28 {
-		return fmt.Errorf("--service-cidr: %s must be an IPv4 prefix of at most 28 bits", f.ServiceCIDR)
+	if err := addressRanges(f.ClusterCIDRs, f.ServiceCIDRs); err != nil {
+		return err
 	}
-	if f.ClusterCIDR.Overlaps(f.ServiceCIDR) {
-		return fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap", f.ClusterCIDR, f.ServiceCIDR)
-	}
-	if f.ClusterDNS, err = clusterDNS(f.clusterDNS, f.ServiceCIDR.Masked()); err != nil {
+	if f.ClusterDNS, err = clusterDNS(f.clusterDNS, f.ServiceCIDRs[0]); err != nil {
 		return err
 	}
 	if f.LoadBalancers.Others = f.loadBalancers == "others"; f.loadBalancers != "gitopsd" && f.loadBalancers != "others" {
@@ -89,8 +89,8 @@ func (f *serveFlags) complete() error {
 		if err != nil {
 			return fmt.Errorf("--load-balancer-pool %q: must be a range such as 192.0.2.0/24", s)
 		}
-		if pool.Overlaps(f.ClusterCIDR) || pool.Overlaps(f.ServiceCIDR) {
-			return fmt.Errorf("--load-balancer-pool %s overlaps --cluster-cidr %s or --service-cidr %s", pool, f.ClusterCIDR, f.ServiceCIDR)
+		if slices.ContainsFunc(slices.Concat(f.ClusterCIDRs, f.ServiceCIDRs), pool.Overlaps) {
+			return fmt.Errorf("--load-balancer-pool %s overlaps --cluster-cidr %s or --service-cidr %s", pool, joined(f.ClusterCIDRs), joined(f.ServiceCIDRs))
 		}
 		f.LoadBalancers.Pools = append(f.LoadBalancers.Pools, pool.Masked())
 	}
@@ -125,11 +125,7 @@ func clusterDNS(text string, services netip.Prefix) (netip.Addr, error) {
 	case "none":
 		return netip.Addr{}, nil
 	case "":
-		a := services.Addr()
-		for range 10 {
-			a = a.Next()
-		}
-		return a, nil
+		return clusterip.At(services, 10), nil
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil || !services.Contains(a) {

@@ -97,7 +97,7 @@ func nodeFlags(f *serveFlags, base, name string) []string {
 	}
 	args := []string{
 		"--server=https://" + net.JoinHostPort(host, strconv.Itoa(f.Port)), "--data-dir=" + filepath.Join(base, "node"),
-		"--token-file=" + filepath.Join(f.DataDir, "node-token"), "--cluster-cidr=" + f.ClusterCIDR.String(),
+		"--token-file=" + filepath.Join(f.DataDir, "node-token"), "--cluster-cidr=" + joined(f.ClusterCIDRs),
 	}
 	if name != "" {
 		args = append(args, "--name="+name)

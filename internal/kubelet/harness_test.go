@@ -127,7 +127,7 @@ func (h *host) startAPI() {
 	go func() {
 		done <- serve.Run(ctx, serve.Options{
 			DataDir: filepath.Join(h.dir, "cp"), BindAddress: hostIP, Port: apiPort, Advertise: hostIP, NodeMonitorGracePeriod: time.Minute,
-			ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"), Interval: time.Minute,
+			ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.43.0.0/16")}, Interval: time.Minute,
 		}, func() { close(up) })
 	}()
 	select {

@@ -38,7 +38,7 @@ func controlPlane(t *testing.T) (k kubernetes.Interface, url, token string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		ended <- serve.Run(ctx, serve.Options{
-			DataDir: dir, BindAddress: "127.0.0.1", Port: port, ClusterCIDR: netip.MustParsePrefix("10.64.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"),
+			DataDir: dir, BindAddress: "127.0.0.1", Port: port, ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.64.0.0/16")}, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.43.0.0/16")},
 			NodeMonitorGracePeriod: time.Minute,
 		}, func() { close(started) })
 	}()

@@ -70,6 +70,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/resourcequota"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/respread"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/serviceaccount"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/servicecidr"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/statefulset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ttlafterfinished"
@@ -96,9 +97,10 @@ type Config struct {
 	// SignToken makes the tokens of Secrets that ask for one; nil: such Secrets stay empty.
 	SignToken accounttokens.Sign
 
-	// ClusterCIDR is cut into blocks of NodeCIDRBits, one for the Pods of each Node.
-	ClusterCIDR  netip.Prefix
-	NodeCIDRBits int
+	// ClusterCIDRs are cut into blocks, one of each for the Pods of each Node.
+	ClusterCIDRs []netip.Prefix
+	// ServiceCIDRs are the ranges of cluster IPs that the cluster starts with.
+	ServiceCIDRs []netip.Prefix
 	// KubernetesIP is the cluster IP of the Service default/kubernetes; Advertise and AdvertisePort are where the API server is.
 	KubernetesIP  netip.Addr
 	Advertise     []netip.Addr
@@ -154,7 +156,7 @@ func table(cfg Config) ([]runner, error) {
 	if len(cfg.Advertise) == 0 {
 		return nil, fmt.Errorf("controllers: no address is advertised for the API server: Pods could not reach it")
 	}
-	pool, err := nodeipam.NewPool(cfg.ClusterCIDR, cfg.NodeCIDRBits)
+	pools, err := nodeipam.Pools(cfg.ClusterCIDRs)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +177,7 @@ func table(cfg Config) ([]runner, error) {
 		serviceaccount.New(c, f, ca),
 		bootstraptokens.New(c, f),
 		csr.New(c, f, csr.CA{Certificate: cfg.CACertificate, Key: cfg.CAKey}),
-		nodeipam.New(c, f, events, pool),
+		nodeipam.New(c, f, events, pools),
 		nodelifecycle.New(c, f, events, cfg.NodeMonitorGracePeriod, cfg.NodeRates),
 		deployment.New(c, f, events),
 		replicaset.New(c, f, events),
@@ -192,6 +194,7 @@ func table(cfg Config) ([]runner, error) {
 		endpointslice.New(c, f, events),
 		endpoints.New(c, f, events),
 		ingressstatus.New(c, f, events),
+		servicecidr.New(c, f, events, cfg.ServiceCIDRs),
 		loadbalancer.New(c, f, events, cfg.LoadBalancers),
 		podgc.New(c, f, cfg.FinishedPodsKept),
 		clusterroleaggregation.New(c, f),
@@ -260,6 +263,8 @@ var watched = []schema.GroupVersionResource{
 	admissionregistrationv1.SchemeGroupVersion.WithResource("validatingadmissionpolicies"),
 	networkingv1.SchemeGroupVersion.WithResource("ingresses"),
 	networkingv1.SchemeGroupVersion.WithResource("ingressclasses"),
+	networkingv1.SchemeGroupVersion.WithResource("servicecidrs"),
+	networkingv1.SchemeGroupVersion.WithResource("ipaddresses"),
 	discoveryv1.SchemeGroupVersion.WithResource("endpointslices"),
 	coordinationv1.SchemeGroupVersion.WithResource("leases"),
 	certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests"),

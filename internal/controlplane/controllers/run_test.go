@@ -26,6 +26,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerstest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
+	"github.com/gitopsd/gitopsd/internal/controlplane/server/servertest"
 )
 
 // start runs every controller and the scheduler.
@@ -37,7 +38,7 @@ func start(t testing.TB, e *controllerstest.Env) {
 		err := controllers.Run(ctx, controllers.Config{
 			Client: e.Client, Metadata: e.Metadata, Discovery: e.Discovery, REST: e.Cluster.System, Informers: e.Factory, Events: e.Events,
 			CACertificate: cert, CAKey: key,
-			ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"), NodeCIDRBits: 24,
+			ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}, ServiceCIDRs: []netip.Prefix{servertest.ServiceCIDR},
 			KubernetesIP: netip.MustParseAddr("10.43.0.1"), Advertise: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, AdvertisePort: 6443,
 		})
 		if err != nil {

@@ -7,52 +7,48 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"path"
-	"strconv"
-	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-)
+	corev1 "k8s.io/api/core/v1"
 
-// Node ports come from this range unless another is configured (the API's own default).
-const (
-	MinNodePort = 30000
-	MaxNodePort = 32767
+	"github.com/gitopsd/gitopsd/internal/controlplane/clusterip"
 )
-
-// claims is the etcd folder of everything that may be held by one Service only: a key per cluster IP and per node port, whose value is the holder.
-const claims = "/gitopsd/claims/"
 
 // Allocator hands out cluster IPs and node ports.
 //
-// A claim is one key in etcd, created in a transaction that fails when the key exists. No claim is kept in memory: two
-// control planes cannot hand out the same one, and a restart forgets nothing. A process that dies between claiming and storing
-// its Service leaves a claim with no holder; Repair frees those at the next start.
+// What is handed out is a key in etcd, created in a transaction that fails when the key exists: an IPAddress for a cluster IP, a claim
+// of our own for a node port. None is kept in memory: two control planes cannot hand out the same one, and a restart forgets nothing. A
+// process that dies between claiming and storing its Service leaves a claim with no holder; Repair frees those at the next start.
 type Allocator struct {
 	client           *clientv3.Client
-	cidr             netip.Prefix
 	minPort, maxPort int32
-	// reserved are addresses that are for one Service each, by its "namespace/name/".
-	reserved map[netip.Addr]string
+	// families are those of the cluster's own ranges; the first is that of a Service which asks for none.
+	families []corev1.IPFamily
+	// reserved are addresses that are for one Service each.
+	reserved map[netip.Addr]clusterip.Holder
+	// registry stores IPAddresses and ServiceCIDRs.
+	registry *Registry
 }
 
-// NewAllocator hands out addresses of cidr, an IPv4 prefix, and the default range of node ports.
-func NewAllocator(client *clientv3.Client, cidr netip.Prefix) *Allocator {
-	return &Allocator{client: client, cidr: cidr.Masked(), minPort: MinNodePort, maxPort: MaxNodePort}
+// NewAllocator hands out cluster IPs of the families of the given ranges, of one family or two, and the default range of node ports. The
+// addresses themselves come from ServiceCIDRs.
+func NewAllocator(client *clientv3.Client, cidrs []netip.Prefix) *Allocator {
+	a := &Allocator{client: client, minPort: MinNodePort, maxPort: MaxNodePort, reserved: map[netip.Addr]clusterip.Holder{}}
+	for _, c := range cidrs {
+		a.families = append(a.families, clusterip.Family(c.Addr()))
+	}
+	return a
 }
 
 // Reserve keeps an address for the Service of one name.
 func (a *Allocator) Reserve(ip netip.Addr, namespace, name string) {
-	if a.reserved == nil {
-		a.reserved = map[netip.Addr]string{}
-	}
-	a.reserved[ip] = namespace + "/" + name + "/"
+	a.reserved[ip] = clusterip.Holder{Namespace: namespace, Name: name}
 }
 
 // isFor says whether the holder may have the address.
-func (a *Allocator) isFor(ip netip.Addr, holder string) bool {
+func (a *Allocator) isFor(ip netip.Addr, h clusterip.Holder) bool {
 	only, reserved := a.reserved[ip]
-	return !reserved || strings.HasPrefix(holder, only)
+	return !reserved || only.Namespace == h.Namespace && only.Name == h.Name
 }
 
 // What an allocation can fail with, besides errors of etcd.
@@ -63,118 +59,45 @@ var (
 	errFull     = errors.New("range is full")
 )
 
-func (a *Allocator) ipKey(ip netip.Addr) string { return claims + "ip/" + ip.String() }
-
-func (a *Allocator) portKey(port int32, protocol string) string {
-	return claims + "port/" + strings.ToLower(protocol) + "/" + strconv.Itoa(int(port))
+// claim is something that one Service only may have: a cluster IP, or else a node port of a protocol.
+type claim struct {
+	ip       netip.Addr
+	port     int32
+	protocol string
 }
 
-// claim takes key for holder. Taking what the holder already has succeeds, so that a repeated request is harmless.
-func (a *Allocator) claim(ctx context.Context, key, holder string, dryRun bool) (bool, error) {
-	if dryRun {
-		r, err := a.client.Get(ctx, key)
-		if err != nil {
-			return false, err
-		}
-		return len(r.Kvs) == 0 || string(r.Kvs[0].Value) == holder, nil
+func (c claim) String() string {
+	if c.ip.IsValid() {
+		return c.ip.String()
 	}
-	r, err := a.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-		Then(clientv3.OpPut(key, holder)).Else(clientv3.OpGet(key)).Commit()
-	if err != nil {
-		return false, err
-	}
-	if r.Succeeded {
-		return true, nil
-	}
-	kvs := r.Responses[0].GetResponseRange().Kvs
-	return len(kvs) == 1 && string(kvs[0].Value) == holder, nil
+	return fmt.Sprintf("%s/%d", c.protocol, c.port)
 }
 
-// release gives key back if holder has it.
-func (a *Allocator) release(ctx context.Context, key, holder string) error {
-	_, err := a.client.Txn(ctx).If(clientv3.Compare(clientv3.Value(key), "=", holder)).Then(clientv3.OpDelete(key)).Commit()
-	return err
+// release gives a claim back if the holder has it.
+func (a *Allocator) release(ctx context.Context, c claim, h clusterip.Holder) error {
+	if c.ip.IsValid() {
+		return a.releaseIP(ctx, c.ip, h)
+	}
+	return a.releasePort(ctx, c, h)
 }
 
-// releaseAll gives keys back. One that cannot be given back now is found by Repair at the next start.
-func (a *Allocator) releaseAll(ctx context.Context, holder string, keys []string) {
-	for _, k := range keys {
-		if err := a.release(ctx, k, holder); err != nil {
-			slog.Warn("a cluster IP or node port is not given back before the next start", "service", holder, "claim", path.Base(k), "err", err)
+// releaseAll gives claims back. One that cannot be given back now is found by Repair at the next start.
+func (a *Allocator) releaseAll(ctx context.Context, h clusterip.Holder, all []claim) {
+	for _, c := range all {
+		if err := a.release(ctx, c, h); err != nil {
+			slog.Warn("a cluster IP or node port is not given back before the next start", "service", h, "claim", c, "err", err)
 		}
 	}
-}
-
-// claimIP takes the given address.
-func (a *Allocator) claimIP(ctx context.Context, ip netip.Addr, holder string, dryRun bool) error {
-	if !a.cidr.Contains(ip) || ip == a.cidr.Addr() || ip == lastAddr(a.cidr) {
-		return fmt.Errorf("%w. The range of valid IPs is %s", errRange, a.cidr)
-	}
-	if !a.isFor(ip, holder) {
-		return errReserved
-	}
-	ok, err := a.claim(ctx, a.ipKey(ip), holder, dryRun)
-	if err == nil && !ok {
-		err = errTaken
-	}
-	return err
-}
-
-// nextIP takes a free address, any above the band that is kept for addresses chosen by hand (KEP-3070) while there is one, then any.
-func (a *Allocator) nextIP(ctx context.Context, holder string, dryRun bool) (netip.Addr, error) {
-	size := uint32(1) << (32 - a.cidr.Bits())
-	band := min(max(16, size/16), 256)
-	if band >= size-1 {
-		band = 0
-	}
-	for _, r := range [][2]uint32{{band + 1, size - 2}, {1, band}} {
-		ip, err := pick(ctx, r[0], r[1], func(n uint32) (netip.Addr, bool, error) {
-			ip := addrAt(a.cidr, n)
-			if !a.isFor(ip, holder) {
-				return ip, false, nil
-			}
-			ok, err := a.claim(ctx, a.ipKey(ip), holder, dryRun)
-			return ip, ok, err
-		})
-		if !errors.Is(err, errFull) {
-			return ip, err
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("no cluster IP is free in %s: %w", a.cidr, errFull)
-}
-
-// claimPort takes the given node port.
-func (a *Allocator) claimPort(ctx context.Context, port int32, protocol, holder string, dryRun bool) error {
-	if port < a.minPort || port > a.maxPort {
-		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %d-%d", a.minPort, a.maxPort)
-	}
-	ok, err := a.claim(ctx, a.portKey(port, protocol), holder, dryRun)
-	if err == nil && !ok {
-		err = errors.New("provided port is already allocated")
-	}
-	return err
-}
-
-// nextPort takes a free node port for protocol.
-func (a *Allocator) nextPort(ctx context.Context, protocol, holder string, dryRun bool) (int32, error) {
-	port, err := pick(ctx, uint32(a.minPort), uint32(a.maxPort), func(n uint32) (int32, bool, error) {
-		ok, err := a.claim(ctx, a.portKey(int32(n), protocol), holder, dryRun)
-		return int32(n), ok, err
-	})
-	if errors.Is(err, errFull) {
-		return 0, fmt.Errorf("no node port is free in %d-%d: %w", a.minPort, a.maxPort, errFull)
-	}
-	return port, err
 }
 
 // pick tries the numbers from first to last, once each, from a random one on: neighbours in time do not become neighbours in the range.
-func pick[T any](ctx context.Context, first, last uint32, try func(uint32) (T, bool, error)) (T, error) {
+func pick[T any](ctx context.Context, first, last uint64, try func(uint64) (T, bool, error)) (T, error) {
 	var zero T
 	if last < first {
 		return zero, errFull
 	}
 	size := last - first + 1
-	start := rand.Uint32N(size)
+	start := rand.Uint64N(size)
 	for i := range size {
 		v, ok, err := try(first + (start+i)%size)
 		if err != nil {
@@ -191,41 +114,20 @@ func pick[T any](ctx context.Context, first, last uint32, try func(uint32) (T, b
 }
 
 // Repair frees every claim whose holder is not in held and claims what Services hold without one, as after a restore of an older
-// snapshot. It must run before Services can be written. held maps the keys that Services use to their holders.
-func (a *Allocator) Repair(ctx context.Context, held map[string]string) (freed, restored int, err error) {
-	r, err := a.client.Get(ctx, claims, clientv3.WithPrefix())
-	if err != nil {
-		return 0, 0, fmt.Errorf("read the claims of cluster IPs and node ports: %w", err)
+// snapshot. It must run before Services can be written.
+func (a *Allocator) Repair(ctx context.Context, services []corev1.Service) (freed, restored int, err error) {
+	held := map[claim]clusterip.Holder{}
+	for i := range services {
+		for _, c := range claimsOf(&services[i]) {
+			held[c] = clusterip.HolderOf(&services[i])
+		}
 	}
-	seen := map[string]bool{}
-	for _, kv := range r.Kvs {
-		key := string(kv.Key)
-		if held[key] == string(kv.Value) {
-			seen[key] = true
-			continue
+	for _, repair := range []func(context.Context, map[claim]clusterip.Holder) (freed, restored int, err error){a.repairPorts, a.repairIPs} {
+		f, r, err := repair(ctx, held)
+		freed, restored = freed+f, restored+r
+		if err != nil {
+			return freed, restored, err
 		}
-		if _, err := a.client.Delete(ctx, key); err != nil {
-			return freed, restored, fmt.Errorf("free %s: %w", path.Base(key), err)
-		}
-		freed++
-	}
-	for key, holder := range held {
-		if seen[key] {
-			continue
-		}
-		if _, err := a.client.Put(ctx, key, holder); err != nil {
-			return freed, restored, fmt.Errorf("claim %s for %s: %w", path.Base(key), holder, err)
-		}
-		restored++
 	}
 	return freed, restored, nil
 }
-
-func addrAt(p netip.Prefix, n uint32) netip.Addr {
-	b := p.Addr().As4()
-	v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-	v += n
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
-}
-
-func lastAddr(p netip.Prefix) netip.Addr { return addrAt(p, uint32(1)<<(32-p.Bits())-1) }

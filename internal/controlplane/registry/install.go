@@ -62,6 +62,7 @@ func New(d Deps) (*Registry, error) {
 			return nil, err
 		}
 	}
+	d.Services.registry = r
 	return r, r.addViews(views)
 }
 

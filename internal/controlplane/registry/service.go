@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/util/dryrun"
 	"k8s.io/utils/ptr"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/clusterip"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/columns"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry/validation"
 )
@@ -43,7 +45,7 @@ func services(d Deps) entry {
 			s.AfterDelete = func(obj runtime.Object, o *metav1.DeleteOptions) {
 				if !dryrun.IsDryRun(o.DryRun) {
 					svc := obj.(*corev1.Service)
-					d.Services.releaseAll(context.Background(), holder(svc), Claims(svc))
+					d.Services.releaseAll(context.Background(), clusterip.HolderOf(svc), claimsOf(svc))
 				}
 			}
 		},
@@ -83,52 +85,28 @@ func (r *serviceREST) Update(ctx context.Context, name string, info rest.Updated
 
 type serviceWriteKey struct{}
 
-// holder is the value of a Service's claims. With the UID, a Service never gives back what another one of its name has.
-func holder(s *corev1.Service) string { return s.Namespace + "/" + s.Name + "/" + string(s.UID) }
-
-// needsClusterIP tells whether a Service gets a virtual address; headless ones and aliases do not.
-func needsClusterIP(s *corev1.Service) bool {
-	return s.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ClusterIP != corev1.ClusterIPNone
-}
-
 func needsNodePorts(s *corev1.Service) bool {
 	return s.Spec.Type == corev1.ServiceTypeNodePort ||
 		s.Spec.Type == corev1.ServiceTypeLoadBalancer && (s.Spec.AllocateLoadBalancerNodePorts == nil || *s.Spec.AllocateLoadBalancerNodePorts)
 }
 
-// Claims are the keys that a stored Service holds.
-func Claims(s *corev1.Service) []string {
-	var a *Allocator
-	var keys []string
-	if needsClusterIP(s) {
-		for _, text := range s.Spec.ClusterIPs {
-			if ip, err := netip.ParseAddr(text); err == nil {
-				keys = append(keys, a.ipKey(ip))
-			}
-		}
+// claimsOf are what a stored Service holds.
+func claimsOf(s *corev1.Service) []claim {
+	var all []claim
+	for _, ip := range clusterip.Of(s) {
+		all = append(all, claim{ip: ip})
 	}
 	if s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		for _, p := range s.Spec.Ports {
 			if p.NodePort != 0 {
-				keys = append(keys, a.portKey(p.NodePort, string(p.Protocol)))
+				all = append(all, portClaim(p.NodePort, string(p.Protocol)))
 			}
 		}
 		if p := s.Spec.HealthCheckNodePort; p != 0 {
-			keys = append(keys, a.portKey(p, "tcp"))
+			all = append(all, portClaim(p, "tcp"))
 		}
 	}
-	return keys
-}
-
-// Held lists what Services hold, for Allocator.Repair.
-func Held(services []corev1.Service) map[string]string {
-	held := map[string]string{}
-	for i := range services {
-		for _, key := range Claims(&services[i]) {
-			held[key] = holder(&services[i])
-		}
-	}
-	return held
+	return all
 }
 
 // keepAllocations carries what was allocated into an update that leaves it out, as a client does that applies the manifest it created the
@@ -214,9 +192,9 @@ func needsHealthCheckPort(s *corev1.Service) bool {
 type serviceWrite struct {
 	allocator *Allocator
 	dryRun    bool
-	holder    string
+	holder    clusterip.Holder
 	// claimed is what the last attempt took, used all that it needs, before what the stored Service has.
-	claimed, used, before []string
+	claimed, used, before []claim
 }
 
 // allocate fills in and claims addresses and ports of svc; old is what it replaces, or nil. A write that is not one of Services' own, such
@@ -230,13 +208,16 @@ func allocate(ctx context.Context, svc, old *corev1.Service) error {
 	if !w.dryRun {
 		w.allocator.releaseAll(ctx, w.holder, w.claimed)
 	}
-	w.holder, w.before, w.claimed = holder(svc), nil, nil
+	w.holder, w.before, w.claimed = clusterip.HolderOf(svc), nil, nil
 	if old != nil {
 		keepAllocations(svc, old)
-		w.before = Claims(old)
+		w.before = claimsOf(old)
 	}
-	errs := w.fill(ctx, svc)
-	w.used = Claims(svc)
+	errs := settleFamilies(svc, old, w.allocator.families)
+	if len(errs) == 0 {
+		errs = w.fill(ctx, svc)
+	}
+	w.used = claimsOf(svc)
 	if len(errs) > 0 {
 		return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), svc.Name, errs)
 	}
@@ -252,28 +233,13 @@ func (w *serviceWrite) end(ctx context.Context, err error) {
 	if err == nil {
 		kept, spare = w.used, append(w.claimed, w.before...)
 	}
-	w.allocator.releaseAll(ctx, w.holder, slices.DeleteFunc(spare, func(k string) bool { return slices.Contains(kept, k) }))
+	w.allocator.releaseAll(ctx, w.holder, slices.DeleteFunc(spare, func(c claim) bool { return slices.Contains(kept, c) }))
 }
 
 func (w *serviceWrite) fill(ctx context.Context, svc *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
-	spec := field.NewPath("spec")
-	if svc.Spec.Type != corev1.ServiceTypeExternalName {
-		if len(svc.Spec.IPFamilies) == 0 {
-			svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
-		}
-		if svc.Spec.IPFamilyPolicy == nil {
-			single := corev1.IPFamilyPolicySingleStack
-			svc.Spec.IPFamilyPolicy = &single
-		}
-		if svc.Spec.ClusterIP == corev1.ClusterIPNone {
-			svc.Spec.ClusterIPs = []string{corev1.ClusterIPNone}
-		}
-	}
-	if needsClusterIP(svc) {
-		if err := w.fillIP(ctx, svc); err != nil {
-			errs = append(errs, field.Invalid(spec.Child("clusterIPs"), []string{svc.Spec.ClusterIP}, "failed to allocate IP "+svc.Spec.ClusterIP+": "+err.Error()))
-		}
+	if clusterip.Needed(svc) {
+		errs = append(errs, w.fillIPs(ctx, svc)...)
 	}
 	if needsNodePorts(svc) {
 		errs = append(errs, w.fillPorts(ctx, svc)...)
@@ -281,28 +247,45 @@ func (w *serviceWrite) fill(ctx context.Context, svc *corev1.Service) field.Erro
 	return errs
 }
 
-func (w *serviceWrite) fillIP(ctx context.Context, svc *corev1.Service) error {
-	if svc.Spec.ClusterIP == "" {
-		ip, err := w.allocator.nextIP(ctx, w.holder, w.dryRun)
+// fillIPs claims an address of each family of the Service, that which it asks for or any.
+func (w *serviceWrite) fillIPs(ctx context.Context, svc *corev1.Service) field.ErrorList {
+	at := field.NewPath("spec", "clusterIPs")
+	asked := svc.Spec.ClusterIPs
+	ips := make([]string, 0, len(svc.Spec.IPFamilies))
+	for i, family := range svc.Spec.IPFamilies {
+		text := ""
+		if i < len(asked) {
+			text = asked[i]
+		}
+		ip, err := w.claimIP(ctx, family, text)
 		if err != nil {
-			return err
+			return field.ErrorList{field.Invalid(at, asked, strings.TrimSpace("failed to allocate IP "+text)+": "+err.Error())}
 		}
-		svc.Spec.ClusterIP = ip.String()
-		w.claimed = append(w.claimed, w.allocator.ipKey(ip))
-	} else {
-		ip, err := netip.ParseAddr(svc.Spec.ClusterIP)
-		if err != nil {
-			return err
-		}
-		if key := w.allocator.ipKey(ip); !slices.Contains(w.before, key) {
-			if err := w.allocator.claimIP(ctx, ip, w.holder, w.dryRun); err != nil {
-				return err
-			}
-			w.claimed = append(w.claimed, key)
-		}
+		ips = append(ips, ip.String())
 	}
-	svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
+	svc.Spec.ClusterIP, svc.Spec.ClusterIPs = ips[0], ips
 	return nil
+}
+
+func (w *serviceWrite) claimIP(ctx context.Context, family corev1.IPFamily, text string) (netip.Addr, error) {
+	if text == "" {
+		ip, err := w.allocator.nextIP(ctx, family, w.holder, w.dryRun)
+		if err == nil {
+			w.claimed = append(w.claimed, claim{ip: ip})
+		}
+		return ip, err
+	}
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return ip, err
+	}
+	if c := (claim{ip: ip}); !slices.Contains(w.before, c) {
+		if err := w.allocator.claimIP(ctx, ip, w.holder, w.dryRun); err != nil {
+			return ip, err
+		}
+		w.claimed = append(w.claimed, c)
+	}
+	return ip, nil
 }
 
 // fillPorts gives every port a node port. A TCP and a UDP port of the same number share one, so that a DNS Service keeps one number.
@@ -340,13 +323,13 @@ func (w *serviceWrite) fillPorts(ctx context.Context, svc *corev1.Service) field
 }
 
 func (w *serviceWrite) claimPort(ctx context.Context, port int32, protocol string) error {
-	key := w.allocator.portKey(port, protocol)
-	if slices.Contains(w.before, key) {
+	c := portClaim(port, protocol)
+	if slices.Contains(w.before, c) {
 		return nil
 	}
 	err := w.allocator.claimPort(ctx, port, protocol, w.holder, w.dryRun)
 	if err == nil {
-		w.claimed = append(w.claimed, key)
+		w.claimed = append(w.claimed, c)
 	}
 	return err
 }
@@ -355,7 +338,7 @@ func (w *serviceWrite) nextPort(ctx context.Context, protocol string, port *int3
 	n, err := w.allocator.nextPort(ctx, protocol, w.holder, w.dryRun)
 	if err == nil {
 		*port = n
-		w.claimed = append(w.claimed, w.allocator.portKey(n, protocol))
+		w.claimed = append(w.claimed, portClaim(n, protocol))
 	}
 	return err
 }

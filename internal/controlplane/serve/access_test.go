@@ -90,7 +90,7 @@ func TestAPortInUseIsRefusedWithTheRemedyAndNothingElseIsTouched(t *testing.T) {
 func TestAControlPlaneWhoseControllersCannotStartEndsAndSaysWhy(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err := Run(ctx, Options{DataDir: t.TempDir(), BindAddress: "127.0.0.1", ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16")}, nil)
+	err := Run(ctx, Options{DataDir: t.TempDir(), BindAddress: "127.0.0.1", ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.43.0.0/16")}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "start the controllers") {
 		t.Errorf("without a cluster CIDR: %v, want that the controllers cannot start", err)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authentication"
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authorization"
+	"github.com/gitopsd/gitopsd/internal/controlplane/clusterip"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/loadbalancer"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
@@ -49,10 +50,11 @@ type Options struct {
 	// Advertise is the address under which nodes reach the API server; empty: the bind address, or this host's first one.
 	Advertise string
 	// Names are further names and addresses in the API server's certificate.
-	Names       []string
-	ClusterCIDR netip.Prefix
-	ServiceCIDR netip.Prefix
-	// ClusterDNS is the address in ServiceCIDR at which nodes answer DNS questions; invalid: none is kept for that. ClusterDomain is the domain
+	Names []string
+	// ClusterCIDRs are where Pod addresses come from, ServiceCIDRs where cluster IPs do at first: a range of one family, or one of each. The first is the family
+	// of those who ask for none.
+	ClusterCIDRs, ServiceCIDRs []netip.Prefix
+	// ClusterDNS is the address in the first of ServiceCIDRs at which nodes answer DNS questions; invalid: none is kept for that. ClusterDomain is the domain
 	// of the cluster's names.
 	ClusterDNS    netip.Addr
 	ClusterDomain string
@@ -78,9 +80,6 @@ type Options struct {
 	Repo, Branch, Path string
 	Interval           time.Duration
 }
-
-// nodeCIDRBits is the size of a node's block of Pod addresses: a /24.
-const nodeCIDRBits = 24
 
 // Run runs the control plane until ctx ends. Started, unless nil, is called when the API answers and nodes can join: the token is in its file.
 func Run(ctx context.Context, o Options, started func()) error {
@@ -114,7 +113,7 @@ func Run(ctx context.Context, o Options, started func()) error {
 	webhooks, engine := &lateHandler{}, &atomic.Pointer[gitops.Engine]{}
 	api, err := server.New(ctx, server.Config{
 		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
-		ServiceCIDR: o.ServiceCIDR, ClusterDNS: o.ClusterDNS, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit,
+		ServiceCIDRs: o.ServiceCIDRs, ClusterDNS: o.ClusterDNS, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit,
 		Authentication: o.Authentication, Authorization: o.Authorization, TracingConfig: o.TracingConfig, Handlers: map[string]http.Handler{"/webhook/": webhooks},
 		Where: func(namespace, application string, ref v1alpha1.ObjectRef, field string) (string, int) {
 			if e := engine.Load(); e != nil {
@@ -195,8 +194,8 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	wg.Go(func() {
 		err := controllers.Run(ctx, controllers.Config{
 			Client: client, Metadata: meta, Discovery: client.Discovery(), REST: api.ClientConfig(), Informers: factory, Events: recorder,
-			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDR: o.ClusterCIDR, NodeCIDRBits: nodeCIDRBits,
-			KubernetesIP: o.ServiceCIDR.Masked().Addr().Next(), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
+			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDRs: o.ClusterCIDRs, ServiceCIDRs: o.ServiceCIDRs,
+			KubernetesIP: clusterip.At(o.ServiceCIDRs[0], 1), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
 			ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain,
 			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, LoadBalancers: o.LoadBalancers, Scheduling: o.scheduling,
 		})

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	apiregistrationscheme "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset/scheme"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/clusterip"
 	"github.com/gitopsd/gitopsd/internal/controlplane/openapi"
 	"github.com/gitopsd/gitopsd/internal/controlplane/registry"
 )
@@ -55,7 +56,10 @@ func (s *Server) config(cfg Config) (*genericapiserver.Config, error) {
 	c.OpenAPIV3Config.Info.Title = "gitopsd"
 
 	names := append([]string{"localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-		"kubernetes.default.svc.cluster.local", cfg.ServiceCIDR.Masked().Addr().Next().String()}, cfg.Names...)
+		"kubernetes.default.svc.cluster.local"}, cfg.Names...)
+	for _, c := range cfg.ServiceCIDRs {
+		names = append(names, clusterip.At(c, 1).String())
+	}
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)
 	}

@@ -48,8 +48,8 @@ type Config struct {
 	Advertise []netip.Addr
 	// Names are further names and addresses for the server's certificate.
 	Names []string
-	// ServiceCIDR is where cluster IPs come from.
-	ServiceCIDR netip.Prefix
+	// ServiceCIDRs is where cluster IPs come from at first: a range of one family, or one of each. The first is that of Services which ask for no family.
+	ServiceCIDRs []netip.Prefix
 	// ClusterDNS is one of them that is kept for the Service kube-system/kube-dns; invalid: none is.
 	ClusterDNS netip.Addr
 	// EncryptionConfig is the file that says how stored objects are encrypted (Kubernetes' EncryptionConfiguration); empty: Secrets are, with a key of their own.
@@ -126,7 +126,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.informers = registry.NewInformers(client, func() *registry.Registry { return s.registry })
 	access := newAccess(s.informers)
 	s.access = access
-	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDR)
+	allocator := registry.NewAllocator(s.member.Client(), cfg.ServiceCIDRs)
 	if cfg.ClusterDNS.IsValid() {
 		allocator.Reserve(cfg.ClusterDNS, records.ServiceNamespace, records.ServiceName)
 	}
@@ -170,7 +170,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := installFairness(generic, client, s.informers); err != nil {
 		return nil, err
 	}
-	if err := publishServiceCIDR(generic, client, cfg.ServiceCIDR); err != nil {
+	if err := publishServiceCIDR(generic, client, cfg.ServiceCIDRs); err != nil {
 		return nil, err
 	}
 	if s.front, err = s.chain(cfg, generic, reg, webhooks); err != nil {
@@ -330,7 +330,7 @@ func repairClaims(ctx context.Context, a *registry.Allocator, o objects) error {
 	if err != nil {
 		return err
 	}
-	freed, restored, err := a.Repair(ctx, registry.Held(services))
+	freed, restored, err := a.Repair(ctx, services)
 	if err != nil {
 		return err
 	}

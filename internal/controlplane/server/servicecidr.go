@@ -3,46 +3,50 @@ package server
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"slices"
 
-	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/clusterip"
 )
 
-// defaultServiceCIDR is the name under which clients look for the range that the cluster was made with.
-const defaultServiceCIDR = "kubernetes"
-
-// publishServiceCIDR shows the range of cluster IPs as the object that clients know for it.
-func publishServiceCIDR(c *genericapiserver.Config, client kubernetes.Interface, cidr netip.Prefix) error {
+// publishServiceCIDR makes the ServiceCIDR of the ranges that the cluster starts with. The API is not ready before cluster IPs can be given out.
+func publishServiceCIDR(c *genericapiserver.Config, client kubernetes.Interface, cidrs []netip.Prefix) error {
 	const name = "networking/default-service-cidr"
 	return c.AddPostStartHook(name, untilDone(name, func(ctx context.Context) error {
-		if err := ensureServiceCIDR(ctx, client, cidr); err != nil {
-			return fmt.Errorf("ServiceCIDR %s: %w", defaultServiceCIDR, err)
+		if err := ensureServiceCIDR(ctx, client, cidrs); err != nil {
+			return fmt.Errorf("ServiceCIDR %s: %w", clusterip.DefaultName, err)
 		}
 		return nil
 	}))
 }
 
-func ensureServiceCIDR(ctx context.Context, client kubernetes.Interface, cidr netip.Prefix) error {
+func ensureServiceCIDR(ctx context.Context, client kubernetes.Interface, cidrs []netip.Prefix) error {
 	all := client.NetworkingV1().ServiceCIDRs()
-	have, err := all.Get(ctx, defaultServiceCIDR, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		have, err = all.Create(ctx, &networkingv1.ServiceCIDR{
-			ObjectMeta: metav1.ObjectMeta{Name: defaultServiceCIDR}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: []string{cidr.Masked().String()}},
-		}, metav1.CreateOptions{})
+	want := clusterip.Default(cidrs)
+	have, err := all.Get(ctx, want.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		have, err = all.Create(ctx, want, metav1.CreateOptions{})
+	case err == nil && len(have.Spec.CIDRs) == 1 && len(want.Spec.CIDRs) == 2 && have.Spec.CIDRs[0] == want.Spec.CIDRs[0]:
+		have.Spec.CIDRs = want.Spec.CIDRs
+		have, err = all.Update(ctx, have, metav1.UpdateOptions{})
+	case err == nil && !slices.Equal(have.Spec.CIDRs, want.Spec.CIDRs):
+		slog.Warn("cluster IPs come from the ServiceCIDR that the cluster was made with, not from --service-cidr: start with that range, and make a ServiceCIDR for the other",
+			"servicecidr", have.Name, "cidrs", have.Spec.CIDRs, "--service-cidr", want.Spec.CIDRs)
 	}
 	if err != nil {
 		return err
 	}
-	if len(have.Status.Conditions) > 0 {
+	if !meta.SetStatusCondition(&have.Status.Conditions, clusterip.Ready()) {
 		return nil
 	}
-	have.Status.Conditions = []metav1.Condition{{
-		Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Reason: "InUse", Message: "cluster IPs come from this range", LastTransitionTime: metav1.Now(),
-	}}
 	_, err = all.UpdateStatus(ctx, have, metav1.UpdateOptions{})
 	return err
 }

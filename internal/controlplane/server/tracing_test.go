@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,7 +149,7 @@ func TestATracingConfigurationThatIsWrongIsRefusedWithItsFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			_, err = server.New(t.Context(), server.Config{EtcdDir: filepath.Join(dir, "etcd"), PKI: keys, Listener: l, ServiceCIDR: servertest.ServiceCIDR, TracingConfig: file})
+			_, err = server.New(t.Context(), server.Config{EtcdDir: filepath.Join(dir, "etcd"), PKI: keys, Listener: l, ServiceCIDRs: []netip.Prefix{servertest.ServiceCIDR}, TracingConfig: file})
 			if err == nil || !strings.Contains(err.Error(), "--tracing-config-file "+file) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("got %v, want an error about --tracing-config-file and %q", err, test.says)
 			}

@@ -30,7 +30,7 @@ const fieldManager = "gitopsd-nodeipam"
 type Controller struct {
 	client kubernetes.Interface
 	events record.EventRecorder
-	pool   Pool
+	pools  []Pool // one for each family
 	nodes  corelisters.NodeLister
 	synced cache.InformerSynced
 	loop   *reconcile.Loop
@@ -39,16 +39,16 @@ type Controller struct {
 	written map[types.UID]*gift // what the cache does not show yet
 }
 
-// gift is a block on its way to a Node.
+// gift is the blocks of a Node on their way to it.
 type gift struct {
-	block  netip.Prefix
-	unsure bool // nobody knows whether the write took effect: it is to be repeated with the same block
+	blocks []netip.Prefix
+	unsure bool // nobody knows whether the write took effect: it is to be repeated with the same blocks
 }
 
 // New makes the controller and registers what it wants to hear from f.
-func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, pool Pool) *Controller {
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, pools []Pool) *Controller {
 	inf := f.Core().V1().Nodes()
-	c := &Controller{client: client, events: events, pool: pool, nodes: inf.Lister(), written: map[types.UID]*gift{}}
+	c := &Controller{client: client, events: events, pools: pools, nodes: inf.Lister(), written: map[types.UID]*gift{}}
 	c.loop = reconcile.New("nodeipam", c.reconcile)
 	c.synced = reconcile.Listen(inf.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: c.loop.EnqueueObject,
@@ -125,12 +125,15 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	block, ok := c.pool.Free(taken)
-	if !ok {
-		c.events.Eventf(n, corev1.EventTypeWarning, "CIDRNotAvailable", "No block of /%d is free in the cluster CIDR %s: remove Nodes or start the control plane with a larger one", c.pool.Bits, c.pool.Cluster)
-		return reconcile.Result{}, nil
+	g := &gift{}
+	for _, pool := range c.pools {
+		block, ok := pool.Free(taken)
+		if !ok {
+			c.events.Eventf(n, corev1.EventTypeWarning, "CIDRNotAvailable", "No block of /%d is free in the cluster CIDR %s: remove Nodes or start the control plane with a larger one", pool.Bits, pool.Cluster)
+			return reconcile.Result{}, nil
+		}
+		g.blocks = append(g.blocks, block)
 	}
-	g := &gift{block: block}
 	c.written[n.UID] = g
 	return reconcile.Result{}, c.write(ctx, n, g)
 }
@@ -146,7 +149,7 @@ func (c *Controller) taken() ([]netip.Prefix, error) {
 		out = append(out, Blocks(n)...)
 	}
 	for _, g := range c.written {
-		out = append(out, g.block)
+		out = append(out, g.blocks...)
 	}
 	return out, nil
 }
@@ -155,7 +158,7 @@ func (c *Controller) taken() ([]netip.Prefix, error) {
 func (c *Controller) write(ctx context.Context, n *corev1.Node, g *gift) error {
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": n.UID},
-		"spec":     map[string]any{"podCIDR": g.block.String(), "podCIDRs": []string{g.block.String()}},
+		"spec":     map[string]any{"podCIDR": g.blocks[0].String(), "podCIDRs": g.blocks},
 	})
 	if err != nil {
 		return err
@@ -173,5 +176,5 @@ func (c *Controller) write(ctx context.Context, n *corev1.Node, g *gift) error {
 	default:
 		g.unsure = true
 	}
-	return fmt.Errorf("giving Node %s the Pod addresses %s: %w", n.Name, g.block, err)
+	return fmt.Errorf("giving Node %s the Pod addresses %s: %w", n.Name, g.blocks, err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +17,7 @@ import (
 
 func TestNodesGetBlocksOfTheirOwnAlsoAcrossARestart(t *testing.T) {
 	e := controllerstest.New(t)
-	pool, err := nodeipam.NewPool(netip.MustParsePrefix("10.42.0.0/16"), 24)
+	pools, err := nodeipam.Pools([]netip.Prefix{netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("fd42::/48")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,22 +38,27 @@ func TestNodesGetBlocksOfTheirOwnAlsoAcrossARestart(t *testing.T) {
 			if n.Spec.PodCIDR == "" {
 				continue
 			}
-			if other, ok := holders[n.Spec.PodCIDR]; ok {
-				t.Fatalf("%s and %s both have %s", other, n.Name, n.Spec.PodCIDR)
+			if len(n.Spec.PodCIDRs) != 2 || n.Spec.PodCIDRs[0] != n.Spec.PodCIDR || !strings.HasSuffix(n.Spec.PodCIDRs[0], "/24") || !strings.HasSuffix(n.Spec.PodCIDRs[1], "/64") {
+				t.Fatalf("%s has not a block of each family: %q, %q", n.Name, n.Spec.PodCIDR, n.Spec.PodCIDRs)
 			}
-			holders[n.Spec.PodCIDR] = n.Name
+			for _, block := range n.Spec.PodCIDRs {
+				if other, ok := holders[block]; ok {
+					t.Fatalf("%s and %s both have %s", other, n.Name, block)
+				}
+				holders[block] = n.Name
+			}
 		}
 		return holders
 	}
 	for round := range 3 {
 		ctx, stop := context.WithCancel(e.Ctx)
 		f := informers.NewSharedInformerFactory(e.Client, 0)
-		c := nodeipam.New(e.Client, f, e.Events, pool)
+		c := nodeipam.New(e.Client, f, e.Events, pools)
 		f.StartWithContext(ctx)
 		done := make(chan struct{})
 		go func() { c.Run(ctx); close(done) }()
 		create(round*10, round*10+10)
-		controllerstest.Eventually(t, "every Node has a block", func() bool { return len(all()) == round*10+10 })
+		controllerstest.Eventually(t, "every Node has a block", func() bool { return len(all()) == 2*(round*10+10) })
 		stop()
 		<-done
 	}

@@ -1,6 +1,7 @@
 package nodeipam
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -13,6 +14,12 @@ type Pool struct {
 	Bits    int // length of a block's prefix, such as 24
 }
 
+// The sizes of blocks, as Kubernetes has them by default.
+const (
+	ipv4Bits = 24
+	ipv6Bits = 64
+)
+
 // NewPool checks that blocks of that size fit.
 func NewPool(cluster netip.Prefix, bits int) (Pool, error) {
 	if !cluster.IsValid() || bits < cluster.Bits() || bits > cluster.Addr().BitLen() {
@@ -22,6 +29,27 @@ func NewPool(cluster netip.Prefix, bits int) (Pool, error) {
 		return Pool{}, fmt.Errorf("cluster CIDR %s cut into blocks of /%d makes more than a million: give larger blocks or a smaller cluster CIDR", cluster, bits)
 	}
 	return Pool{Cluster: cluster.Masked(), Bits: bits}, nil
+}
+
+// Pools are those of the cluster's ranges, with blocks of the usual size: as many IPv4 addresses as a node can use, and a link's worth of IPv6 addresses, or if the
+// cluster has less than 256 of those, a 256th of what it has.
+func Pools(cluster []netip.Prefix) ([]Pool, error) {
+	if len(cluster) == 0 {
+		return nil, errors.New("there is no cluster CIDR to cut blocks of Pod addresses from")
+	}
+	var out []Pool
+	for _, c := range cluster {
+		bits := ipv4Bits
+		if !c.Addr().Is4() {
+			bits = max(ipv6Bits, min(c.Bits()+8, 128))
+		}
+		p, err := NewPool(c, bits)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // size is the number of blocks.

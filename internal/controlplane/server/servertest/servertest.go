@@ -50,7 +50,13 @@ func With(t testing.TB, change func(*server.Config)) *Cluster {
 // StartIn runs an API server on dir until stop is called, so that a test can start another on what it leaves.
 func StartIn(t testing.TB, dir string) (c *Cluster, stop func()) {
 	t.Helper()
-	return start(t, dir, func(*server.Config) {})
+	return StartInWith(t, dir, func(*server.Config) {})
+}
+
+// StartInWith is StartIn with a configuration that change has had its hands on.
+func StartInWith(t testing.TB, dir string, change func(*server.Config)) (c *Cluster, stop func()) {
+	t.Helper()
+	return start(t, dir, change)
 }
 
 func start(t testing.TB, dir string, change func(*server.Config)) (c *Cluster, stop func()) {
@@ -65,7 +71,7 @@ func start(t testing.TB, dir string, change func(*server.Config)) (c *Cluster, s
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cfg := server.Config{
-		EtcdDir: filepath.Join(dir, "etcd"), PKI: keys, Listener: l, ServiceCIDR: ServiceCIDR, Advertise: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+		EtcdDir: filepath.Join(dir, "etcd"), PKI: keys, Listener: l, ServiceCIDRs: []netip.Prefix{ServiceCIDR}, Advertise: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 	}
 	change(&cfg)
 	s, err := server.New(ctx, cfg)
