@@ -26,6 +26,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 	"github.com/gitopsd/gitopsd/internal/kubelet/sysctl"
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
 // Config is a node's command line.
@@ -69,6 +70,8 @@ type Config struct {
 	Port        int
 	Labels      map[string]string
 	ClusterCIDR []string
+	PodNetwork  string   // how packets get to Pods of other nodes: auto, host-gw or vxlan
+	MTU         int      // of the link between nodes; 0: that of the default route
 	ClusterDNS  []string // addresses of the cluster's DNS; none: those of the Service kube-system/kube-dns; "none": Pods use the host's resolver
 	Domain      string
 	ResolvConf  string // the host's; empty to find it
@@ -107,7 +110,7 @@ func Defaults() Config {
 	return Config{
 		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
 		RegistryHostsDir: "/etc/containerd/certs.d", CDISpecDirs: []string{"/etc/cdi", "/var/run/cdi"},
-		ClusterCIDR: []string{"10.42.0.0/16"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
+		ClusterCIDR: []string{"10.42.0.0/16"}, PodNetwork: string(network.Auto), Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
 		ContainerLogMaxSize: resource.NewQuantity(logs.DefaultRotation().Size, resource.BinarySI).String(), ContainerLogMaxFiles: logs.DefaultRotation().Files, EnableSystemLogHandler: true,
 		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(), CPUs: cpuset.Config{Policy: cpuset.None},
 		Ingress: Ingress{HTTPPort: 8080, HTTPSPort: 8443},
@@ -170,6 +173,12 @@ func (c *Config) complete() (err error) {
 	}
 	if c.Throttling < 0 || c.Throttling > 1 {
 		return fmt.Errorf("--memory-throttling-factor %v: must be from 0, which is none, to 1", c.Throttling)
+	}
+	if !slices.Contains(network.Modes, network.Mode(c.PodNetwork)) {
+		return fmt.Errorf("--pod-network %q: must be one of %q", c.PodNetwork, network.Modes)
+	}
+	if c.MTU != 0 && (c.MTU < 1280 || c.MTU > 65535) {
+		return fmt.Errorf("--mtu %d: must be from 1280, the least that IPv6 needs, to 65535", c.MTU)
 	}
 	for _, s := range c.ClusterCIDR {
 		p, err := netip.ParsePrefix(s)

@@ -29,7 +29,7 @@ type podNetwork struct {
 
 func newPodNetwork(c *Config) (*podNetwork, error) {
 	n := &podNetwork{
-		config: network.Config{NodeName: c.Name, StateDir: filepath.Join(c.DataDir, "network"), ClusterCIDRs: c.clusterCIDRs},
+		config: network.Config{NodeName: c.Name, StateDir: filepath.Join(c.DataDir, "network"), ClusterCIDRs: c.clusterCIDRs, Mode: network.Mode(c.PodNetwork), MTU: c.MTU},
 		file:   filepath.Join(c.DataDir, "pod-cidrs.json"),
 		up:     make(chan struct{}),
 	}

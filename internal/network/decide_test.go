@@ -71,7 +71,7 @@ func routeDecision(t *testing.T, d *datadriven.TestData) string {
 		f := strings.Fields(line)
 		switch f[0] {
 		case "present":
-			present = append(present, route{Dst: netip.MustParsePrefix(f[1]), Via: netip.MustParseAddr(f[3])})
+			present = append(present, route{Dst: netip.MustParsePrefix(f[1]), Via: netip.MustParseAddr(f[3]), Tunnel: len(f) > 4})
 		case "node":
 			n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f[1]}}
 			for _, arg := range f[2:] {
@@ -89,13 +89,21 @@ func routeDecision(t *testing.T, d *datadriven.TestData) string {
 	}
 	var self string
 	d.ScanArgs(t, "self", &self)
-	replace, remove := routeChanges(wantedRoutes(func(n *corev1.Node) bool { return n.Name == self }, nodes), present)
+	var tunnelled []string
+	for _, a := range d.CmdArgs {
+		if a.Key == "far" {
+			tunnelled = a.Vals
+		}
+	}
+	own := func(n *corev1.Node) bool { return n.Name == self }
+	peers := wantedPeers(own, nodes, true, func(ip netip.Addr) bool { return slices.Contains(tunnelled, ip.String()) })
+	replace, remove := routeChanges(wantedRoutes(own, nodes, peers), present)
 	var b strings.Builder
 	for _, r := range replace {
-		fmt.Fprintf(&b, "replace %s via %s\n", r.Dst, r.Via)
+		fmt.Fprintf(&b, "replace %s\n", r)
 	}
 	for _, r := range remove {
-		fmt.Fprintf(&b, "remove %s via %s\n", r.Dst, r.Via)
+		fmt.Fprintf(&b, "remove %s\n", r)
 	}
 	return b.String()
 }
@@ -135,7 +143,7 @@ func ruleDecision(t *testing.T, d *datadriven.TestData) string {
 }
 
 func TestRoutesAppliedOnceNeedNoFurtherChange(t *testing.T) {
-	want := []route{{netip.MustParsePrefix("10.42.1.0/24"), netip.MustParseAddr("10.89.0.2")}}
+	want := []route{{Dst: netip.MustParsePrefix("10.42.1.0/24"), Via: netip.MustParseAddr("10.89.0.2")}}
 	replace, remove := routeChanges(want, want)
 	if len(replace)+len(remove) > 0 {
 		t.Errorf("a second look replaces %v and removes %v", replace, remove)

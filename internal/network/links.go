@@ -153,7 +153,7 @@ func (b bridge) remove(h *netlink.Handle) error {
 }
 
 // connect joins the namespace at path to the bridge under the name host. Interfaces that are as they should be are left alone.
-func (n *Network) connect(path, host string, ips []netip.Addr) error {
+func (n *Network) connect(path, host string, ips []netip.Addr, bandwidth Bandwidth) error {
 	ns, err := netns.GetFromPath(path)
 	if err != nil {
 		return fmt.Errorf("open its network namespace %s: %w", path, err)
@@ -167,6 +167,9 @@ func (n *Network) connect(path, host string, ips []netip.Addr) error {
 
 	mac := hardwareAddr(ips[0])
 	if err := n.ensureVeth(ns, inside, host, mac); err != nil {
+		return err
+	}
+	if err := n.shape(inside, host, bandwidth); err != nil {
 		return err
 	}
 	for i, ip := range ips {

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,10 @@ type Config struct {
 	PodCIDRs []netip.Prefix
 	// ClusterCIDRs are the ranges of all nodes' Pods. Between them nothing is masqueraded.
 	ClusterCIDRs []netip.Prefix
-	// MTU of the Pods' interfaces in bytes; zero takes that of the node's default route.
+	// MTU of the link between nodes, and of Pods' interfaces unless all their packets to other nodes are tunnelled, in bytes; zero takes that of the node's default route.
 	MTU int
+	// Mode is how packets get to other nodes; empty is Auto.
+	Mode Mode
 }
 
 // HostPort is one port of a Pod that the node's own addresses answer, as in container.ports.
@@ -48,6 +51,7 @@ type Pod struct {
 	// NetNS is the path of the Pod's network namespace, such as a bind mount of /proc/<pid>/ns/net.
 	NetNS     string
 	HostPorts []HostPort
+	Bandwidth Bandwidth
 	// Guard, unless nil, is called when the Pod's addresses are known (see Places) and before it can send or receive anything.
 	Guard func(ctx context.Context) error
 }
@@ -105,9 +109,13 @@ func New(cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	n := &Network{cfg: cfg, state: st, link: link, routes: newRouter(func() func(*corev1.Node) bool { return func(o *corev1.Node) bool { return o.Name == cfg.NodeName } }, link), log: slog.With("component", "network")}
-	if n.cfg.MTU == 0 {
-		n.cfg.MTU = defaultMTU(link)
+	n := &Network{cfg: cfg, state: st, link: link, log: slog.With("component", "network")}
+	n.cfg.Mode = cmp.Or(cfg.Mode, Auto)
+	n.cfg.MTU = cmp.Or(cfg.MTU, defaultMTU(link))
+	own := func(o *corev1.Node) bool { return o.Name == cfg.NodeName }
+	n.routes = newRouter(func() func(*corev1.Node) bool { return own }, link, &tunnel{mode: n.cfg.Mode, cidrs: cfg.PodCIDRs, mtu: n.cfg.MTU, link: link})
+	if n.cfg.Mode == VXLAN {
+		n.cfg.MTU -= overhead(netip.IPv6Unspecified()) // the nodes' addresses are not known yet; the larger one fits both families
 	}
 	if n.bridge, err = ensureBridge(link, n.cfg); err != nil {
 		return nil, err
@@ -151,7 +159,7 @@ func (n *Network) Attach(ctx context.Context, pod Pod) (Attachment, error) {
 		}
 	}
 	host := hostInterface(pod.UID)
-	if err := n.connect(pod.NetNS, host, rec.IPs); err != nil {
+	if err := n.connect(pod.NetNS, host, rec.IPs, pod.Bandwidth); err != nil {
 		return fail(err)
 	}
 	if portsChanged {
@@ -286,10 +294,11 @@ func (n *Network) Remove(ctx context.Context) error {
 	for _, r := range n.rules {
 		errs = append(errs, r.writer.Cleanup(ctx))
 	}
-	present, err := n.routes.present()
+	present, err := n.routes.present(0)
 	errs = append(errs, err)
 	for _, r := range present {
 		errs = append(errs, n.routes.remove(r))
 	}
+	errs = append(errs, removeTunnel(n.link))
 	return errors.Join(append(errs, n.bridge.remove(n.link))...)
 }

@@ -344,7 +344,7 @@ func TestHostWithoutPodsReachesThoseOfTheNodes(t *testing.T) {
 	var at router
 	if err := netns.Do(host, func() error {
 		link, err := netlink.NewHandle()
-		at = newRouter(nil, link)
+		at = newRouter(nil, link, nil)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -376,7 +376,7 @@ func waitRouteOf(t *testing.T, r router, dst string, want bool) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		list, err := r.present()
+		list, err := r.present(0)
 		if err != nil {
 			t.Fatal(err)
 		}

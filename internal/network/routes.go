@@ -2,22 +2,35 @@ package network
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// route sends the packets for one node's Pods to that node.
+// route sends the packets for one node's Pods to that node: via its address, or through the tunnel via its gateway there.
 type route struct {
-	Dst netip.Prefix
-	Via netip.Addr
+	Dst    netip.Prefix
+	Via    netip.Addr
+	Tunnel bool
 }
 
-// wantedRoutes is one route per Pod range of every node but this host's own, through that node's InternalIP of the same family. A node
-// that has no range or no address yet gets none. Two nodes that claim one range, which the control plane never grants, are settled by name.
-func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node) []route {
+func (r route) String() string {
+	if r.Tunnel {
+		return fmt.Sprintf("%s via %s through the tunnel", r.Dst, r.Via)
+	}
+	return fmt.Sprintf("%s via %s", r.Dst, r.Via)
+}
+
+// wantedRoutes is one route per Pod range of every node but this host's own, through that node's InternalIP of the same family,
+// or through the tunnel to those that are far: one of its InternalIPs of any family is enough then. A node that has no range or no address yet gets none. Two nodes that claim one range, which the control plane never grants, are settled by name.
+func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node, peers []peer) []route {
 	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
+	tunnelled := map[netip.Addr]bool{}
+	for _, p := range peers {
+		tunnelled[p.Node] = true
+	}
 	seen := map[netip.Prefix]bool{}
 	var want []route
 	for _, n := range nodes {
@@ -25,15 +38,29 @@ func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node) []route {
 			continue
 		}
 		for _, cidr := range nodeCIDRs(n) {
-			via, ok := internalIP(n, cidr.Addr().Is4())
+			r, ok := route{Dst: cidr}, false
+			if r.Tunnel = isFar(n, tunnelled); r.Tunnel {
+				r.Via, ok = gateway(cidr), true
+			} else {
+				r.Via, ok = internalIP(n, cidr.Addr().Is4())
+			}
 			if !ok || seen[cidr] {
 				continue
 			}
 			seen[cidr] = true
-			want = append(want, route{Dst: cidr, Via: via})
+			want = append(want, r)
 		}
 	}
 	return want
+}
+
+func isFar(n *corev1.Node, tunnelled map[netip.Addr]bool) bool {
+	for _, v4 := range []bool{true, false} {
+		if ip, ok := internalIP(n, v4); ok && tunnelled[ip] {
+			return true
+		}
+	}
+	return false
 }
 
 // sameRoutes says that nothing of a node has changed that routes are made from.
@@ -70,6 +97,13 @@ func internalIP(n *corev1.Node, v4 bool) (netip.Addr, bool) {
 func isAddressOf(n *corev1.Node, ip netip.Addr) bool {
 	return slices.ContainsFunc(n.Status.Addresses, func(a corev1.NodeAddress) bool {
 		return a.Type == corev1.NodeInternalIP && a.Address == ip.String()
+	})
+}
+
+// withoutTunnelled leaves out what is routed through a tunnel, for who keeps none.
+func withoutTunnelled(want, present []route) []route {
+	return slices.DeleteFunc(slices.Clone(want), func(w route) bool {
+		return slices.ContainsFunc(present, func(p route) bool { return p.Tunnel && p.Dst == w.Dst })
 	})
 }
 

@@ -58,7 +58,7 @@ func KeepRoutes(ctx context.Context, nodes coreinformers.NodeInformer) error {
 			})
 		}
 	}
-	return newRouter(own, link).run(ctx, nodes, nil, nil)
+	return newRouter(own, link, nil).run(ctx, nodes, nil, nil)
 }
 
 // router keeps the kernel's routes to other nodes' Pods.
@@ -66,11 +66,13 @@ type router struct {
 	// own looks at the host, and tells the node that it is, to which no route is needed.
 	own  func() func(*corev1.Node) bool
 	link *netlink.Handle
-	log  *slog.Logger
+	// tunnel leads to nodes behind a router; nil where there is none, or it is another process' of this host.
+	tunnel *tunnel
+	log    *slog.Logger
 }
 
-func newRouter(own func() func(*corev1.Node) bool, link *netlink.Handle) router {
-	return router{own: own, link: link, log: slog.With("component", "network")}
+func newRouter(own func() func(*corev1.Node) bool, link *netlink.Handle, tunnel *tunnel) router {
+	return router{own: own, link: link, tunnel: tunnel, log: slog.With("component", "network")}
 }
 
 // run acts when a Node changes and when a route is lost, as by a link that went down, and looks over the routes now and then. Beside that it calls onTick at every tick.
@@ -106,7 +108,7 @@ func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick 
 	for {
 		list, err := nodes.Lister().List(labels.Everything())
 		if err == nil {
-			err = t.sync(wantedRoutes(t.own(), list))
+			err = t.settle(t.own(), list)
 		}
 		var retry <-chan time.Time
 		if err != nil {
@@ -168,7 +170,38 @@ func (n *Network) healRules(ctx context.Context) {
 	}
 }
 
-func (t router) present() ([]route, error) {
+// settle makes the tunnel and the routes those to the given nodes.
+func (t router) settle(own func(*corev1.Node) bool, nodes []*corev1.Node) error {
+	index, peers, err := t.settleTunnel(own, nodes)
+	return errors.Join(err, t.sync(index, wantedRoutes(own, nodes, peers)))
+}
+
+// settleTunnel makes the tunnel if some node needs one. Without one of its own, it finds that of another process of this host, whose routes are left alone.
+func (t router) settleTunnel(own func(*corev1.Node) bool, nodes []*corev1.Node) (index int, peers []peer, err error) {
+	at := slices.IndexFunc(nodes, own)
+	if t.tunnel == nil || t.tunnel.mode == HostGateway || at < 0 {
+		index, err = tunnelIndex(t.link)
+		return index, nil, err
+	}
+	self, v4 := internalIP(nodes[at], true)
+	if !v4 {
+		var ok bool
+		if self, ok = internalIP(nodes[at], false); !ok {
+			return 0, nil, nil // not told yet
+		}
+	}
+	peers = wantedPeers(own, nodes, v4, t.tunnel.far)
+	if len(peers) == 0 {
+		return 0, nil, removeTunnel(t.link)
+	}
+	if index, err = t.tunnel.ensure(self); err != nil {
+		return 0, nil, err
+	}
+	return index, peers, t.tunnel.meet(index, peers)
+}
+
+// present are this package's routes; tunnel is the index of its interface, or 0.
+func (t router) present(tunnel int) ([]route, error) {
 	var out []route
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		list, err := t.link.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
@@ -180,27 +213,29 @@ func (t router) present() ([]route, error) {
 			ones, _ := r.Dst.Mask.Size()
 			dst, dstOK := netip.AddrFromSlice(r.Dst.IP)
 			if ok && dstOK {
-				out = append(out, route{Dst: netip.PrefixFrom(dst.Unmap(), ones), Via: via.Unmap()})
+				out = append(out, route{Dst: netip.PrefixFrom(dst.Unmap(), ones), Via: via.Unmap(), Tunnel: tunnel != 0 && r.LinkIndex == tunnel})
 			}
 		}
 	}
 	return out, nil
 }
 
-func (t router) sync(want []route) error {
-	present, err := t.present()
+func (t router) sync(tunnel int, want []route) error {
+	present, err := t.present(tunnel)
 	if err != nil {
 		return err
+	}
+	if t.tunnel == nil {
+		want = withoutTunnelled(want, present)
 	}
 	replace, remove := routeChanges(want, present)
 	var errs []error
 	for _, r := range replace {
-		kernel := &netlink.Route{Dst: ipNet(r.Dst), Gw: net.IP(r.Via.AsSlice()), Protocol: routeProtocol}
-		if err := t.link.RouteReplace(kernel); err != nil {
-			errs = append(errs, fmt.Errorf("route to %s through %s: %w: nodes must share a link", r.Dst, r.Via, err))
+		if err := t.link.RouteReplace(t.kernelRoute(r, tunnel)); err != nil {
+			errs = append(errs, fmt.Errorf("route to %s through %s: %w: nodes must share a link, or have the Pod network auto or vxlan", r.Dst, r.Via, err))
 			continue
 		}
-		t.log.Info("route to another node's Pods", "dst", r.Dst, "via", r.Via)
+		t.log.Info("route to another node's Pods", "dst", r.Dst, "via", r.Via, "tunnel", r.Tunnel)
 	}
 	for _, r := range remove {
 		if err := t.remove(r); err != nil {
@@ -210,6 +245,21 @@ func (t router) sync(want []route) error {
 		t.log.Info("route to another node's Pods removed", "dst", r.Dst, "via", r.Via)
 	}
 	return errors.Join(errs...)
+}
+
+func (t router) kernelRoute(r route, tunnel int) *netlink.Route {
+	kernel := &netlink.Route{Dst: ipNet(r.Dst), Gw: net.IP(r.Via.AsSlice()), Protocol: routeProtocol}
+	if !r.Tunnel {
+		return kernel
+	}
+	kernel.LinkIndex, kernel.Flags = tunnel, int(netlink.FLAG_ONLINK)
+	for _, c := range t.tunnel.cidrs {
+		if c.Addr().Is4() == r.Dst.Addr().Is4() {
+			// What the node itself sends has to be answered through the tunnel as well.
+			kernel.Src = net.IP(tunnelAddr(c).AsSlice())
+		}
+	}
+	return kernel
 }
 
 func (t router) remove(r route) error {

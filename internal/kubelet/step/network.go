@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/namespaces"
 	"github.com/gitopsd/gitopsd/internal/network"
@@ -50,9 +51,13 @@ func (n Network) Setup(ctx context.Context, s *Sandbox) error {
 	if err != nil {
 		return err
 	}
+	bandwidth, err := bandwidthOf(s.Pod)
+	if err != nil {
+		return err
+	}
 	at, err := a.Attach(ctx, network.Pod{
 		Namespace: s.Pod.Namespace, Name: s.Pod.Name, UID: string(s.Pod.UID),
-		NetNS: filepath.Join(s.Dir, namespacesDir, namespaces.Net), HostPorts: hostPorts(s.Pod),
+		NetNS: filepath.Join(s.Dir, namespacesDir, namespaces.Net), HostPorts: hostPorts(s.Pod), Bandwidth: bandwidth,
 		Guard: func(ctx context.Context) error { return n.Guard(ctx, s.Pod) },
 	})
 	if err != nil {
@@ -72,6 +77,31 @@ func (n Network) Teardown(ctx context.Context, s *Sandbox) error {
 		return nil
 	}
 	return a.Detach(ctx, string(s.Pod.UID))
+}
+
+// The annotations that limit what a Pod receives and sends, in bits per second.
+const (
+	ingressBandwidth = "kubernetes.io/ingress-bandwidth"
+	egressBandwidth  = "kubernetes.io/egress-bandwidth"
+)
+
+// Bandwidths outside of these are a mistake in the unit, as they are to Kubernetes' own nodes.
+var leastBandwidth, mostBandwidth = resource.MustParse("1k"), resource.MustParse("1P")
+
+func bandwidthOf(pod *v1.Pod) (network.Bandwidth, error) {
+	var b network.Bandwidth
+	for name, bits := range map[string]*uint64{ingressBandwidth: &b.Ingress, egressBandwidth: &b.Egress} {
+		text, ok := pod.Annotations[name]
+		if !ok {
+			continue
+		}
+		q, err := resource.ParseQuantity(text)
+		if err != nil || q.Cmp(leastBandwidth) < 0 || q.Cmp(mostBandwidth) > 0 {
+			return b, fmt.Errorf("annotation %s: %q must be bits per second, from 1k to 1P, such as 10M", name, text)
+		}
+		*bits = uint64(q.Value())
+	}
+	return b, nil
 }
 
 func hostPorts(pod *v1.Pod) []network.HostPort {

@@ -1,0 +1,217 @@
+package network
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Mode is how packets for another node's Pods get there.
+type Mode string
+
+const (
+	// Auto routes them to nodes on a common link, and sends them through a tunnel to those behind a router, which knows nothing of Pods.
+	Auto Mode = "auto"
+	// HostGateway always routes them, and VXLAN always tunnels them.
+	HostGateway Mode = "host-gw"
+	VXLAN       Mode = "vxlan"
+)
+
+// Modes are all of them.
+var Modes = []Mode{Auto, HostGateway, VXLAN}
+
+const (
+	tunnelName = "gitopsd-vx"
+	// tunnelID tells the cluster's packets from those of other VXLANs at the same port, which is the kernel's own default.
+	tunnelID   = int(routeProtocol)
+	tunnelPort = 8472
+)
+
+// overhead is how much longer a packet becomes in a tunnel: by an Ethernet header, and those of VXLAN, UDP and IP (RFC 7348).
+func overhead(underlay netip.Addr) int {
+	if underlay.Is4() {
+		return 14 + 8 + 8 + 20
+	}
+	return 14 + 8 + 8 + 40
+}
+
+// tunnelMAC is the hardware address of a node's end of the tunnel, which the others know it by without asking.
+func tunnelMAC(podCIDR netip.Prefix) net.HardwareAddr {
+	mac := hardwareAddr(gateway(podCIDR))
+	mac[1] = 'v'
+	return mac
+}
+
+// tunnelAddr is the address of a node's end of the tunnel, and under which it sends itself: one of its range that no Pod has.
+func tunnelAddr(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr() }
+
+// peer is another node's end of the tunnel.
+type peer struct {
+	Node netip.Addr
+	// CIDRs are the node's Pod ranges.
+	CIDRs []netip.Prefix
+}
+
+// wantedPeers are the other nodes that are far: their addresses of the tunnel's own family say so.
+func wantedPeers(own func(*corev1.Node) bool, nodes []*corev1.Node, v4 bool, far func(netip.Addr) bool) []peer {
+	var out []peer
+	for _, n := range nodes {
+		if own(n) || n.DeletionTimestamp != nil {
+			continue
+		}
+		cidrs := nodeCIDRs(n)
+		if ip, ok := internalIP(n, v4); ok && len(cidrs) > 0 && far(ip) {
+			out = append(out, peer{Node: ip, CIDRs: cidrs})
+		}
+	}
+	return out
+}
+
+// tunnel is this node's end.
+type tunnel struct {
+	mode Mode
+	// cidrs are this node's Pod ranges, mtu that of the link below.
+	cidrs []netip.Prefix
+	mtu   int
+	link  *netlink.Handle
+}
+
+// far tells whether packets for a node's Pods take the tunnel. A node that no route leads to is not far: it says what is wrong when its Pods' routes are set.
+func (t *tunnel) far(node netip.Addr) bool {
+	switch t.mode {
+	case VXLAN:
+		return true
+	case Auto:
+		routes, err := t.link.RouteGet(node.AsSlice())
+		return err == nil && len(routes) > 0 && routes[0].Gw != nil
+	}
+	return false
+}
+
+// index is that of the tunnel's interface, or 0.
+func tunnelIndex(h *netlink.Handle) (int, error) {
+	l, err := h.LinkByName(tunnelName)
+	if err != nil {
+		return 0, ignoreNotFound(err)
+	}
+	return l.Attrs().Index, nil
+}
+
+// ensure makes this node's end of the tunnel, with the node's own address as the outer source.
+func (t *tunnel) ensure(own netip.Addr) (int, error) {
+	fail := func(what string, err error) (int, error) {
+		return 0, fmt.Errorf("tunnel %s: %s: %w", tunnelName, what, err)
+	}
+	mtu := t.mtu - overhead(own)
+	have, err := t.link.LinkByName(tunnelName)
+	if err == nil {
+		vx, ok := have.(*netlink.Vxlan)
+		if !ok {
+			return fail("look up", fmt.Errorf("an interface of this name exists and is a %s: rename or delete it", have.Type()))
+		}
+		if !vx.SrcAddr.Equal(own.AsSlice()) || vx.VxlanId != tunnelID || vx.Port != tunnelPort {
+			if err := t.link.LinkDel(have); err != nil {
+				return fail("remove that of a former address", err)
+			}
+			have = nil
+		}
+	} else if ignoreNotFound(err) != nil {
+		return fail("look up", err)
+	}
+	if have == nil {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU, attrs.HardwareAddr = tunnelName, mtu, tunnelMAC(t.cidrs[0])
+		if err := t.link.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: tunnelID, Port: tunnelPort, SrcAddr: own.AsSlice(), Learning: false}); err != nil {
+			return fail("create", err)
+		}
+		if have, err = t.link.LinkByName(tunnelName); err != nil {
+			return fail("look up", err)
+		}
+	}
+	if !bytes.Equal(have.Attrs().HardwareAddr, tunnelMAC(t.cidrs[0])) {
+		if err := t.link.LinkSetHardwareAddr(have, tunnelMAC(t.cidrs[0])); err != nil {
+			return fail("set its hardware address", err)
+		}
+	}
+	if have.Attrs().MTU != mtu {
+		if err := t.link.LinkSetMTU(have, mtu); err != nil {
+			return fail("set its MTU", err)
+		}
+	}
+	for _, c := range t.cidrs {
+		addr := &netlink.Addr{IPNet: hostPrefix(tunnelAddr(c))}
+		if c.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+		}
+		if err := t.link.AddrReplace(have, addr); err != nil {
+			return fail("set its address", err)
+		}
+	}
+	if err := t.link.LinkSetUp(have); err != nil {
+		return fail("set up", err)
+	}
+	return have.Attrs().Index, nil
+}
+
+// neighbours says for each peer's gateways which hardware address they have, and for that at which node it is.
+func (t *tunnel) neighbours(index int, peers []peer) []netlink.Neigh {
+	var out []netlink.Neigh
+	for _, p := range peers {
+		mac := tunnelMAC(p.CIDRs[0])
+		out = append(out, netlink.Neigh{
+			LinkIndex: index, Family: unix.AF_BRIDGE, State: unix.NUD_PERMANENT | unix.NUD_NOARP, Flags: netlink.NTF_SELF, IP: p.Node.AsSlice(), HardwareAddr: mac,
+		})
+		for _, c := range p.CIDRs {
+			gw := gateway(c)
+			out = append(out, netlink.Neigh{LinkIndex: index, Family: netlinkFamily(gw), State: unix.NUD_PERMANENT, IP: gw.AsSlice(), HardwareAddr: mac})
+		}
+	}
+	return out
+}
+
+// meet makes the peers those that the tunnel leads to.
+func (t *tunnel) meet(index int, peers []peer) error {
+	want := t.neighbours(index, peers)
+	var errs []error
+	for i := range want {
+		if err := t.link.NeighSet(&want[i]); err != nil {
+			errs = append(errs, fmt.Errorf("tunnel %s: write the neighbour entry %s at %s: %w", tunnelName, want[i].IP, want[i].HardwareAddr, err))
+		}
+	}
+	known := map[string]bool{}
+	key := func(n *netlink.Neigh) string { return fmt.Sprint(n.Family, n.IP, n.HardwareAddr) }
+	for i := range want {
+		known[key(&want[i])] = true
+	}
+	for _, family := range []int{unix.AF_BRIDGE, unix.AF_INET, unix.AF_INET6} {
+		have, err := t.link.NeighList(index, family)
+		if err != nil {
+			return fmt.Errorf("tunnel %s: list its neighbours: %w", tunnelName, err)
+		}
+		for i := range have {
+			n := &have[i]
+			n.Family = family
+			if n.State&unix.NUD_PERMANENT == 0 || len(n.IP) == 0 || known[key(n)] {
+				continue
+			}
+			if err := ignoreNotFound(t.link.NeighDel(n)); err != nil {
+				errs = append(errs, fmt.Errorf("tunnel %s: remove the neighbour entry %s: %w", tunnelName, n.IP, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func removeTunnel(h *netlink.Handle) error {
+	l, err := h.LinkByName(tunnelName)
+	if err != nil {
+		return ignoreNotFound(err)
+	}
+	return h.LinkDel(l)
+}
