@@ -24,7 +24,7 @@ func (w *worker) recover(ctx context.Context, found []runtime.State) {
 	w.record, w.tornDown = r, w.tornDown || r.TornDown
 	w.down.Store(w.tornDown)
 	if !w.static {
-		w.node.Status.Known(w.pod.UID, w.pod.Status.DeepCopy())
+		w.node.Status.Known(ref(w.pod), w.pod.Status.DeepCopy())
 	}
 
 	id, _ := os.ReadFile(filepath.Join(w.dir, sandboxFile))

@@ -55,22 +55,22 @@ func (s *Set) Mirrored(uid types.UID, mirror *v1.Pod) {
 }
 
 func (w *worker) mirrored(ctx context.Context, mirror *v1.Pod) {
-	uid := types.UID("")
+	var to status.Ref
 	if mirror != nil {
-		uid = mirror.UID
+		to = ref(mirror)
 	}
-	if w.mirror != uid {
+	if w.mirror != to.UID {
 		if w.mirror != "" {
 			w.node.Status.Forget(w.mirror)
 		}
-		w.mirror = uid
+		w.mirror = to.UID
 		if mirror != nil {
-			w.node.Status.Known(uid, mirror.Status.DeepCopy())
+			w.node.Status.Known(to, mirror.Status.DeepCopy())
 			w.send(ctx, true)
 		}
 	}
 	if mirror != nil {
-		w.node.Status.Observed(ctx, status.Ref{Namespace: mirror.Namespace, Name: mirror.Name, UID: uid}, mirror.ResourceVersion, &mirror.Status)
+		w.node.Status.Observed(ctx, to, mirror.ResourceVersion, &mirror.Status)
 	}
 }
 

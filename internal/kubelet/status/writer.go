@@ -52,12 +52,13 @@ func New(c kubernetes.Interface) *Writer {
 	return &Writer{client: c, slots: make(chan struct{}, concurrency), pods: map[types.UID]*entry{}}
 }
 
-// Known tells what the API has for a Pod, so that an equal status is not sent again.
-func (w *Writer) Known(uid types.UID, st *v1.PodStatus) {
+// Known tells what was reported of a Pod before there was this Writer, so that an equal status is not sent again. A daemon that ended while the API was away may not
+// have got it there: it is sent when the API is Observed to have something else.
+func (w *Writer) Known(ref Ref, st *v1.PodStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if e := w.pods[uid]; e == nil {
-		w.pods[uid] = &entry{sent: st}
+	if w.pods[ref.UID] == nil {
+		w.pods[ref.UID] = &entry{ref: ref, want: st, sent: st}
 	}
 }
 

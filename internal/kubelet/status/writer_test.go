@@ -105,7 +105,7 @@ func TestAStatusThatNobodyWaitsForIsOvertakenByOneThatSomebodyDoes(t *testing.T)
 func TestAnEqualStatusIsNotSentAgain(t *testing.T) {
 	a := newAPI()
 	w := New(a)
-	w.Known(pod.UID, phase("x"))
+	w.Known(pod, phase("x"))
 	w.Set(context.Background(), pod, phase("x"), true)
 	w.Set(context.Background(), pod, phase("y"), true)
 	flush(t, w)
@@ -146,6 +146,19 @@ func TestWhatSomebodyElseWroteIsSetRight(t *testing.T) {
 	flush(t, w)
 	if got := a.sent(); got != "running running" {
 		t.Errorf("sent %q, want the status again", got)
+	}
+}
+
+func TestWhatAnEarlierDaemonCouldNotReportIsReported(t *testing.T) {
+	for there, want := range map[string]string{"pending": "running", "running": ""} {
+		a := newAPI()
+		w := New(a)
+		w.Known(pod, phase("running"))
+		w.Observed(t.Context(), pod, "9", phase(there))
+		flush(t, w)
+		if got := a.sent(); got != want {
+			t.Errorf("the API has %q: sent %q, want %q", there, got, want)
+		}
 	}
 }
 
