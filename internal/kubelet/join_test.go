@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -130,24 +131,47 @@ func TestANodeThatHasJoinedNeedsNoTokenAndKeepsItsDirectoryForItself(t *testing.
 
 func TestACertificateThatHasExpiredIsToldOfAndReplacedWithAToken(t *testing.T) {
 	h := start(t)
-	h.create("p", `{containers: [{name: c}]}`)
-	before := identity(h.wait("p", "to be ready", ready))
+	h.create("p", `{containers: [{name: c, command: [sh, -c, 'echo begins; exec sleep 1000']}]}`)
+	p := h.wait("p", "to be ready", ready)
 	file := filepath.Join(h.dir, "n", "pki", "client.pem")
 	h.killNode()
 	if err := os.WriteFile(file, nodeCertificate(t, time.Now().Add(-time.Hour)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.refused(nil, h.nodeFlags("")...); !strings.Contains(got, "expired on "+time.Now().Add(-time.Hour).Format(time.DateOnly)) || !strings.Contains(got, "gitopsd token create") {
-		t.Errorf("it says %q", got)
-	}
+	// The API is away too, and there is no token: what runs is looked after all the same, and the log says what is to be done.
+	h.stopAPI()
+	withToken := h.flags
+	h.flags = h.nodeFlags("")
+	h.startNode()
+	h.killContainer(p)
+	h.eventually("its container to run again", func() (bool, string) {
+		b, err := os.ReadFile(h.logGlob(p, 1))
+		return strings.Contains(string(b), "F begins"), fmt.Sprint(string(b), err)
+	})
+	h.eventually("the log to say that the certificate has expired", func() (bool, string) {
+		b, err := os.ReadFile(filepath.Join(h.dir, "node.log"))
+		said := string(b)
+		return strings.Contains(said, "expired on "+time.Now().Add(-time.Hour).Format(time.DateOnly)) && strings.Contains(said, "gitopsd token create"), fmt.Sprint(said, err)
+	})
 
+	// With one it joins as soon as it can.
+	h.killNode()
+	h.flags = withToken
+	h.startNode()
+	h.startAPI()
+	before := identity(h.wait("p", "to be reported as restarted", func(p *v1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 }))
+	h.told("n1", "CertificateExpired", "it was replaced with the join token")
+
+	// Where the API is there, a start replaces it at once.
+	h.killNode()
+	if err := os.WriteFile(file, nodeCertificate(t, time.Now().Add(-time.Hour)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	h.startNode()
 	h.eventually("a daemon with a token to have joined again", func() (bool, string) {
 		out, err := h.tryExec("p", "true")
 		return err == nil, fmt.Sprint(out, err)
 	})
-
-	h.told("n1", "CertificateExpired", "it was replaced with the join token")
 
 	// One that expires while the daemon runs, and that could not be renewed before: nobody takes it.
 	h.killNode()

@@ -249,7 +249,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 			Late: []string{step.NetworkName, step.HostsName},
 		},
 	}
-	wg.Go(func() { id.Run(ctx, d.client, d.warn) })
+	must(func() error { return id.Run(ctx, d.client, d.warn) })
 	d.pods = pod.NewSet(d.node)
 	must(func() error { return d.devices.Run(ctx) })
 	must(func() error {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/static"
+	"github.com/gitopsd/gitopsd/internal/logging"
 )
 
 // staticPods keeps the static Pods of the folder running, and the API showing them.
@@ -54,7 +55,7 @@ func (s *staticPods) follow(ctx context.Context) error {
 	const quiet = 100 * time.Millisecond
 	s.read()
 	written, timer := time.NewTimer(quiet), time.NewTimer(0)
-	pause := time.Second
+	pause, failure := time.Second, logging.News{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,8 +71,11 @@ func (s *staticPods) follow(ctx context.Context) error {
 		case <-s.kick:
 			timer.Reset(0)
 		case <-timer.C:
-			if err := s.reconcile(ctx); err != nil && ctx.Err() == nil {
-				slog.Warn("showing static Pods at the API failed; it is tried again", "err", err, "in", pause)
+			err := s.reconcile(ctx)
+			if failure.New(err) && ctx.Err() == nil {
+				slog.Warn("showing static Pods at the API failed; it is tried again until it succeeds", "err", err)
+			}
+			if err != nil {
 				timer.Reset(pause)
 				pause = min(2*pause, 30*time.Second)
 			} else {

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/gitopsd/gitopsd/internal/logging"
 	"github.com/gitopsd/gitopsd/internal/pv"
 	"github.com/gitopsd/gitopsd/internal/pv/disk"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
@@ -93,7 +94,8 @@ func (d *Disks) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { d.loop.Run(ctx, 1) })
-	for pause := time.Second; !d.bringBack(ctx); pause = min(2*pause, time.Minute) {
+	failures := map[string]*logging.News{}
+	for pause := time.Second; !d.bringBack(ctx, failures); pause = min(2*pause, time.Minute) {
 		select {
 		case <-ctx.Done():
 			return
@@ -102,9 +104,10 @@ func (d *Disks) Run(ctx context.Context) {
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var failure logging.News
 	for {
-		if err := d.sayRoom(ctx); err != nil && ctx.Err() == nil {
-			slog.Warn("saying what volumes this node has room for failed; it is tried again", "err", err)
+		if err := d.sayRoom(ctx); failure.New(err) && ctx.Err() == nil {
+			slog.Warn("saying what volumes this node has room for failed; it is tried again until it succeeds", "err", err)
 		}
 		d.lookWhetherFull()
 		select {
@@ -116,8 +119,8 @@ func (d *Disks) Run(ctx context.Context) {
 	}
 }
 
-// bringBack tells the cluster of volumes on the disk that it does not know. It says whether all that could be told were.
-func (d *Disks) bringBack(ctx context.Context) bool {
+// bringBack tells the cluster of volumes on the disk that it does not know. It says whether all that could be told were; failures are the volumes' so far.
+func (d *Disks) bringBack(ctx context.Context, failures map[string]*logging.News) bool {
 	found, err := d.Store.List()
 	if err != nil {
 		slog.Error("a volume's directory is not understood; it is left alone", "err", err)
@@ -127,11 +130,16 @@ func (d *Disks) bringBack(ctx context.Context) bool {
 		if _, err := d.volumes.Get(v.Name); err == nil || v.Labels[pv.NodeLabel] != d.Node {
 			continue
 		}
+		if failures[v.Name] == nil {
+			failures[v.Name] = &logging.News{}
+		}
 		made, err := d.Client.CoreV1().PersistentVolumes().Create(ctx, pv.Readopted(v), metav1.CreateOptions{})
 		switch {
 		case apierrors.IsAlreadyExists(err):
 		case err != nil:
-			slog.Warn("telling the cluster of a volume on this disk failed; it is tried again", "volume", v.Name, "err", err)
+			if failures[v.Name].New(err) && ctx.Err() == nil {
+				slog.Warn("telling the cluster of a volume on this disk failed; it is tried again until it succeeds", "volume", v.Name, "err", err)
+			}
 			ok = false
 		default:
 			slog.Info("the cluster did not know a volume on this disk; a claim of the name it was made for gets it", "volume", v.Name, "path", v.Spec.Local.Path)

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
+	"github.com/gitopsd/gitopsd/internal/logging"
 )
 
 // Options of a node's identity.
@@ -78,15 +80,27 @@ func Join(ctx context.Context, o Options) (*Identity, error) {
 	switch {
 	case leaf != nil && leaf.Subject.CommonName != "system:node:"+o.Node:
 		return nil, fmt.Errorf("the data directory belongs to %s, not to node %q: give --name that name, or --data-dir another directory", leaf.Subject.CommonName, o.Node)
-	case leaf != nil && time.Now().Before(leaf.NotAfter):
+	case leaf != nil && time.Now().After(leaf.NotAfter):
+		return id, id.replace(ctx, leaf)
+	case leaf != nil:
 		return id, id.loadCA()
-	case leaf != nil && o.Token == "":
-		return nil, expired(leaf)
 	case o.Token == "":
 		return nil, errors.New("--token: this node has not joined a cluster yet; give it a join token, printed by `gitopsd token create` on the control plane")
 	}
-	id.lapsed = leaf
 	return id, id.join(ctx)
+}
+
+// atOnce is how long a start may take over a certificate that has expired: the node's Pods wait for it.
+const atOnce = 3 * time.Second
+
+// replace tries once to get another certificate for one that has expired. If that fails it is left to Run, whatever the cause: the node's Pods are to be looked after meanwhile.
+func (i *Identity) replace(ctx context.Context, lapsed *x509.Certificate) error {
+	ctx, cancel := context.WithTimeout(ctx, atOnce)
+	defer cancel()
+	if err := i.rejoin(ctx, nil, clientFile); err == nil || errors.Is(err, errOtherCA) {
+		i.lapsed = lapsed
+	}
+	return i.loadCA()
 }
 
 // join gets the CA and the client certificate. It goes on trying while the server cannot be reached, since both may be starting, but not when refused.
@@ -102,7 +116,7 @@ func (i *Identity) join(ctx context.Context) error {
 		err := i.tryJoin(ctx, token)
 		switch {
 		case err == nil:
-			return nil
+			return i.loadCA()
 		case errors.Is(err, ErrWrongCluster), errors.Is(err, ErrRefused):
 			return err
 		case apierrors.IsUnauthorized(err):
@@ -140,10 +154,7 @@ func (i *Identity) tryJoin(ctx context.Context, token Token) error {
 	if err := i.save(caFile, pemCA); err != nil {
 		return err
 	}
-	if err := i.save(clientFile, cert); err != nil {
-		return err
-	}
-	return i.loadCA()
+	return i.save(clientFile, cert)
 }
 
 func (i *Identity) path(name string) string { return filepath.Join(i.opts.Dir, name) }
@@ -209,24 +220,27 @@ const (
 	reasonFailed  = "FailedCertificateRenewal"
 )
 
-// Run gets the serving certificate and renews both until ctx ends. warn records an Event about the Node, once there is a way to.
-func (i *Identity) Run(ctx context.Context, c kubernetes.Interface, warn func(reason, message string)) {
+// errOtherCA is when the node joined again and the cluster has another CA than before. Whatever this process made from the old one is of no use then.
+var errOtherCA = errors.New("the cluster has another certificate authority now; start this daemon anew")
+
+// Run gets the serving certificate and renews both until ctx ends, or until the process has to start anew to go on. warn records an Event about the Node, once there is a way to.
+func (i *Identity) Run(ctx context.Context, c kubernetes.Interface, warn func(reason, message string)) error {
 	if i.lapsed != nil {
 		warn(reasonExpired, replaced(i.lapsed))
 	}
-	told := map[string]string{} // by certificate, what went wrong last
+	failures := map[string]*logging.News{servingFile: {}, clientFile: {}}
 	if cert, err := tls.LoadX509KeyPair(i.path(servingFile), i.path(servingFile)); err == nil && i.fits(cert.Leaf) {
 		i.setServing(cert)
 	}
 	for pause := time.Duration(0); ; {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-time.After(pause):
 		}
 		next := 24 * time.Hour
 		failed, unreached := false, false
-		for _, file := range []string{servingFile, clientFile} {
+		for _, file := range []string{clientFile, servingFile} {
 			leaf, err := i.leaf(file)
 			if err == nil && (file == clientFile || i.fits(leaf)) {
 				if due := renewal(leaf); time.Now().Before(due) {
@@ -239,19 +253,26 @@ func (i *Identity) Run(ctx context.Context, c kubernetes.Interface, warn func(re
 			if lapsed {
 				renew = i.rejoin // nobody takes the old one any more
 			}
-			err = renew(ctx, c, file)
+			attempt, cancel := context.WithTimeout(ctx, time.Minute)
+			err = renew(attempt, c, file)
+			cancel()
+			if errors.Is(err, errOtherCA) {
+				return err
+			}
+			news := failures[file].New(err)
 			switch {
 			case err == nil && lapsed:
 				warn(reasonExpired, replaced(leaf))
-			case err != nil && ctx.Err() == nil:
-				if told[file] != err.Error() {
-					slog.Warn("renewing a certificate of this node failed; it is tried again until it succeeds", "certificate", file, "err", err)
-					warn(reasonFailed, fmt.Sprintf("renewing the certificate %s failed, and is tried again: %v", file, err))
-				}
+			case news && ctx.Err() == nil:
+				slog.Warn("renewing a certificate of this node failed; it is tried again until it succeeds", "certificate", file, "err", err)
+				warn(reasonFailed, fmt.Sprintf("renewing the certificate %s failed, and is tried again: %v", file, err))
 			}
-			if told[file] = ""; err != nil {
-				failed, told[file] = true, err.Error()
+			if err != nil {
+				failed = true
 				unreached = unreached || errors.As(err, new(*net.OpError))
+				if lapsed {
+					break // the other is not given to who cannot say who it is
+				}
 			}
 		}
 		switch {
@@ -292,8 +313,6 @@ func (i *Identity) renew(ctx context.Context, c kubernetes.Interface, file strin
 	if file == servingFile {
 		w.signer, w.usage, w.names, w.ips = certificatesv1.KubeletServingSignerName, certificatesv1.UsageServerAuth, i.opts.Names, i.opts.IPs
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
 	b, err := request(ctx, c, w)
 	if err != nil {
 		return err
@@ -311,7 +330,7 @@ func (i *Identity) renew(ctx context.Context, c kubernetes.Interface, file strin
 	return nil
 }
 
-// rejoin gets a client certificate with the token, as the first one was.
+// rejoin gets a client certificate with the token, as the first one was. With errOtherCA it has got one.
 func (i *Identity) rejoin(ctx context.Context, _ kubernetes.Interface, file string) error {
 	if i.opts.Token == "" {
 		leaf, err := i.leaf(file)
@@ -324,7 +343,17 @@ func (i *Identity) rejoin(ctx context.Context, _ kubernetes.Interface, file stri
 	if err != nil {
 		return err
 	}
-	return i.tryJoin(ctx, token)
+	before, err := os.ReadFile(i.path(caFile))
+	if err != nil {
+		return err
+	}
+	if err := i.tryJoin(ctx, token); err != nil {
+		return err
+	}
+	if now, err := os.ReadFile(i.path(caFile)); err != nil || !bytes.Equal(before, now) {
+		return errOtherCA
+	}
+	return nil
 }
 
 // expired tells that a node has no way to show who it is any more.

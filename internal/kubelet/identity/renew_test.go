@@ -78,7 +78,12 @@ func TestACertificateThatWasDueInAnHourWithoutTheAPIIsRenewedSecondsAfter(t *tes
 		events := map[string]int{}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { defer close(done); id.Run(ctx, c, func(reason, _ string) { events[reason]++ }) }()
+		go func() {
+			defer close(done)
+			if err := id.Run(ctx, c, func(reason, _ string) { events[reason]++ }); err != nil {
+				t.Error(err)
+			}
+		}()
 
 		time.Sleep(100 * time.Minute)
 		a.away.Store(true)

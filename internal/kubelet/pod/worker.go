@@ -16,6 +16,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
+	"github.com/gitopsd/gitopsd/internal/logging"
 )
 
 // worker is one Pod's. All fields below mu are touched by its own goroutine only; others hand it functions to run (tell).
@@ -51,9 +52,9 @@ type worker struct {
 	runtimeUp  bool
 	cancelUp   context.CancelFunc // of the setup under way
 	refreshing bool
-	stale      bool   // volumes are to be refreshed
-	outdated   string // why they could not be the last time; empty if they were
-	retry      bool   // what a setup under way may fail for has changed since it began
+	stale      bool         // volumes are to be refreshed
+	outdated   logging.News // of that
+	retry      bool         // what a setup under way may fail for has changed since it began
 	saver      saver
 	waiting    map[chan struct{}]waiter
 	// imageVolumes are the IDs of the images of those that have one, by the volumes' names; what was reported before is not repeated here.
@@ -328,11 +329,8 @@ func (w *worker) refresh(ctx context.Context) {
 		err := w.node.Plan.Refresh(ctx, step.VolumesName, &sandbox)
 		w.tell(func() {
 			w.refreshing = false
-			if err != nil && ctx.Err() == nil && w.outdated != err.Error() {
+			if w.outdated.New(err) && ctx.Err() == nil {
 				w.log.Warn("bringing the Pod's volumes up to date failed; they keep their content and it is tried again until it succeeds", "err", err)
-			}
-			if w.outdated = ""; err != nil {
-				w.outdated = err.Error()
 			}
 		})
 	}()

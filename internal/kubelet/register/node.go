@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/logging"
 )
 
 // Node registers one node.
@@ -72,6 +73,7 @@ const (
 // Run registers the node and reports its status until ctx ends. registered is called when the API has it.
 func (n *Node) Run(ctx context.Context, registered func(*v1.Node)) {
 	var node *v1.Node
+	var failure logging.News
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		var err error
 		if node, err = n.register(ctx); err == nil {
@@ -80,7 +82,9 @@ func (n *Node) Run(ctx context.Context, registered func(*v1.Node)) {
 		if ctx.Err() != nil {
 			return
 		}
-		slog.Warn("registering this node failed; it is tried again", "node", n.Name, "err", err)
+		if failure.New(err) {
+			slog.Warn("registering this node failed; it is tried again until it succeeds", "node", n.Name, "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -91,14 +95,9 @@ func (n *Node) Run(ctx context.Context, registered func(*v1.Node)) {
 	registered(node)
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
-	failed := "" // why it did last
 	for {
-		err := n.report(ctx)
-		if err != nil && ctx.Err() == nil && failed != err.Error() {
+		if err := n.report(ctx); failure.New(err) && ctx.Err() == nil {
 			slog.Warn("reporting this node's status failed; it is tried again until it succeeds", "node", n.Name, "err", err)
-		}
-		if failed = ""; err != nil {
-			failed = err.Error()
 		}
 		select {
 		case <-ctx.Done():
