@@ -24,12 +24,12 @@ func (r route) String() string {
 }
 
 // wantedRoutes is one route per Pod range of every node but this host's own, through that node's InternalIP of the same family,
-// or through the tunnel to those that are far: one of its InternalIPs of any family is enough then. A node that has no range or no address yet gets none. Two nodes that claim one range, which the control plane never grants, are settled by name.
+// or through the tunnel. A node that has no range or no address yet gets none. Two nodes that claim one range, which the control plane never grants, are settled by name.
 func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node, peers []peer) []route {
 	nodes = slices.SortedFunc(slices.Values(nodes), func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
-	tunnelled := map[netip.Addr]bool{}
+	tunnelled := map[string]peer{}
 	for _, p := range peers {
-		tunnelled[p.Node] = true
+		tunnelled[p.Name] = p
 	}
 	seen := map[netip.Prefix]bool{}
 	var want []route
@@ -39,8 +39,8 @@ func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node, peers []pee
 		}
 		for _, cidr := range nodeCIDRs(n) {
 			r, ok := route{Dst: cidr}, false
-			if r.Tunnel = isFar(n, tunnelled); r.Tunnel {
-				r.Via, ok = gateway(cidr), true
+			if p, is := tunnelled[n.Name]; is && p.takes(n, cidr) {
+				r.Via, r.Tunnel, ok = gateway(cidr), true, true
 			} else {
 				r.Via, ok = internalIP(n, cidr.Addr().Is4())
 			}
@@ -52,15 +52,6 @@ func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node, peers []pee
 		}
 	}
 	return want
-}
-
-func isFar(n *corev1.Node, tunnelled map[netip.Addr]bool) bool {
-	for _, v4 := range []bool{true, false} {
-		if ip, ok := internalIP(n, v4); ok && tunnelled[ip] {
-			return true
-		}
-	}
-	return false
 }
 
 // sameRoutes says that nothing of a node has changed that routes are made from.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -53,24 +54,36 @@ func tunnelAddr(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr(
 
 // peer is another node's end of the tunnel.
 type peer struct {
+	Name string
 	Node netip.Addr
-	// CIDRs are the node's Pod ranges.
+	// CIDRs are the node's Pod ranges. If it is far, all of them are reached through the tunnel, else those for which it has no address of their family.
 	CIDRs []netip.Prefix
+	Far   bool
 }
 
-// wantedPeers are the other nodes that are far: their addresses of the tunnel's own family say so.
+// wantedPeers are the other nodes for whose Pods packets take the tunnel; their addresses of its own family say whether they are far.
 func wantedPeers(own func(*corev1.Node) bool, nodes []*corev1.Node, v4 bool, far func(netip.Addr) bool) []peer {
 	var out []peer
 	for _, n := range nodes {
 		if own(n) || n.DeletionTimestamp != nil {
 			continue
 		}
-		cidrs := nodeCIDRs(n)
-		if ip, ok := internalIP(n, v4); ok && len(cidrs) > 0 && far(ip) {
-			out = append(out, peer{Node: ip, CIDRs: cidrs})
+		ip, ok := internalIP(n, v4)
+		if !ok {
+			continue
+		}
+		p := peer{Name: n.Name, Node: ip, CIDRs: nodeCIDRs(n), Far: far(ip)}
+		if slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return p.takes(n, c) }) {
+			out = append(out, p)
 		}
 	}
 	return out
+}
+
+// takes tells whether packets for one of the node's ranges take the tunnel.
+func (p peer) takes(n *corev1.Node, cidr netip.Prefix) bool {
+	_, direct := internalIP(n, cidr.Addr().Is4())
+	return p.Far || !direct
 }
 
 // tunnel is this node's end.

@@ -69,6 +69,7 @@ func run() error {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /lookup", lookup)
+	mux.HandleFunc("GET /dialled", dialled())
 	server := &http.Server{Addr: ":" + cmp.Or(os.Getenv("PORT"), "8080"), Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.ListenAndServe() }()
