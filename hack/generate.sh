@@ -14,3 +14,8 @@ groups=(
 readonly=(); for g in "${groups[@]}"; do case "$g" in k8s.io/*) readonly+=(--readonly-pkg "$g") ;; esac; done
 go tool openapi-gen --output-model-name-file zz_generated.model_name.go "${readonly[@]}" --output-dir internal/controlplane/openapi --output-pkg github.com/gitopsd/gitopsd/internal/controlplane/openapi \
   --output-file zz_generated.openapi.go --go-header-file hack/boilerplate.go.txt --report-filename /dev/null "${groups[@]}"
+# The definitions of VolumeSnapshots are the CSI project's own.
+snapshots=$(go list -m -f '{{.Dir}}' github.com/kubernetes-csi/external-snapshotter/client/v8)
+for kind in volumesnapshotclasses volumesnapshotcontents volumesnapshots; do
+  install -m 644 "$snapshots/config/crd/snapshot.storage.k8s.io_$kind.yaml" "internal/controlplane/controllers/volumesnapshot/definitions/$kind.yaml"
+done

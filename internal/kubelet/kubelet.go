@@ -210,7 +210,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	}, cfg.DataDir)
 	objects := reference.New(d.client)
 	recorder := events.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: cfg.Name})
-	d.openDisks(recorder)
+	if err := d.openDisks(id.Config(), recorder); err != nil {
+		return err
+	}
 	if err := d.openDrivers(objects, recorder, modules); err != nil {
 		return err
 	}

@@ -2,10 +2,14 @@ package kubelet
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	statsv1 "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
@@ -42,12 +46,18 @@ func (d *daemon) volumes(ctx context.Context, objects *reference.Objects, record
 }
 
 // openDisks makes what looks after the volumes on the node's own disk.
-func (d *daemon) openDisks(recorder record.EventRecorder) {
+func (d *daemon) openDisks(api *rest.Config, recorder record.EventRecorder) error {
+	api.ContentType, api.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // custom resources have no protobuf form
+	snapshots, err := snapshotclient.NewForConfig(api)
+	if err != nil {
+		return fmt.Errorf("client of VolumeSnapshots: %w", err)
+	}
 	d.disks = &disks.Disks{
-		Client: d.client, Node: d.cfg.Name, Store: &disk.Store{Dir: volumesDir(d.cfg.DataDir)}, Events: recorder, Stored: d.stored,
+		Client: d.client, Snapshots: snapshots, Node: d.cfg.Name, Store: &disk.Store{Dir: volumesDir(d.cfg.DataDir)}, Events: recorder, Stored: d.stored,
 		Pods: func() []*v1.Pod { return d.pods.List() },
 	}
 	d.disks.Start()
+	return nil
 }
 
 // openDrivers makes what looks after storage drivers and their volumes.

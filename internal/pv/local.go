@@ -69,8 +69,8 @@ type Refusal struct{ Why string }
 
 func (r *Refusal) Error() string { return r.Why }
 
-// ForClaim is the volume to be made for a claim on a node: DIR/NAMESPACE/CLAIM-UID there.
-func ForClaim(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, node *corev1.Node) (*corev1.PersistentVolume, error) {
+// ForClaim is the volume to be made for a claim on a node: DIR/NAMESPACE/CLAIM-UID there. from is what it begins with, nil for nothing.
+func ForClaim(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, node *corev1.Node, from *Source) (*corev1.PersistentVolume, error) {
 	room, ok := RoomOf(node)
 	host := node.Labels[corev1.LabelHostname]
 	switch shared := slices.ContainsFunc(claim.Spec.AccessModes, func(m corev1.PersistentVolumeAccessMode) bool {
@@ -78,8 +78,6 @@ func ForClaim(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass
 	}); {
 	case shared:
 		return nil, &Refusal{fmt.Sprintf("volumes of class %s are on the disk of one node: accessModes may be ReadWriteOnce or ReadWriteOncePod; for more, use a class of a network storage", class.Name)}
-	case claim.Spec.DataSourceRef != nil || claim.Spec.DataSource != nil:
-		return nil, &Refusal{fmt.Sprintf("volumes of class %s are made empty: dataSource is not supported", class.Name)}
 	case claim.Spec.Selector != nil:
 		return nil, &Refusal{"a claim with a selector gets a volume that is there, none is made for it"}
 	case !ok:
@@ -87,7 +85,7 @@ func ForClaim(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass
 	case host == "":
 		return nil, &Refusal{fmt.Sprintf("node %s lacks the label %s", node.Name, corev1.LabelHostname)}
 	}
-	return &corev1.PersistentVolume{
+	v := &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "pvc-" + string(claim.UID), Labels: map[string]string{NodeLabel: node.Name}, Finalizers: []string{DataFinalizer},
 			Annotations: map[string]string{volume.AnnDynamicallyProvisioned: Provisioner},
@@ -104,7 +102,15 @@ func ForClaim(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass
 				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{host}}},
 			}}}},
 		},
-	}, nil
+	}
+	if from != nil {
+		text, err := json.Marshal(from)
+		if err != nil {
+			return nil, err
+		}
+		v.Annotations[AnnSource] = string(text)
+	}
+	return v, nil
 }
 
 // Readopted is a volume, found on a node's disk, for a cluster that does not know it: for a claim of the name that it was made for, whoever makes that.

@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/kubernetes"
 
@@ -75,6 +77,13 @@ func (r *nodeRestriction) Validate(ctx context.Context, a admission.Attributes, 
 		case old == nil && (obj.Spec.ClaimRef == nil || obj.Spec.ClaimRef.UID != ""):
 			return refuse("can only bring back volumes for a claim of the name that they were made for")
 		}
+	case *unstructured.Unstructured:
+		if a.GetResource().Group == snapshotv1.GroupName {
+			old, _ := a.GetOldObject().(*unstructured.Unstructured)
+			if why := strangeSnapshot(node, obj, old); why != "" {
+				return refuse("%s", why)
+			}
+		}
 	case *certificatesv1.PodCertificateRequest:
 		if err := r.fitsPod(ctx, node, obj); err != nil {
 			return refuse("%w", err)
@@ -90,4 +99,20 @@ func (r *nodeRestriction) Validate(ctx context.Context, a admission.Attributes, 
 		}
 	}
 	return nil
+}
+
+// strangeSnapshot says why a VolumeSnapshotContent is none that a node may tell of, or nothing: it is on another's disk, is brought back for a certain VolumeSnapshot,
+// or is changed in more than what the node answers: its status, and the finalizer that waited for it.
+func strangeSnapshot(node string, obj, old *unstructured.Unstructured) string {
+	driver, _, _ := unstructured.NestedString(obj.Object, "spec", "driver")
+	uid, _, _ := unstructured.NestedString(obj.Object, "spec", "volumeSnapshotRef", "uid")
+	switch {
+	case obj.GetLabels()[pv.NodeLabel] != node || driver != pv.Provisioner || old != nil && old.GetLabels()[pv.NodeLabel] != node:
+		return fmt.Sprintf("can only tell of snapshots on its own disk: those of the driver %s with the label %s=%s", pv.Provisioner, pv.NodeLabel, node)
+	case old == nil && uid != "":
+		return "can only bring back snapshots for a VolumeSnapshot of the name that they were taken for"
+	case old != nil && !equality.Semantic.DeepEqual(obj.Object["spec"], old.Object["spec"]):
+		return "cannot change the spec of a VolumeSnapshotContent"
+	}
+	return ""
 }

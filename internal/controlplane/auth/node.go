@@ -104,6 +104,13 @@ func judgeNode(ctx context.Context, graph NodeGraph, node string, a authorizer.A
 		case can("get") && sub == "":
 			return allow(graph.Uses(ctx, node, resource, "", name), fmt.Sprintf("no Pod on it uses a claim that %s is bound to", name))
 		}
+	case "snapshot.storage.k8s.io/volumesnapshotcontents":
+		switch {
+		case can("list", "watch") && sub == "":
+			return allow(selectsDisk(a, node), "it can see those on its own disk only; the label selector "+pv.NodeLabel+"="+node+" is required")
+		case can("create") && sub == "", can("patch") && (sub == "" || sub == "status"):
+			return "" // of its own disk: admission compares it
+		}
 	case "resource.k8s.io/resourceclaims":
 		if can("get") && sub == "" {
 			return allow(graph.Uses(ctx, node, resource, ns, name), fmt.Sprintf("no Pod on it uses %s/%s", ns, name))

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned"
+	snapshotinformers "github.com/kubernetes-csi/external-snapshotter/client/v8/informers/externalversions"
 	"github.com/miekg/dns"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,6 +27,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -75,6 +78,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ttlafterfinished"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/volumebinding"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/volumesnapshot"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 )
 
@@ -170,6 +174,15 @@ func table(cfg Config) ([]runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("controllers: %w", err)
 	}
+	custom, err := snapshotclient.NewForConfig(customResources(cfg.REST))
+	if err != nil {
+		return nil, fmt.Errorf("controllers: a client of VolumeSnapshots: %w", err)
+	}
+	dynamics, err := dynamic.NewForConfig(customResources(cfg.REST))
+	if err != nil {
+		return nil, fmt.Errorf("controllers: a client of custom resources: %w", err)
+	}
+	snapshots := snapshotinformers.NewSharedInformerFactory(custom, 0)
 	inv := inventory.New(cfg.Metadata, cfg.Discovery, f, watched...)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cfg.CACertificate.Raw})
 	all := []runner{
@@ -186,7 +199,8 @@ func table(cfg Config) ([]runner, error) {
 		claimprotection.New(c, f),
 		volumebinding.New(c, f, events),
 		attachdetach.New(c, f, events),
-		localvolume.New(c, f, events),
+		localvolume.New(c, f, snapshots, events),
+		volumesnapshot.New(c, custom, dynamics, f, snapshots, events),
 		ephemeralvolume.New(c, f, events),
 		resourceclaim.New(c, f, events),
 		daemonset.New(c, f, events),
@@ -226,6 +240,13 @@ func table(cfg Config) ([]runner, error) {
 		slog.Warn("the API server is advertised on loopback only: Pods cannot reach it, and the Service default/kubernetes is not made; set --advertise-address")
 	}
 	return all, nil
+}
+
+// customResources is a configuration for kinds that have no protobuf form.
+func customResources(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	return config
 }
 
 // watched are the resources that some controller watches with their full objects, so that the inventory need not watch them a second time.

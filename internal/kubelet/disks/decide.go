@@ -3,7 +3,9 @@ package disks
 import (
 	"slices"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/pv"
 )
@@ -16,6 +18,8 @@ type fate string
 
 const (
 	keep   fate = "keep"   // and see to it that it is as large as it says
+	begin  fate = "begin"  // with a copy of other data
+	take   fate = "take"   // it is a snapshot that is not there yet
 	remove fate = "remove" // with the volume
 	forget fate = "forget" // the volume goes, the data stays
 )
@@ -23,9 +27,25 @@ const (
 // decide says what is to become of a volume's data.
 func decide(v *corev1.PersistentVolume) fate {
 	switch {
+	case pv.Filling(v):
+		return begin
 	case v.DeletionTimestamp == nil || slices.Contains(v.Finalizers, protection) || !slices.Contains(v.Finalizers, pv.DataFinalizer) || v.Annotations[pv.AnnDone] != "":
 		return keep
 	case v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete:
+		return remove
+	}
+	return forget
+}
+
+// decideSnapshot says what is to become of a snapshot's data.
+func decideSnapshot(c *snapshotv1.VolumeSnapshotContent) fate {
+	ready := c.Status != nil && ptr.Deref(c.Status.ReadyToUse, false)
+	switch {
+	case c.DeletionTimestamp == nil && !ready:
+		return take
+	case c.DeletionTimestamp == nil || !slices.Contains(c.Finalizers, pv.SnapshotFinalizer):
+		return keep
+	case c.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete:
 		return remove
 	}
 	return forget

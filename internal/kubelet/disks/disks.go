@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned"
+	snapshotinformers "github.com/kubernetes-csi/external-snapshotter/client/v8/informers/externalversions"
+	snapshotlisters "github.com/kubernetes-csi/external-snapshotter/client/v8/listers/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,17 +38,23 @@ const (
 	reasonFull      = "VolumeFull"
 	reasonNotGone   = "VolumeFailedDelete"
 	reasonReadopted = "VolumeReadopted"
+	reasonFilled    = "ProvisioningSucceeded"
+	reasonNotFilled = "ProvisioningFailed"
 )
+
+// workers is how many volumes are made, grown and removed at a time, while others are copied.
+const workers = copies + 2
 
 // lookEvery is how often the node looks at how full its disk and its volumes are.
 const lookEvery = 30 * time.Second
 
 // Disks are the volumes of one node.
 type Disks struct {
-	Client kubernetes.Interface
-	Node   string
-	Store  *disk.Store
-	Events record.EventRecorder
+	Client    kubernetes.Interface
+	Snapshots snapshotclient.Interface
+	Node      string
+	Store     *disk.Store
+	Events    record.EventRecorder
 	// Stored is the Node as the API has it, nil while that is not known; Pods are those of the node.
 	Stored func() *corev1.Node
 	Pods   func() []*corev1.Pod
@@ -54,6 +63,11 @@ type Disks struct {
 	volumes corelisters.PersistentVolumeLister
 	synced  cache.InformerSynced
 	loop    *reconcile.Loop
+
+	snapshotFactory snapshotinformers.SharedInformerFactory
+	contents        snapshotlisters.VolumeSnapshotContentLister
+	snapshotsSynced cache.InformerSynced
+	ofSnapshots     *reconcile.Loop
 
 	registered chan struct{}
 
@@ -66,8 +80,11 @@ type Disks struct {
 	to      types.UID // the Node that was told
 }
 
-// Start makes what Run and Open need.
+// Start makes what Run and Open need. Writes to volumes go on that a daemon which was killed had wait.
 func (d *Disks) Start() {
+	if err := d.Store.Thaw(); err != nil {
+		slog.Error("a volume that was being copied when the node daemon was killed cannot be written to", "err", err)
+	}
 	d.registered = make(chan struct{}, 1)
 	d.paths, d.holders, d.full, d.told = map[string]string{}, map[string]types.UID{}, map[string]bool{}, map[string]string{}
 	d.factory = informers.NewSharedInformerFactoryWithOptions(d.Client, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
@@ -82,6 +99,7 @@ func (d *Disks) Start() {
 	d.volumes = inf.Lister()
 	d.loop = reconcile.New("disks", d.reconcile)
 	d.synced = reconcile.Listen(inf.Informer(), d.loop.Handler())
+	d.listen()
 }
 
 // Run follows the node's volumes until ctx ends.
@@ -93,7 +111,8 @@ func (d *Disks) Run(ctx context.Context) {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { d.loop.Run(ctx, 1) })
+	wg.Go(func() { d.loop.Run(ctx, workers) })
+	wg.Go(func() { d.followSnapshots(ctx) })
 	failures := map[string]*logging.News{}
 	for pause := time.Second; !d.bringBack(ctx, failures); pause = min(2*pause, time.Minute) {
 		select {
@@ -201,6 +220,8 @@ func (d *Disks) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Res
 	case forget:
 		err = d.Store.Forget(v)
 		done = "kept"
+	case begin:
+		return reconcile.Result{}, d.fill(ctx, v)
 	case keep:
 		return reconcile.Result{}, d.grow(ctx, v)
 	}
@@ -268,10 +289,14 @@ func (d *Disks) growFor(ctx context.Context, claim *corev1.PersistentVolumeClaim
 
 // complain tells of a failure once.
 func (d *Disks) complain(v *corev1.PersistentVolume, at runtime.Object, reason string, err error) {
+	d.complainOf(v.Name, at, reason, err)
+}
+
+func (d *Disks) complainOf(name string, at runtime.Object, reason string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.told[v.Name] != err.Error() {
-		d.told[v.Name] = err.Error()
+	if d.told[name] != err.Error() {
+		d.told[name] = err.Error()
 		d.Events.Event(at, corev1.EventTypeWarning, reason, err.Error())
 	}
 }

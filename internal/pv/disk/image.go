@@ -86,6 +86,10 @@ func attach(img string, autoclear bool) (*os.File, error) {
 	defer control.Close()
 	// Direct: what is read and written is cached once, in the file system above.
 	flags := uint32(unix.LO_FLAGS_DIRECT_IO)
+	sector, err := sectorOf(img)
+	if err != nil {
+		return nil, err
+	}
 	if autoclear {
 		flags |= unix.LO_FLAGS_AUTOCLEAR
 	}
@@ -102,7 +106,7 @@ func attach(img string, autoclear bool) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		cfg := unix.LoopConfig{Fd: uint32(back.Fd()), Info: unix.LoopInfo64{Flags: flags}}
+		cfg := unix.LoopConfig{Fd: uint32(back.Fd()), Size: sector, Info: unix.LoopInfo64{Flags: flags}}
 		copy(cfg.Info.File_name[:len(cfg.Info.File_name)-1], img)
 		err = unix.IoctlLoopConfigure(int(f.Fd()), &cfg)
 		if errors.Is(err, unix.EINVAL) { // this disk cannot do direct I/O
@@ -118,6 +122,21 @@ func attach(img string, autoclear bool) (*os.File, error) {
 		}
 	}
 	return nil, fmt.Errorf("attaching %s: every free loop device was taken by others", img)
+}
+
+// sectorOf is the logical sector that the device of an image has to have; 0 for what the disk below likes best. That may be 4 KiB, also from one day to the next, as
+// on xfs once an image has been cloned: too much for a file system of smaller blocks, and for users of a raw device, who expect it to stay as it is.
+func sectorOf(img string) (uint32, error) {
+	const smallest, page = 512, 4096
+	f, err := os.Open(img)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if block, _, err := superblock(f); err != nil || block >= page {
+		return 0, err
+	}
+	return smallest, nil
 }
 
 // node makes a device's file where nobody does, as in a container.
@@ -251,16 +270,25 @@ func filled(img string) (int64, error) {
 		return 0, err
 	}
 	defer f.Close()
+	block, blocks, err := superblock(f)
+	if err != nil || block == 0 {
+		return -1, err
+	}
+	return block * blocks, nil
+}
+
+// superblock gives the size of the blocks of the file system in an image, and how many there are; 0 if there is none.
+func superblock(f *os.File) (block, blocks int64, err error) {
 	const magic = 0xef53
 	b := make([]byte, 1024)
 	if _, err := f.ReadAt(b, 1024); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if binary.LittleEndian.Uint16(b[0x38:]) != magic {
-		return -1, nil
+		return 0, 0, nil
 	}
-	blocks := uint64(binary.LittleEndian.Uint32(b[0x4:])) | uint64(binary.LittleEndian.Uint32(b[0x150:]))<<32
-	return int64(blocks << (10 + binary.LittleEndian.Uint32(b[0x18:]))), nil
+	count := uint64(binary.LittleEndian.Uint32(b[0x4:])) | uint64(binary.LittleEndian.Uint32(b[0x150:]))<<32
+	return 1 << (10 + binary.LittleEndian.Uint32(b[0x18:])), int64(count), nil
 }
 
 // fillOffline makes the file system of an image that nobody uses as large as the image.

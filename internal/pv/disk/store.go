@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -30,7 +31,39 @@ const (
 type Store struct {
 	Dir string
 
-	mu sync.Mutex
+	mu   sync.Mutex
+	busy map[string]chan struct{} // directories that a call has; closed when it lets go
+}
+
+// hold waits until no other call has one of the directories. All are taken at once, so that no two calls wait for each other.
+func (s *Store) hold(dirs ...string) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy == nil {
+		s.busy = map[string]chan struct{}{}
+	}
+	for {
+		at := slices.IndexFunc(dirs, func(d string) bool { return s.busy[d] != nil })
+		if at < 0 {
+			break
+		}
+		other := s.busy[dirs[at]]
+		s.mu.Unlock()
+		<-other
+		s.mu.Lock()
+	}
+	done := make(chan struct{})
+	for _, d := range dirs {
+		s.busy[d] = done
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, d := range dirs {
+			delete(s.busy, d)
+		}
+		close(done)
+	}
 }
 
 // Opened is a volume that Pods can use.
@@ -64,15 +97,17 @@ func isBlock(v *corev1.PersistentVolume) bool {
 
 // Open makes a volume unless it is there, and mounts it unless it is mounted.
 func (s *Store) Open(v *corev1.PersistentVolume) (Opened, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	dir, err := s.place(v)
 	if err != nil {
 		return Opened{}, err
 	}
+	defer s.hold(dir)()
 	before, err := readRecord(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Opened{}, err
+	}
+	if before == nil && v.Annotations[pv.AnnSource] != "" && v.Annotations[pv.AnnMade] == "" {
+		return Opened{}, fmt.Errorf("PersistentVolume %s: it is still being filled", v.Name)
 	}
 	if before == nil && v.Annotations[pv.AnnMade] != "" {
 		return Opened{}, fmt.Errorf("PersistentVolume %s: %w: %s on this node has held it since %s and lacks %s now; bring the directory back from a backup, "+
@@ -146,12 +181,11 @@ func mount(dir string, v *corev1.PersistentVolume, o *Opened) error {
 
 // Grow makes a volume as large as it says, while it is in use or not, and says whether it was smaller. An error may be that it has to wait until it is not in use.
 func (s *Store) Grow(v *corev1.PersistentVolume) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	dir, err := s.place(v)
 	if err != nil {
 		return false, err
 	}
+	defer s.hold(dir)()
 	if _, err := readRecord(dir); errors.Is(err, fs.ErrNotExist) {
 		return false, nil // it will be made as large
 	} else if err != nil {
@@ -173,12 +207,11 @@ func (s *Store) Grow(v *corev1.PersistentVolume) (bool, error) {
 
 // Remove deletes a volume and its data.
 func (s *Store) Remove(v *corev1.PersistentVolume) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	dir, err := s.place(v)
 	if err != nil {
 		return err
 	}
+	defer s.hold(dir)()
 	data := filepath.Join(dir, pv.DataDir)
 	// Not detached: what cannot be unmounted is in use, and below it is the data.
 	for isMount(data) {
@@ -200,13 +233,13 @@ func (s *Store) Remove(v *corev1.PersistentVolume) error {
 
 // Close lets go of the devices of volumes that are left on the disk. Those of the mode Block do not go with their last user; one that is still used goes with that.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	found, bad := s.List()
 	for _, v := range found {
 		dir, err := s.place(v)
 		if err == nil && isBlock(v) {
+			release := s.hold(dir)
 			err = detach(filepath.Join(dir, imageFile))
+			release()
 		}
 		if err != nil {
 			bad = errors.Join(bad, fmt.Errorf("PersistentVolume %s: %w", v.Name, err))
@@ -217,12 +250,11 @@ func (s *Store) Close() error {
 
 // Forget keeps a volume's data and has List leave it out from now on: its PersistentVolume was deleted by somebody who wanted the data to stay.
 func (s *Store) Forget(v *corev1.PersistentVolume) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	dir, err := s.place(v)
 	if err != nil {
 		return err
 	}
+	defer s.hold(dir)()
 	err = os.Rename(filepath.Join(dir, recordFile), filepath.Join(dir, recordFile+".deleted"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -268,10 +300,7 @@ func (s *Store) Room() (pv.Room, error) {
 		return pv.Room{}, err
 	}
 	for _, img := range images {
-		var of unix.Stat_t
-		if unix.Stat(img, &of) == nil {
-			room.Bytes += of.Blocks * 512 // stat(2)
-		}
+		room.Bytes += allocated(img)
 	}
 	return room, nil
 }
@@ -300,18 +329,22 @@ func readRecord(dir string) (*corev1.PersistentVolume, error) {
 func writeRecord(dir string, v *corev1.PersistentVolume) error {
 	keep := v.DeepCopy()
 	keep.ManagedFields, keep.ResourceVersion, keep.Status = nil, "", corev1.PersistentVolumeStatus{}
-	b, err := json.MarshalIndent(keep, "", "  ")
+	return writeJSON(filepath.Join(dir, recordFile), keep)
+}
+
+// writeJSON writes a file whole, whatever crashes.
+func writeJSON(path string, obj any) error {
+	b, err := json.MarshalIndent(obj, "", "  ")
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, recordFile)
 	if err := writeSynced(path+".new", b); err != nil {
 		return err
 	}
 	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(path))
 }
 
 func writeSynced(path string, b []byte) error {

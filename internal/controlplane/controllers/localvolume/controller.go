@@ -7,6 +7,9 @@ import (
 	"slices"
 	"sync"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	snapshotinformers "github.com/kubernetes-csi/external-snapshotter/client/v8/informers/externalversions"
+	snapshotlisters "github.com/kubernetes-csi/external-snapshotter/client/v8/listers/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,6 +42,8 @@ type Controller struct {
 	nodes      corelisters.NodeLister
 	classes    storagelisters.StorageClassLister
 	capacities storagelisters.CSIStorageCapacityLister
+	snapshots  snapshotlisters.VolumeSnapshotLister
+	contents   snapshotlisters.VolumeSnapshotContentLister
 	synced     []cache.InformerSynced
 
 	ofClaims, ofVolumes, ofNodes *reconcile.Loop
@@ -48,25 +53,41 @@ type Controller struct {
 	given map[string]*corev1.PersistentVolume // volumes that were made and that the cache may not show yet: they take room
 }
 
-// New makes the controller and registers what it wants to hear from f.
-func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder) *Controller {
+// New makes the controller and registers what it wants to hear from f and, of snapshots, from the factory that another controller starts.
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, snapshots snapshotinformers.SharedInformerFactory, events record.EventRecorder) *Controller {
 	claims, volumes, nodes := f.Core().V1().PersistentVolumeClaims(), f.Core().V1().PersistentVolumes(), f.Core().V1().Nodes()
 	classes, capacities := f.Storage().V1().StorageClasses(), f.Storage().V1().CSIStorageCapacities()
+	kinds := snapshots.Snapshot().V1()
 	c := &Controller{
+		snapshots: kinds.VolumeSnapshots().Lister(), contents: kinds.VolumeSnapshotContents().Lister(),
 		client: client, events: events, claims: claims.Lister(), volumes: volumes.Lister(), nodes: nodes.Lister(), classes: classes.Lister(), capacities: capacities.Lister(),
 		told: map[types.UID]Event{}, given: map[string]*corev1.PersistentVolume{},
 	}
 	c.ofClaims, c.ofVolumes, c.ofNodes = reconcile.New("localvolume-claims", c.claim), reconcile.New("localvolume-volumes", c.volume), reconcile.New("localvolume-nodes", c.node)
 	c.synced = []cache.InformerSynced{
-		reconcile.Listen(claims.Informer(), c.ofClaims.HandlerFor(concerned)),
+		reconcile.Listen(claims.Informer(), c.ofClaims.HandlerFor(func(obj any) []reconcile.Key {
+			claim, ok := obj.(*corev1.PersistentVolumeClaim)
+			if !ok {
+				return nil
+			}
+			// Those that wait for it to have a volume, which they are to be clones of.
+			keys := c.beginning(claim.Namespace, func(kind, name string) bool { return kind == "PersistentVolumeClaim" && name == claim.Name })
+			return append(keys, concerned(claim)...)
+		})),
 		reconcile.Listen(volumes.Informer(), c.ofVolumes.HandlerFor(func(obj any) []reconcile.Key {
 			v, ok := obj.(*corev1.PersistentVolume)
 			if !ok || !pv.IsLocal(v) {
 				return nil
 			}
 			c.ofNodes.Enqueue(reconcile.Key{Name: v.Labels[pv.NodeLabel]})
+			if from, ok := pv.SourceOf(v); ok && from.Volume != "" {
+				c.ofVolumes.Enqueue(reconcile.Key{Name: from.Volume}) // which may have waited for this one to be filled
+			}
 			if ref := v.Spec.ClaimRef; ref != nil {
 				c.ofClaims.Enqueue(reconcile.Key{Namespace: ref.Namespace, Name: ref.Name})
+				for _, k := range c.beginning(ref.Namespace, func(kind, name string) bool { return kind == "PersistentVolumeClaim" && name == ref.Name }) {
+					c.ofClaims.Enqueue(k)
+				}
 			}
 			return []reconcile.Key{{Name: v.Name}}
 		})),
@@ -93,7 +114,38 @@ func New(client kubernetes.Interface, f informers.SharedInformerFactory, events 
 		})),
 		reconcile.Listen(capacities.Informer(), cache.ResourceEventHandlerFuncs{}),
 	}
+	// Not waited for: until they are served there are none.
+	reconcile.Listen(kinds.VolumeSnapshots().Informer(), c.ofClaims.HandlerFor(func(obj any) []reconcile.Key {
+		s, ok := obj.(*snapshotv1.VolumeSnapshot)
+		if !ok {
+			return nil
+		}
+		return c.beginning(s.Namespace, func(kind, name string) bool { return kind == "VolumeSnapshot" && name == s.Name })
+	}))
+	reconcile.Listen(kinds.VolumeSnapshotContents().Informer(), c.ofClaims.HandlerFor(func(obj any) []reconcile.Key {
+		content, ok := obj.(*snapshotv1.VolumeSnapshotContent)
+		if !ok {
+			return nil
+		}
+		return c.beginning(content.Spec.VolumeSnapshotRef.Namespace, func(kind, name string) bool {
+			return kind == "VolumeSnapshot" && name == content.Spec.VolumeSnapshotRef.Name
+		})
+	}))
 	return c
+}
+
+// beginning names the claims without a volume that are to begin with something that matches.
+func (c *Controller) beginning(namespace string, match func(kind, name string) bool) (keys []reconcile.Key) {
+	all, err := c.claims.PersistentVolumeClaims(namespace).List(labels.Everything())
+	if err != nil {
+		return nil // a lister fails for an invalid selector only
+	}
+	for _, claim := range all {
+		if ref := claim.Spec.DataSourceRef; ref != nil && claim.Spec.VolumeName == "" && match(ref.Kind, ref.Name) {
+			keys = append(keys, reconcile.Key{Namespace: claim.Namespace, Name: claim.Name})
+		}
+	}
+	return keys
 }
 
 // theClass is the key of the StorageClass in the nodes' loop; no Node has a namespace.
@@ -102,7 +154,7 @@ var theClass = reconcile.Key{Namespace: "class", Name: pv.LocalClass}
 // concerned names claims that this provisioner may have to do something for.
 func concerned(obj any) []reconcile.Key {
 	claim, ok := obj.(*corev1.PersistentVolumeClaim)
-	if !ok || claim.Annotations[volume.AnnStorageProvisioner] != pv.Provisioner {
+	if !ok || claim.Annotations[volume.AnnStorageProvisioner] != pv.Provisioner && claim.Spec.DataSourceRef == nil {
 		return nil
 	}
 	return []reconcile.Key{{Namespace: claim.Namespace, Name: claim.Name}}
@@ -193,6 +245,7 @@ func (c *Controller) decide(claim *corev1.PersistentVolumeClaim) (ClaimActions, 
 			return ClaimActions{}, err
 		}
 	}
+	o.Origin = originOf(claim, listed{c})
 	if o.Taken, err = c.taken(node); err != nil {
 		return ClaimActions{}, err
 	}
@@ -218,6 +271,32 @@ func (c *Controller) taken(node string) (sum int64, err error) {
 	}
 	return sum, nil
 }
+
+// there is what a lister has; nil if it has none.
+func there[T any](obj *T, err error) *T {
+	if err != nil {
+		return nil // listers fail for what they lack only
+	}
+	return obj
+}
+
+// claim, volume, snapshot and content implement known.
+func (k listed) claim(namespace, name string) *corev1.PersistentVolumeClaim {
+	return there(k.c.claims.PersistentVolumeClaims(namespace).Get(name))
+}
+
+func (k listed) volume(name string) *corev1.PersistentVolume { return there(k.c.volumes.Get(name)) }
+
+func (k listed) snapshot(namespace, name string) *snapshotv1.VolumeSnapshot {
+	return there(k.c.snapshots.VolumeSnapshots(namespace).Get(name))
+}
+
+func (k listed) content(name string) *snapshotv1.VolumeSnapshotContent {
+	return there(k.c.contents.Get(name))
+}
+
+// listed is what the controller's listers have.
+type listed struct{ c *Controller }
 
 func (c *Controller) act(ctx context.Context, claim *corev1.PersistentVolumeClaim, a ClaimActions) error {
 	claims, volumes := c.client.CoreV1().PersistentVolumeClaims(claim.Namespace), c.client.CoreV1().PersistentVolumes()
@@ -274,8 +353,16 @@ func (c *Controller) volume(ctx context.Context, key reconcile.Key) (reconcile.R
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	all, err := c.volumes.List(labels.SelectorFromSet(labels.Set{pv.NodeLabel: v.Labels[pv.NodeLabel]}))
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	read := slices.ContainsFunc(all, func(w *corev1.PersistentVolume) bool {
+		from, ok := pv.SourceOf(w)
+		return ok && from.Volume == v.Name && pv.Filling(w)
+	})
 	volumes := c.client.CoreV1().PersistentVolumes()
-	switch a := DecideVolume(v, node); {
+	switch a := DecideVolume(v, node, read); {
 	case a.Delete:
 		// Of that version: its policy may have been changed to Retain a moment ago.
 		err := volumes.Delete(ctx, v.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &v.UID, ResourceVersion: &v.ResourceVersion}})

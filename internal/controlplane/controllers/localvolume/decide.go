@@ -22,6 +22,7 @@ const (
 	reasonResizePending = "FileSystemResizeRequired"
 	reasonResizeFailed  = "VolumeResizeFailed"
 	reasonDataLeft      = "VolumeDataLeft"
+	reasonFilling       = "Provisioning"
 )
 
 // Event is what users are told, at the object that was looked at.
@@ -43,6 +44,7 @@ type ObservedClaim struct {
 	Volume *corev1.PersistentVolume // the one made for it; nil when there is none
 	Node   *corev1.Node             // that the scheduler has chosen, or that the volume is on; nil when there is none
 	Taken  int64                    // bytes of all volumes on Node
+	Origin Origin                   // what the claim is to begin with
 }
 
 // DecideClaim looks at one claim.
@@ -53,6 +55,12 @@ func DecideClaim(o ObservedClaim) ClaimActions {
 		return ClaimActions{}
 	case metav1.HasAnnotation(claim.ObjectMeta, volume.AnnBindCompleted):
 		return o.grow()
+	case o.Class != nil && o.Class.Provisioner == pv.Provisioner && claim.Spec.VolumeName == "" && o.Volume == nil && o.Origin.Asked:
+		if a, ok := o.origin(); !ok {
+			return a
+		}
+	}
+	switch {
 	case claim.Annotations[volume.AnnStorageProvisioner] != pv.Provisioner || o.Class == nil || o.Class.Provisioner != pv.Provisioner || claim.Spec.VolumeName != "" || o.Volume != nil:
 		return ClaimActions{}
 	}
@@ -65,12 +73,18 @@ func DecideClaim(o ObservedClaim) ClaimActions {
 	case o.Node == nil:
 		return o.elsewhere(fmt.Sprintf("node %s, which was chosen, does not exist any more", node))
 	}
-	v, err := pv.ForClaim(claim, o.Class, o.Node)
+	if o.Origin.Asked && node != o.Origin.Node {
+		return o.elsewhere(fmt.Sprintf("%s is on node %s, and node %s was chosen", o.Origin.From, o.Origin.Node, node))
+	}
+	v, err := pv.ForClaim(claim, o.Class, o.Node, o.Origin.From)
 	if err != nil {
 		return failed(err.Error())
 	}
 	if free := o.free(); claim.Spec.Resources.Requests.Storage().Value() > free {
 		return o.elsewhere(fmt.Sprintf("node %s has room for a volume of %s, the claim asks for %s", node, bytes(free), claim.Spec.Resources.Requests.Storage()))
+	}
+	if o.Origin.Asked {
+		return ClaimActions{Create: v, Event: &Event{corev1.EventTypeNormal, reasonFilling, fmt.Sprintf("Volume %s is filled from %s on node %s", v.Name, o.Origin.From, node)}}
 	}
 	return ClaimActions{Create: v, Event: &Event{corev1.EventTypeNormal, reasonSucceeded, fmt.Sprintf("Successfully provisioned volume %s on node %s", v.Name, node)}}
 }
@@ -134,8 +148,8 @@ type VolumeAction struct {
 	Abandon bool
 }
 
-// DecideVolume looks at one volume; node is the one that it is on, or nil.
-func DecideVolume(v *corev1.PersistentVolume, node *corev1.Node) VolumeAction {
+// DecideVolume looks at one volume; node is the one that it is on, or nil. read says that another volume is being filled from it.
+func DecideVolume(v *corev1.PersistentVolume, node *corev1.Node, read bool) VolumeAction {
 	switch {
 	case !pv.IsLocal(v):
 		return VolumeAction{}
@@ -146,7 +160,7 @@ func DecideVolume(v *corev1.PersistentVolume, node *corev1.Node) VolumeAction {
 	case v.DeletionTimestamp != nil:
 		return VolumeAction{Abandon: node == nil}
 	}
-	return VolumeAction{Delete: v.Status.Phase == corev1.VolumeReleased && v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete}
+	return VolumeAction{Delete: !read && v.Status.Phase == corev1.VolumeReleased && v.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimDelete}
 }
 
 // Capacity is what the scheduler is told of a node and a class: the largest volume that can be made. Small changes are not worth a write: there is a second look at the

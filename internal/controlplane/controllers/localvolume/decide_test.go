@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -28,9 +29,9 @@ func node(room string) *corev1.Node {
 
 // TestDecideClaim reads a claim and what is around it as arguments:
 //
-//	claim [size=] [has=] [says=] [modes=] [node=] [bound] [resizing] [immediate] [other] [room=] [taken=] [nonode]
+//	claim [size=] [has=] [says=] [modes=] [node=] [bound] [resizing] [immediate] [other] [room=] [taken=] [nonode] [from=] [mode=] [told=]
 //
-// has is the volume's size, says that of the claim's status.
+// has is the volume's size, says that of the claim's status; from is what the claim is to begin with, of those in origins, and told the node that it says has that.
 func TestDecideClaim(t *testing.T) {
 	datadriven.RunTest(t, "testdata/claims.txt", func(t *testing.T, d *datadriven.TestData) string {
 		arg := func(key, otherwise string) string {
@@ -69,7 +70,7 @@ func TestDecideClaim(t *testing.T) {
 		taken := resource.MustParse(arg("taken", "0"))
 		o.Taken = taken.Value()
 		if has := arg("has", ""); has != "" {
-			v, err := pv.ForClaim(o.Claim, o.Class, node("1Ti"))
+			v, err := pv.ForClaim(o.Claim, o.Class, node("1Ti"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,16 +85,42 @@ func TestDecideClaim(t *testing.T) {
 		if d.HasArg("resizing") {
 			o.Claim.Status.Conditions = []corev1.PersistentVolumeClaimCondition{{Type: corev1.PersistentVolumeClaimFileSystemResizePending, Status: corev1.ConditionTrue}}
 		}
+		if from := arg("from", ""); from != "" {
+			ref := &corev1.TypedObjectReference{Kind: "VolumeSnapshot", Name: from, APIGroup: ptr.To("snapshot.storage.k8s.io")}
+			if strings.HasPrefix(from, "claim-") {
+				ref = &corev1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: from}
+			}
+			switch from {
+			case "elsewhere":
+				ref.Namespace = ptr.To("other")
+			case "populator":
+				ref.Kind = "Populator"
+			}
+			o.Claim.Spec.DataSourceRef = ref
+			o.Origin = originOf(o.Claim, origins{})
+			if mode := arg("mode", ""); mode != "" {
+				o.Claim.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeMode(mode))
+			}
+			if told := arg("told", ""); told != "" {
+				o.Claim.Annotations[pv.AnnSourceNode] = told
+			}
+		}
 		a := DecideClaim(o)
 		var out strings.Builder
 		if v := a.Create; v != nil {
 			fmt.Fprintf(&out, "create %s of %s at %s for %s/%s, %s\n", v.Name, v.Spec.Capacity.Storage(), v.Spec.Local.Path, v.Spec.ClaimRef.Namespace, v.Spec.ClaimRef.Name, v.Spec.PersistentVolumeReclaimPolicy)
+			if from, ok := pv.SourceOf(v); ok {
+				fmt.Fprintf(&out, "it begins with %s\n", from)
+			}
 		}
 		if v := a.Grow; v != nil {
 			fmt.Fprintf(&out, "grow %s to %s\n", v.Name, v.Spec.Capacity.Storage())
 		}
 		if a.Claim != nil {
 			fmt.Fprintf(&out, "the claim's node is %q\n", a.Claim.Annotations[volume.AnnSelectedNode])
+			if at := a.Claim.Annotations[pv.AnnSourceNode]; at != "" {
+				fmt.Fprintf(&out, "the claim says that its data is on %s\n", at)
+			}
 		}
 		if a.Status != nil {
 			fmt.Fprintf(&out, "the claim's condition is %s\n", a.Status.Status.Conditions[0].Type)
@@ -105,8 +132,58 @@ func TestDecideClaim(t *testing.T) {
 	})
 }
 
+// origins are what claims of the test can begin with, by what is the matter with it.
+type origins struct{}
+
+func (origins) claim(_, name string) *corev1.PersistentVolumeClaim {
+	claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{VolumeName: name}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound}}
+	switch name {
+	case "claim-none":
+		return nil
+	case "claim-unbound":
+		claim.Status.Phase = corev1.ClaimPending
+	}
+	return claim
+}
+
+func (origins) volume(name string) *corev1.PersistentVolume {
+	v, err := pv.ForClaim(&corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{Resources: corev1.VolumeResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}}}}, pv.Class(true), node("1Gi"), nil)
+	if err != nil {
+		panic(err)
+	}
+	v.Name, v.Annotations[pv.AnnMade] = "of-"+name, "2026-01-01T00:00:00Z"
+	switch name {
+	case "claim-unused":
+		delete(v.Annotations, pv.AnnMade)
+	case "claim-foreign":
+		v.Annotations = nil
+	}
+	return v
+}
+
+func (origins) snapshot(_, name string) *snapshotv1.VolumeSnapshot {
+	s := &snapshotv1.VolumeSnapshot{Status: &snapshotv1.VolumeSnapshotStatus{BoundVolumeSnapshotContentName: &name, ReadyToUse: ptr.To(name != "unready"), RestoreSize: ptr.To(resource.MustParse("1Gi"))}}
+	if name == "none" {
+		return nil
+	}
+	return s
+}
+
+func (origins) content(name string) *snapshotv1.VolumeSnapshotContent {
+	c := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{pv.NodeLabel: "n1"}}, Spec: snapshotv1.VolumeSnapshotContentSpec{Driver: pv.Provisioner,
+		VolumeSnapshotRef: corev1.ObjectReference{Namespace: "shop", Name: name, UID: ""}}}
+	switch name {
+	case "lost":
+		return nil
+	case "foreign":
+		c.Spec.Driver = "example.com/disk"
+	}
+	return c
+}
+
 func TestDecideVolume(t *testing.T) {
-	made, err := pv.ForClaim(&corev1.PersistentVolumeClaim{}, pv.Class(true), node("1Gi"))
+	made, err := pv.ForClaim(&corev1.PersistentVolumeClaim{}, pv.Class(true), node("1Gi"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,9 +206,13 @@ func TestDecideVolume(t *testing.T) {
 	} {
 		v := made.DeepCopy()
 		c.change(v)
-		if got := DecideVolume(v, c.node); got != c.want {
+		if got := DecideVolume(v, c.node, false); got != c.want {
 			t.Errorf("%s: %+v, want %+v", what, got, c.want)
 		}
+	}
+	made.Status.Phase = corev1.VolumeReleased
+	if got := DecideVolume(made, node(""), true); got != (VolumeAction{}) {
+		t.Errorf("one that another is being filled from: %+v", got)
 	}
 }
 

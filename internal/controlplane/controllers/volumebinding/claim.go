@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
+
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // ObservedClaim is what a decision about a claim rests on.
@@ -91,6 +93,8 @@ func (o ObservedClaim) named() Actions {
 		return pending(warning(reasonFailedBinding, fmt.Sprintf("volume %q already bound to a different claim.", v.Name)))
 	case v.DeletionTimestamp != nil:
 		return pending(warning(reasonFailedBinding, fmt.Sprintf("volume %q is being deleted", v.Name)))
+	case pv.Filling(v):
+		return pending(normal(reasonFailedBinding, fmt.Sprintf("volume %q is still being filled", v.Name)))
 	}
 	why := mismatch(v, claim)
 	if v.Spec.ClaimRef != nil && !volume.CheckVolumeModeMismatches(&claim.Spec, &v.Spec) {

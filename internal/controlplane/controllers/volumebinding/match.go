@@ -9,6 +9,8 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/component-helpers/storage/volume"
 	"k8s.io/utils/ptr"
+
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // findVolume chooses a volume for a claim that names none: one that names the claim; otherwise, unless the scheduler is to choose, the smallest that is
@@ -17,7 +19,7 @@ func findVolume(claim *corev1.PersistentVolumeClaim, volumes []*corev1.Persisten
 	var own, free []*corev1.PersistentVolume
 	for _, v := range volumes {
 		switch {
-		case !volume.CheckAccessModes(claim, v):
+		case !volume.CheckAccessModes(claim, v), pv.Filling(v):
 		case volume.IsVolumeBoundToClaim(v, claim):
 			own = append(own, v)
 		case v.Spec.ClaimRef == nil && !delayed:

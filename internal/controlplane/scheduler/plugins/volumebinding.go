@@ -12,6 +12,7 @@ import (
 	"k8s.io/component-helpers/storage/volume"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/snapshot"
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // NoProvisioner is the provisioner of storage classes whose volumes are made by hand.
@@ -137,6 +138,7 @@ const (
 	volumeElsewhere   = "node(s) didn't match PersistentVolume's node affinity"
 	volumeUnavailable = "node(s) didn't find available persistent volumes to bind"
 	volumeTooLarge    = "node(s) did not have enough free storage"
+	volumeCopied      = "node(s) did not have the data that a volume is to begin with"
 )
 
 // problem is what keeps the Pod's volumes from a node.
@@ -155,6 +157,10 @@ func (c *volumeCheck) problems(n *snapshot.Node) (out []problem) {
 	_, missing := c.plan(n)
 	for _, claim := range missing {
 		class := c.s.Class(volume.GetPersistentVolumeClaimClass(claim))
+		if !has(claim, class, n) {
+			out = append(out, problem{volumeCopied, missingData(claim)})
+			continue
+		}
 		if claim.Annotations[volume.AnnSelectedNode] == "" && makes(class) && provisions(class, n) {
 			out = append(out, c.tooLarge(claim, class, n))
 			continue
@@ -184,7 +190,7 @@ func (c *volumeCheck) plan(n *snapshot.Node) (p VolumePlan, missing []*corev1.Pe
 		case err == nil && match != nil:
 			chosen[match.Name] = match
 			p.Static = append(p.Static, VolumeMatch{match, claim})
-		case makes(class) && provisions(class, n) && c.roomFor(claim, class, n):
+		case makes(class) && provisions(class, n) && has(claim, class, n) && c.roomFor(claim, class, n):
 			p.Provision = append(p.Provision, claim)
 		default:
 			missing = append(missing, claim)
@@ -196,6 +202,18 @@ func (c *volumeCheck) plan(n *snapshot.Node) (p VolumePlan, missing []*corev1.Pe
 // makes says whether a class makes volumes at all.
 func makes(class *storagev1.StorageClass) bool {
 	return class.Provisioner != "" && class.Provisioner != NoProvisioner
+}
+
+// has says whether a node has what a volume of the built-in provisioner is to begin with.
+func has(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, n *snapshot.Node) bool {
+	return claim.Spec.DataSourceRef == nil && claim.Spec.DataSource == nil || class.Provisioner != pv.Provisioner || claim.Annotations[pv.AnnSourceNode] == n.Name()
+}
+
+func missingData(claim *corev1.PersistentVolumeClaim) string {
+	if node := claim.Annotations[pv.AnnSourceNode]; node != "" {
+		return fmt.Sprintf("what claim %s/%s is to begin with (its dataSource) is on the disk of node %s", claim.Namespace, claim.Name, node)
+	}
+	return fmt.Sprintf("what claim %s/%s is to begin with (its dataSource) is not there: `kubectl describe pvc -n %s %s` says why", claim.Namespace, claim.Name, claim.Namespace, claim.Name)
 }
 
 // roomFor says whether a volume of the claim's size can be made for a node, as far as its driver publishes that (KEP-1472). Each claim is looked at by itself: what a
