@@ -191,7 +191,7 @@ func (in Input) gone(r v1alpha1.ObjectRef) Step {
 		s.Action, s.Reason = Release, "its annotations say that it is not to be pruned"
 	case holdsData(r) && live.GetAnnotations()[v1alpha1.AnnotationDeleteData] != "true":
 		s.Action = Release
-		s.Reason = fmt.Sprintf("its data would be lost: the claim stays; set the annotation %s: \"true\" on it before Git drops it, or delete it by hand", v1alpha1.AnnotationDeleteData)
+		s.Reason = fmt.Sprintf("its data would be lost: it stays; set the annotation %s: \"true\" on it before Git drops it, or delete it by hand", v1alpha1.AnnotationDeleteData)
 	default:
 		s.Action = Prune
 	}
@@ -200,7 +200,7 @@ func (in Input) gone(r v1alpha1.ObjectRef) Step {
 
 // holdsData says whether data that is nowhere else goes with an object. A namespace that holds such an object is not pruned either: see apply.Prune.
 func holdsData(r v1alpha1.ObjectRef) bool {
-	return r.Group == "" && r.Kind == "PersistentVolumeClaim"
+	return r.Group == "" && r.Kind == "PersistentVolumeClaim" || r.Group == "snapshot.storage.k8s.io" && r.Kind == "VolumeSnapshot"
 }
 
 // Drift is the part of a plan that somebody else is the cause of: objects that are missing, and fields with another value, where Git's text

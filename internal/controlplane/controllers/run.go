@@ -74,6 +74,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/respread"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/serviceaccount"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/servicecidr"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/snapshotschedule"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/statefulset"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/systemnamespaces"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ttlafterfinished"
@@ -201,6 +202,7 @@ func table(cfg Config) ([]runner, error) {
 		attachdetach.New(c, f, events),
 		localvolume.New(c, f, snapshots, events),
 		volumesnapshot.New(c, custom, dynamics, f, snapshots, events),
+		snapshotschedule.New(custom, f, snapshots, events, clock.RealClock{}),
 		ephemeralvolume.New(c, f, events),
 		resourceclaim.New(c, f, events),
 		daemonset.New(c, f, events),
