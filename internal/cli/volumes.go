@@ -84,7 +84,9 @@ func NewVolumesReport(claims []corev1.PersistentVolumeClaim, volumes []corev1.Pe
 		}
 		r.Claims = append(r.Claims, row)
 	}
-	slices.SortFunc(r.Claims, func(a, b ClaimReport) int { return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(r.Claims, func(a, b ClaimReport) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 	slices.SortFunc(r.Snapshots, func(a, b SnapshotReport) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Claim, b.Claim), cmp.Compare(a.Name, b.Name))
 	})

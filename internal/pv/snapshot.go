@@ -65,7 +65,7 @@ func SnapshotContent(s *snapshotv1.VolumeSnapshot, class *snapshotv1.VolumeSnaps
 		ObjectMeta: metav1.ObjectMeta{Name: ContentName(s), Labels: map[string]string{NodeLabel: v.Labels[NodeLabel]}, Finalizers: []string{SnapshotFinalizer}},
 		Spec: snapshotv1.VolumeSnapshotContentSpec{
 			VolumeSnapshotRef: *Ref("VolumeSnapshot", s),
-			Driver: Provisioner, DeletionPolicy: class.DeletionPolicy, VolumeSnapshotClassName: &class.Name,
+			Driver:            Provisioner, DeletionPolicy: class.DeletionPolicy, VolumeSnapshotClassName: &class.Name,
 			Source: snapshotv1.VolumeSnapshotContentSource{VolumeHandle: &v.Name}, SourceVolumeMode: v.Spec.VolumeMode,
 		},
 	}

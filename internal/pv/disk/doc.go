@@ -9,6 +9,8 @@
 // The size is a bound because the file system has that size. Where the host has no loop devices or no mkfs.ext4, data/ is a plain directory without a bound.
 // A volume of the mode Block has no data/, and its loop device is given to the Pod.
 //
+// Snapshots are beside them, DIR/NAMESPACE/NAME-UID, with snapshot.json and snapshot.img, a copy of a disk.img; a volume may begin with one, or with another volume.
+//
 // Every step may be cut short by a crash and is completed by the next call: a file system is made under another name and renamed, and volume.json comes last.
 // Nothing is deleted but by Remove, and nothing that was there is ever made anew: a directory that is gone is an error (ErrGone), not an empty volume.
 package disk
