@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
+	"github.com/gitopsd/gitopsd/internal/logging"
 	"github.com/gitopsd/gitopsd/internal/pv"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
@@ -45,7 +46,8 @@ func (d *Disks) followSnapshots(ctx context.Context) {
 	if !cache.WaitForCacheSync(ctx.Done(), d.snapshotsSynced, d.synced) {
 		return
 	}
-	for pause := time.Second; !d.offer(ctx); pause = min(2*pause, time.Minute) {
+	failures := map[string]*logging.News{}
+	for pause := time.Second; !d.offer(ctx, failures); pause = min(2*pause, time.Minute) {
 		select {
 		case <-ctx.Done():
 			return
@@ -56,7 +58,7 @@ func (d *Disks) followSnapshots(ctx context.Context) {
 }
 
 // offer tells the cluster of snapshots on the disk that it does not know. It says whether all that could be told were.
-func (d *Disks) offer(ctx context.Context) bool {
+func (d *Disks) offer(ctx context.Context, failures map[string]*logging.News) bool {
 	found, err := d.Store.Snapshots()
 	if err != nil {
 		slog.Error("a snapshot's directory is not understood; it is left alone", "err", err)
@@ -66,10 +68,17 @@ func (d *Disks) offer(ctx context.Context) bool {
 		if _, err := d.contents.Get(c.Name); err == nil || c.Labels[pv.NodeLabel] != d.Node {
 			continue
 		}
+		news := failures[c.Name]
+		if news == nil {
+			news = &logging.News{}
+			failures[c.Name] = news
+		}
 		switch _, err := d.Snapshots.SnapshotV1().VolumeSnapshotContents().Create(ctx, pv.Offered(c), metav1.CreateOptions{}); {
 		case apierrors.IsAlreadyExists(err):
 		case err != nil:
-			slog.Warn("telling the cluster of a snapshot on this disk failed; it is tried again", "snapshot", pv.SnapshotHandle(c), "err", err)
+			if news.New(err) {
+				slog.Warn("telling the cluster of a snapshot on this disk failed; it is tried again", "snapshot", pv.SnapshotHandle(c), "err", err)
+			}
 			ok = false
 		default:
 			slog.Info("the cluster did not know a snapshot on this disk; it is offered as the VolumeSnapshot that it was taken for", "snapshot", pv.SnapshotHandle(c))
