@@ -82,7 +82,6 @@ func (w *world) next() int {
 
 // start runs a controller whose caches are read anew.
 func (w *world) start() {
-	w.lives = -1
 	w.client.AnsweredBy(func(a clienttesting.Action) (runtime.Object, error) {
 		if w.lives == 0 {
 			return nil, errDead
@@ -102,13 +101,16 @@ func (w *world) start() {
 	c.reconciler = endpointslice.NewReconciler(w.client, nodes, perSlice, c.tracker, c.topology, c.events, controllerName)
 	c.loop = reconcile.New("endpointslice", c.reconcile)
 	w.services.Handler, w.pods.Handler, w.nodes.Handler, w.slices.Handler = c.loop.Handler(), c.podHandler(), c.nodeHandler(), c.sliceHandler()
-	for _, k := range []interface {
-		Empty()
-		Relist(int)
-	}{w.nodes, w.services, w.pods, w.slices} {
-		k.Empty()
-		k.Relist(w.version)
-	}
+	w.client.Alone(func() {
+		w.lives = -1
+		for _, k := range []interface {
+			Empty()
+			Relist(int)
+		}{w.nodes, w.services, w.pods, w.slices} {
+			k.Empty()
+			k.Relist(w.version)
+		}
+	})
 	ctx, cancel := context.WithCancel(w.t.Context())
 	go c.loop.Run(ctx, workers)
 	w.kill = func() {
@@ -309,25 +311,31 @@ func TestLateWatchesLostAnswersMeddlersAndDeathLoseNoEndpoint(t *testing.T) {
 			w.start()
 			for range 250 {
 				synctest.Wait()
-				switch n := w.rand.IntN(26); {
-				case n < 6:
-					w.goOn()
-				case n < 11:
-					w.pods.Deliver()
-				case n < 13:
-					w.services.Deliver()
-				case n < 18:
-					w.slices.Deliver()
-				case n < 20:
-					w.meddle()
-				case n < 24:
-					time.Sleep(time.Duration(w.rand.IntN(20)) * time.Millisecond)
-				case w.rand.IntN(4) > 0:
-				case n == 24:
-					w.slices.Relist(w.version)
-				default:
-					w.lives = w.rand.IntN(3) // it dies in the midst of what it does next
-					time.Sleep(time.Second)
+				pause, dies := time.Duration(0), false
+				client.Alone(func() {
+					switch n := w.rand.IntN(26); {
+					case n < 6:
+						w.goOn()
+					case n < 11:
+						w.pods.Deliver()
+					case n < 13:
+						w.services.Deliver()
+					case n < 18:
+						w.slices.Deliver()
+					case n < 20:
+						w.meddle()
+					case n < 24:
+						pause = time.Duration(w.rand.IntN(20)) * time.Millisecond
+					case w.rand.IntN(4) > 0:
+					case n == 24:
+						w.slices.Relist(w.version)
+					default:
+						w.lives = w.rand.IntN(3) // it dies in the midst of what it does next
+						pause, dies = time.Second, true
+					}
+				})
+				time.Sleep(pause)
+				if dies {
 					w.kill()
 					w.start()
 					deaths++
@@ -367,12 +375,14 @@ func TestASliceThatAnEarlierProcessWroteComesBackWhenSomebodyDeletesIt(t *testin
 // rest leaves the controller in peace, with watches that show all there is, and then expects each Pod's endpoint exactly once.
 func (w *world) rest() {
 	synctest.Wait()
-	w.peace = true
-	w.pods.Relist(w.version)
-	w.services.Relist(w.version)
+	w.client.Alone(func() {
+		w.peace = true
+		w.pods.Relist(w.version)
+		w.services.Relist(w.version)
+	})
 	for range 120 {
 		for range 20 {
-			w.slices.Deliver()
+			w.client.Alone(w.slices.Deliver)
 			synctest.Wait()
 		}
 		time.Sleep(time.Second)

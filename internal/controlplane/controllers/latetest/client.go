@@ -44,6 +44,13 @@ func (c *Client) AnsweredBy(a Answer) {
 	c.answer = a
 }
 
+// Alone does something while nobody is being answered: what a test reads and writes of the world while the controller runs.
+func (c *Client) Alone(do func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	do()
+}
+
 // Sometimes fails one call in eight: some of those are carried out all the same, and only the answer is lost.
 func Sometimes(r *rand.Rand, carryOut Answer) Answer {
 	return func(a clienttesting.Action) (runtime.Object, error) {
