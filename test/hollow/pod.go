@@ -135,7 +135,7 @@ func (p *pod) forget() {
 // take keeps the status that this node reported, and everything else as the API has it.
 func (p *pod) take(ctx context.Context, now *v1.Pod) {
 	if p.input.Pod == nil {
-		p.node.status.Known(now.UID, now.Status.DeepCopy())
+		p.node.status.Known(ref(now), now.Status.DeepCopy())
 		p.input = lifecycle.Input{Pod: now, RuntimeUp: true, HostIPs: []string{p.node.ip}, Containers: map[string]*lifecycle.Container{}}
 		return
 	}
