@@ -276,6 +276,10 @@ type HelmRepository struct {
 	// secretRef names a Secret, in the Application's namespace, with username and password, or bearerToken, and caFile.
 	// +optional
 	SecretRef *corev1.LocalObjectReference `json:"secretRef,omitempty"`
+	// insecure lets an OCI registry that does not speak TLS be asked by plain HTTP, in which whoever is on the way can read the credentials and
+	// change the chart. Without it plain HTTP is refused, also for registries at private addresses.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
 }
 
 // HelmChart names a chart in a repository.

@@ -120,17 +120,19 @@ func readExtras(ctx context.Context, core typedcorev1.CoreV1Interface, namespace
 		}
 	}
 	for _, r := range repositories(spec.Helm) {
-		if r.SecretRef == nil {
-			continue
+		var c source.Credentials
+		if r.SecretRef != nil {
+			data, err := secretData(ctx, core, namespace, r.SecretRef.Name, "spec.source.helm")
+			if err != nil {
+				return x, err
+			}
+			c = source.CredentialsFromSecret(namespace+"/"+r.SecretRef.Name, data)
 		}
-		data, err := secretData(ctx, core, namespace, r.SecretRef.Name, "spec.source.helm")
-		if err != nil {
-			return x, err
-		}
+		c.Insecure = r.Insecure
 		if x.charts == nil {
 			x.charts = map[string]source.Credentials{}
 		}
-		x.charts[strings.TrimSuffix(r.URL, "/")] = source.CredentialsFromSecret(namespace+"/"+r.SecretRef.Name, data)
+		x.charts[strings.TrimSuffix(r.URL, "/")] = c
 	}
 	x.fingerprint = hex.EncodeToString(sum.Sum(nil))
 	return x, nil

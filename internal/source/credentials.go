@@ -44,6 +44,8 @@ type Credentials struct {
 	TLSCert, TLSKey []byte
 	// Proxy is the URL of a proxy to connect through: http, https or socks5.
 	Proxy string
+	// Insecure says that a registry of charts may be asked by plain HTTP. It is the Application's word, not the Secret's.
+	Insecure bool
 }
 
 // CredentialsFromSecret reads the keys that the Application's API documents.

@@ -1823,6 +1823,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_HelmChart(ref common.ReferenceCallback)
 							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
 						},
 					},
+					"insecure": {
+						SchemaProps: spec.SchemaProps{
+							Description: "insecure lets an OCI registry that does not speak TLS be asked by plain HTTP, in which whoever is on the way can read the credentials and change the chart. Without it plain HTTP is refused, also for registries at private addresses.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
 					"name": {
 						SchemaProps: spec.SchemaProps{
 							Description: "name is the chart's name in the repository.",
@@ -1867,6 +1874,13 @@ func schema_gitopsd_gitopsd_api_v1alpha1_HelmRepository(ref common.ReferenceCall
 						SchemaProps: spec.SchemaProps{
 							Description: "secretRef names a Secret, in the Application's namespace, with username and password, or bearerToken, and caFile.",
 							Ref:         ref(corev1.LocalObjectReference{}.OpenAPIModelName()),
+						},
+					},
+					"insecure": {
+						SchemaProps: spec.SchemaProps{
+							Description: "insecure lets an OCI registry that does not speak TLS be asked by plain HTTP, in which whoever is on the way can read the credentials and change the chart. Without it plain HTTP is refused, also for registries at private addresses.",
+							Type:        []string{"boolean"},
+							Format:      "",
 						},
 					},
 				},

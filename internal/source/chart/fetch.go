@@ -76,8 +76,11 @@ type Fetcher struct {
 	kept map[identity]kept
 }
 
-// identity is by which a chart is kept: who may read it is part of that.
-type identity struct{ repository, name, version, secret string }
+// identity is by which a chart is kept: who may read it is part of that, and whether somebody on the way may have changed it.
+type identity struct {
+	repository, name, version, secret string
+	insecure                          bool
+}
 
 type kept struct {
 	chart Fetched
@@ -86,7 +89,7 @@ type kept struct {
 
 // Fetch returns a chart. The error is a *source.Error.
 func (f *Fetcher) Fetch(ctx context.Context, r Reference) (Fetched, error) {
-	key := identity{r.Repository, r.Name, r.Version, r.Credentials.Secret}
+	key := identity{r.Repository, r.Name, r.Version, r.Credentials.Secret, r.Credentials.Insecure}
 	f.mu.Lock()
 	k, ok := f.kept[key]
 	f.mu.Unlock()
@@ -94,7 +97,7 @@ func (f *Fetcher) Fetch(ctx context.Context, r Reference) (Fetched, error) {
 		return k.chart, nil
 	}
 	// Applications that want the same chart at the same time share one fetch, which none of them can cancel for the others.
-	v, err, _ := f.running.Do(fmt.Sprintf("%q", key), func() (any, error) {
+	v, err, _ := f.running.Do(fmt.Sprintf("%#v", key), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
 		c, err := fetch(ctx, r)
@@ -238,6 +241,9 @@ func fromRepository(ctx context.Context, r Reference) (data []byte, version stri
 		if err != nil || at.Scheme != "https" && at.Scheme != "http" {
 			return nil, "", &source.Error{Reason: source.Unreachable, Message: "its index.yaml names an archive that is at no http URL"}
 		}
+		if at.Scheme == "http" && base.Scheme == "https" && e.Digest == "" {
+			return nil, "", fmt.Errorf("%s: its index.yaml has no digest for it, and %w", source.Redact(at.String()), errPlain)
+		}
 		if data, err = download(ctx, r, at, base, maxArchive); err != nil {
 			return nil, "", err
 		}
@@ -256,6 +262,9 @@ func download(ctx context.Context, r Reference, at, base *url.URL, limit int64) 
 		return nil, err
 	}
 	defer client.CloseIdleConnections()
+	if at.Scheme == "https" {
+		client.Transport = encrypted{client.Transport}
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
 		return nil, err
@@ -294,6 +303,22 @@ func download(ctx context.Context, r Reference, at, base *url.URL, limit int64) 
 	return data, nil
 }
 
+// encrypted refuses plain HTTP where nobody asked for it: whoever is on the way could read the credentials, and choose what is applied.
+type encrypted struct{ next http.RoundTripper }
+
+// errPlain is why.
+var errPlain = errors.New("plain HTTP is refused, which anybody on the way can read and change; have the server speak TLS (caFile of the Secret names a CA of your own), or, if it is an OCI registry, write `insecure: true` beside its url")
+
+func (e encrypted) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "https" {
+		return e.next.RoundTrip(req)
+	}
+	if req.Body != nil {
+		_ = req.Body.Close() // as a RoundTripper must
+	}
+	return nil, errPlain
+}
+
 // layerType is that of a chart's archive in an OCI registry; https://helm.sh/docs/topics/registries/
 const layerType = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 
@@ -311,14 +336,19 @@ func fromRegistry(ctx context.Context, r Reference) (data []byte, version string
 	case c.Username != "" || c.Password != "":
 		auth = &authn.Basic{Username: c.Username, Password: c.Password}
 	}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(client.Transport)}
-	repo, err := name.NewRepository(strings.TrimSuffix(strings.TrimPrefix(r.Repository, "oci://"), "/") + "/" + r.Name)
+	// Of a registry at a private address, or one that redirects, the library would use plain HTTP without being asked to.
+	transport, naming := http.RoundTripper(encrypted{client.Transport}), []name.Option(nil)
+	if r.Credentials.Insecure {
+		transport, naming = client.Transport, []name.Option{name.Insecure}
+	}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth), remote.WithTransport(transport)}
+	repo, err := name.NewRepository(strings.TrimSuffix(strings.TrimPrefix(r.Repository, "oci://"), "/")+"/"+r.Name, naming...)
 	if err != nil {
 		return nil, "", &source.Error{Reason: source.InvalidSource, Message: "it is no name of a repository in a registry"}
 	}
 	var ref name.Reference
 	if strings.HasPrefix(r.Version, "sha256:") {
-		if ref, err = name.NewDigest(repo.Name() + "@" + r.Version); err != nil {
+		if ref, err = name.NewDigest(repo.Name()+"@"+r.Version, naming...); err != nil {
 			return nil, "", &source.Error{Reason: source.InvalidSource, Message: "the version is no digest of 64 hexadecimal digits"}
 		}
 		version = r.Version[len("sha256:"):][:12]

@@ -144,7 +144,7 @@ func TestChartsComeFromRepositoriesAndRegistries(t *testing.T) {
 	run := func(path string, h v1alpha1.Helm) (render.Output, error) {
 		return render.Render(t.Context(), render.Input{
 			Tree: tree, Path: path, Spec: v1alpha1.Rendering{Helm: &h}, Application: "shop", From: source.From{DefaultNamespace: "default"},
-			Charts: fetcher, ChartCredentials: map[string]source.Credentials{url: credentials}, Cluster: chart.Cluster{KubeVersion: "v1.37.2", APIVersions: []string{"v1", "networking.k8s.io/v1/Ingress"}},
+			Charts: fetcher, ChartCredentials: map[string]source.Credentials{url: credentials, oci: {Insecure: true}}, Cluster: chart.Cluster{KubeVersion: "v1.37.2", APIVersions: []string{"v1", "networking.k8s.io/v1/Ingress"}},
 		})
 	}
 	named := func(repository, name, version string) *v1alpha1.HelmChart {

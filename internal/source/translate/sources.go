@@ -63,11 +63,11 @@ func (r *reading) place(kind string, f *fields) place {
 		p.git.Ignore = f.text("ignore")
 	case "HelmRepository":
 		f.tune("passCredentials", "type")
-		p.chart.URL = url
+		p.chart.URL, p.chart.Insecure = url, f.flag("insecure", false)
 	case "OCIRepository":
 		f.tune("layerSelector")
 		p.chart.URL, p.chart.Name = path.Split(strings.TrimSuffix(url, "/"))
-		p.chart.URL = strings.TrimSuffix(p.chart.URL, "/")
+		p.chart.URL, p.chart.Insecure = strings.TrimSuffix(p.chart.URL, "/"), f.flag("insecure", false)
 		ref := f.object("ref")
 		p.chart.Version = first(ref.text("digest"), ref.text("semver"), ref.text("tag"))
 	}
