@@ -32,6 +32,18 @@ const (
 	triggerMove     = "move"
 )
 
+// pushSpacing is the least time between the beginnings of two looks that pushes ask for.
+const pushSpacing = 200 * time.Millisecond
+
+// dueAt says when Git is looked at, given when the last look began that a push asked for. What is pushed first is looked at at once; of the pushes that follow while that look
+// runs, or soon after it began, all are one look, so that a script which pushes forty times in a second costs the host a handful of requests.
+func dueAt(trigger string, told, now time.Time) time.Time {
+	if next := told.Add(pushSpacing); trigger == triggerWebhook && next.After(now) {
+		return next
+	}
+	return now
+}
+
 // lookNow says whether Git is to be looked at, why, and since when an answer counts: a thousand Applications of one repository that start, are created or poll at about the
 // same time share an answer.
 func lookNow(m *memory, asked *look, app *v1alpha1.Application, now time.Time) (look, bool) {

@@ -55,6 +55,72 @@ func TestGitIsLookedAtWhenThereIsAReasonTo(t *testing.T) {
 	}
 }
 
+// The clock goes in milliseconds; a pass begins when a push is due and none is running, and takes a while.
+func TestOfManyPushesTheFirstIsLookedAtAtOnceAndTheRestTogether(t *testing.T) {
+	every := func(gap, until int) (out []int) {
+		for at := 0; at < until; at += gap {
+			out = append(out, at)
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		pushes []int
+		takes  int
+		want   string
+	}{
+		"one":                                {[]int{0}, 30, "[0]"},
+		"each after a while":                 {[]int{0, 300, 500, 1000}, 30, "[0 300 500 1000]"},
+		"two at once":                        {[]int{0, 0}, 30, "[0]"},
+		"one while the first is looked at":   {[]int{0, 20}, 30, "[0 200]"},
+		"one soon after the look":            {[]int{0, 150}, 30, "[0 200]"},
+		"forty in a second":                  {every(25, 1000), 30, "[0 200 400 600 800 1000]"},
+		"forty in a second, of a slow host":  {every(25, 1000), 450, "[0 450 900 1350]"},
+		"a hundred at once, and one more":    {append(make([]int, 100), 90), 30, "[0 200]"},
+		"a burst, and one after it was over": {[]int{0, 20, 40, 600}, 30, "[0 200 600]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, looks, ready, wake := &memory{}, []int{}, 0, -1
+			for now := 0; now < 2000; now++ {
+				clock := noon.Add(time.Duration(now) * time.Millisecond)
+				for len(c.pushes) > 0 && c.pushes[0] == now {
+					wake, c.pushes = max(now, int(m.ask(triggerWebhook, clock).Sub(noon).Milliseconds())), c.pushes[1:]
+				}
+				if wake < 0 || now < max(wake, ready) {
+					continue
+				}
+				l, wait := m.asked(clock)
+				if wake = -1; wait > 0 {
+					wake = now + int(wait.Milliseconds())
+				}
+				if l != nil {
+					looks, ready = append(looks, now), now+c.takes
+				}
+			}
+			if got := fmt.Sprint(looks); got != c.want || m.look != nil {
+				t.Errorf("looks at %s, want %s; left over: %v", got, c.want, m.look)
+			}
+		})
+	}
+}
+
+// A push that waits for its turn waits no longer when something else needs Git, and what else is done meanwhile does not take its turn away.
+func TestAPushThatWaitsIsNotForgotten(t *testing.T) {
+	m := &memory{told: noon}
+	soon := noon.Add(time.Millisecond)
+	if due := m.ask(triggerWebhook, soon); !due.Equal(noon.Add(pushSpacing)) {
+		t.Errorf("due at %s", due)
+	}
+	if l, wait := m.asked(soon); l != nil || wait != pushSpacing-time.Millisecond {
+		t.Errorf("a pass for another reason: %v, wait %s", l, wait)
+	}
+	if due := m.ask(triggerMove, soon); !due.Equal(soon) {
+		t.Errorf("a move that needs Git now: due at %s", due)
+	}
+	if l, _ := m.asked(soon); l == nil || l.trigger != triggerWebhook {
+		t.Errorf("the two together: %v", l)
+	}
+}
+
 func TestPollsSpreadOutAndSlowDownWhileTheHostFails(t *testing.T) {
 	minute := &metav1.Duration{Duration: time.Minute}
 	for _, c := range []struct {

@@ -238,8 +238,7 @@ func (e *Engine) pushed(p webhook.Push) []string {
 				continue
 			}
 			triggered[keyOf(app).String()] = true
-			e.memory(keyOf(app)).ask(triggerWebhook, now)
-			e.loop.EnqueueFirst(keyOf(app))
+			e.loop.EnqueueFirst(keyOf(app), e.memory(keyOf(app)).ask(triggerWebhook, now).Sub(now))
 		}
 	}
 	names := make([]string, 0, len(triggered))

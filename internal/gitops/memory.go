@@ -58,8 +58,9 @@ type memory struct {
 	// checks are spec.healthChecks as they were at the generation judgedFor.
 	checks    *health.Checks
 	judgedFor int64
-	// look is a look at Git that somebody asked for.
+	// look is a look at Git that somebody asked for, and told when the last one began that a push asked for.
 	look *look
+	told time.Time
 	// read is the commit at the ref that a pass has last taken into account, and newest the one that it rendered last: other Applications ask what moves here.
 	read   string
 	newest *revision
@@ -81,6 +82,8 @@ type look struct {
 	trigger string
 	// since is when it was asked for; an answer of the remote from before is too old.
 	since time.Time
+	// due is when it is to begin; zero for now.
+	due time.Time
 }
 
 // revision is a commit's objects, ready to be applied.
@@ -279,23 +282,45 @@ func versionText(s string) uint64 {
 	return v
 }
 
-// ask notes that somebody wants Git looked at. The first of several wishes names the trigger, the last one the time.
-func (m *memory) ask(trigger string, now time.Time) {
+// ask notes that somebody wants Git looked at, and returns when that is due. The first of several wishes names the trigger, the last one the time from which
+// an answer counts; all of them are one look, at the earliest time that one of them is due.
+func (m *memory) ask(trigger string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	due := dueAt(trigger, m.told, now)
 	if m.look == nil {
-		m.look = &look{trigger: trigger}
+		m.look = &look{trigger: trigger, due: due}
 	}
 	m.look.since = now
+	if due.Before(m.look.due) {
+		m.look.due = due
+	}
+	return m.look.due
 }
 
-// asked takes the wish, if there is one.
-func (m *memory) asked() *look {
+// asked takes the wish, if there is one that is due; of one that is not it says how long it has to wait.
+func (m *memory) asked(now time.Time) (*look, time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.look
+	if l == nil {
+		return nil, 0
+	}
+	if wait := l.due.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	if l.trigger == triggerWebhook {
+		m.told = now
+	}
 	m.look = nil
-	return l
+	return l, 0
+}
+
+// unask drops the wish.
+func (m *memory) unask() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.look = nil
 }
 
 // see notes what a watch says of an object, and returns whether a pass has something to do about it.

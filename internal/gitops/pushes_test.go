@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -60,6 +61,26 @@ func TestABurstOfWebhooksIsFewLooks(t *testing.T) {
 	}
 	if applied != 1 {
 		t.Errorf("the commit is %d times in the history", applied)
+	}
+}
+
+func TestPushesSpreadOverASecondAreAHandfulOfLooks(t *testing.T) {
+	b := start(t, nil)
+	b.applied(b.push(shop("web:0")))
+	asked, began := b.git.Requests.Load(), time.Now()
+	var last string
+	for i := 1; i <= 4; i++ {
+		last = b.repo.Push(shop(fmt.Sprint("web:", i)))
+		for range 10 {
+			b.tell()
+			time.Sleep(25 * time.Millisecond)
+		}
+	}
+	b.applied(last)
+	// A look is one request, and one more where it finds a commit.
+	most := 4 + 2 + int64(time.Since(began)/(200*time.Millisecond))
+	if n := b.git.Requests.Load() - asked; n > most {
+		t.Errorf("%d requests to the host for 40 webhooks in %s, want at most %d", n, time.Since(began), most)
 	}
 }
 

@@ -84,10 +84,14 @@ func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Re
 func (p *pass) run(ctx context.Context) error {
 	if p.app.Spec.Suspend {
 		p.out.suspended = true
-		p.m.asked()
+		p.m.unask()
 		return nil
 	}
-	if l, now := lookNow(p.m, p.m.asked(), p.app, p.began); now {
+	asked, wait := p.m.asked(p.began)
+	if wait > 0 {
+		p.repeat(wait)
+	}
+	if l, now := lookNow(p.m, asked, p.app, p.began); now {
 		p.trigger = l.trigger
 		p.look(ctx, l)
 	}

@@ -121,7 +121,7 @@ func TestALoopCallsTheExpeditedKeyBeforeThoseThatWaited(t *testing.T) {
 		for _, k := range keys("a b c d") {
 			l.Enqueue(k)
 		}
-		l.EnqueueFirst(Key{Name: "c"})
+		l.EnqueueFirst(Key{Name: "c"}, 0)
 		l.Run(ctx, 1)
 		if got := strings.Join(order, " "); got != "c a b d" {
 			t.Errorf("got %s", got)

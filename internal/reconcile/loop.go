@@ -65,10 +65,10 @@ func New(name string, f Func) *Loop {
 // Enqueue asks for a call for key; any number of requests before that call are one call.
 func (l *Loop) Enqueue(key Key) { l.queue.Add(key) }
 
-// EnqueueFirst is Enqueue for a key for which somebody waits: its call comes before those that were asked for without hurry.
-func (l *Loop) EnqueueFirst(key Key) {
+// EnqueueFirst asks for a call after d for a key for which somebody waits: it comes before those that were asked for without hurry.
+func (l *Loop) EnqueueFirst(key Key, d time.Duration) {
 	l.lanes.expedite(key)
-	l.queue.Add(key)
+	l.queue.AddAfter(key, d)
 }
 
 // EnqueueAfter asks for a call after d.
