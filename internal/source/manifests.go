@@ -110,8 +110,11 @@ type identity struct {
 }
 
 type parser struct {
-	from    From
+	from From
+	// values is what is left of the commit's allowance of them; no file took more of it than greedy, which took most.
 	values  int
+	most    int
+	greedy  string
 	seen    map[identity]*Object
 	objects []*Object
 	errs    ParseErrors
@@ -126,8 +129,18 @@ func (p *parser) file(f File) {
 		p.failf(f.Path, 0, "a Helm chart among plain manifests; make it an Application of its own, whose spec.source.path is the chart's folder")
 		return
 	}
+	if p.values < 0 {
+		return // what used the allowance up is told already, and this file is not to be blamed for it
+	}
+	left := p.values
 	docs, err := documents(f, &p.values)
+	if took := left - p.values; took > p.most {
+		p.most, p.greedy = took, f.Path
+	}
 	if err != nil {
+		if p.values < 0 && p.greedy != f.Path {
+			err.Message += fmt.Sprintf("; %s has %d of them, the most", p.greedy, p.most)
+		}
 		if f.Rendered && err.Line > 0 {
 			err = &ParseError{File: err.File, Message: fmt.Sprintf("line %d of what the template makes: %s", err.Line, err.Message)}
 		}

@@ -81,14 +81,35 @@ func split(input string) []source.File {
 }
 
 func TestAliasesCannotGrowBeyondTheBound(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bomb}\nx0: &x0 [a, a, a, a, a, a, a, a, a, a]\n")
-	for i := 1; i < 9; i++ {
-		fmt.Fprintf(&b, "x%d: &x%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*x%d, ", i-1), 10), ", "))
+	tenfold := func(name string, levels int) source.File {
+		var b strings.Builder
+		fmt.Fprintf(&b, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\nx0: &x0 [a, a, a, a, a, a, a, a, a, a]\n", name)
+		for i := 1; i < levels; i++ {
+			fmt.Fprintf(&b, "x%d: &x%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*x%d, ", i-1), 10), ", "))
+		}
+		return source.File{Path: name + ".yaml", Data: []byte(b.String())}
 	}
-	_, err := source.Parse([]source.File{{Path: "bomb.yaml", Data: []byte(b.String())}}, source.From{})
-	if err == nil || !strings.Contains(err.Error(), "bomb.yaml:") {
-		t.Errorf("a bomb of aliases: %v", err)
+	bound := "more than 2000000 values in one commit, counting every use of an anchor; split the Application"
+	for name, c := range map[string]struct {
+		files []source.File
+		want  []string
+	}{
+		"one":                     {[]source.File{tenfold("bomb", 9)}, []string{"bomb.yaml:10:10: " + bound}},
+		"others around it":        {[]source.File{tenfold("a", 2), tenfold("bomb", 9), tenfold("c", 2)}, []string{"bomb.yaml:10:10: " + bound}},
+		"too many before the end": {[]source.File{tenfold("large", 6), tenfold("other", 6), tenfold("small", 1)}, []string{"other.yaml:9:35: " + bound + "; large.yaml has 1234571 of them, the most"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := source.Parse(c.files, source.From{})
+			var errs source.ParseErrors
+			errors.As(err, &errs)
+			var got []string
+			for _, e := range errs {
+				got = append(got, e.Error())
+			}
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("errors (-want +got):\n%s", d)
+			}
+		})
 	}
 }
 

@@ -138,7 +138,11 @@ func (c *converter) convert(n *yaml.Node, line, depth int) (any, *ParseError) {
 	switch n.Kind {
 	case yaml.AliasNode:
 		*c.values++ // counted by the call below
-		return c.convert(n.Alias, line, depth+1)
+		v, err := c.convert(n.Alias, line, depth+1)
+		if err != nil && *c.values < 0 {
+			err.Line, err.Column = n.Line, n.Column // it is the use that is too much, not what is used
+		}
+		return v, err
 	case yaml.ScalarNode:
 		c.lines = append(c.lines, int32(line))
 		return c.scalar(n)
