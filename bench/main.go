@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "start,api,drift,repo,memory,push,pods,soak,scale,apps,dns,ingress", "which figures to take")
+	only := flag.String("only", "start,api,drift,repo,memory,push,pods,volumes,soak,scale,apps,dns,ingress", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	perNode := flag.Int("pods-per-node", 30, "how many Pods the scale figures make for each node")
@@ -92,7 +92,7 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 			return fmt.Errorf("ingress: %w", err)
 		}
 	}
-	if !wants("push") && !wants("pods") && !wants("memory") && !wants("soak") {
+	if !wants("push") && !wants("pods") && !wants("memory") && !wants("volumes") && !wants("soak") {
 		return nil
 	}
 	begin := time.Now()
@@ -115,6 +115,11 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 	if wants("pods") {
 		if err := benchPods(ctx, c, out); err != nil {
 			return fmt.Errorf("pods: %w", err)
+		}
+	}
+	if wants("volumes") {
+		if err := benchVolumes(ctx, c, out); err != nil {
+			return fmt.Errorf("volumes: %w", err)
 		}
 	}
 	if wants("soak") {

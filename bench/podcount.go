@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -140,6 +141,11 @@ func (p *controlPlane) writes(ctx context.Context) (map[string]int64, error) {
 		return nil, err
 	}
 	defer body.Close()
+	return writesIn(body)
+}
+
+// writesIn finds them in the server's metrics.
+func writesIn(body io.Reader) (map[string]int64, error) {
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(body)
 	if err != nil {
