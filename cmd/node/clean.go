@@ -29,6 +29,7 @@ func clean(ctx context.Context, args []string) error {
 	f.StringVar(&cfg.PodLogDir, "pod-log-dir", cfg.PodLogDir, "the node's --pod-log-dir")
 	f.StringVar(&cfg.Containerd, "containerd-address", "", "the node's --containerd-address")
 	f.StringSliceVar(&cfg.ClusterCIDR, "cluster-cidr", cfg.ClusterCIDR, "the node's --cluster-cidr")
+	registerCNI(f, &cfg)
 	deleteVolumes := f.Bool("delete-volumes", false, "delete the data of volumes too")
 	if err := parse(f, cleanUsage, args); err != nil {
 		return err

@@ -47,6 +47,12 @@ func run(ctx context.Context, args []string) error {
 	return kubelet.Run(ctx, cfg)
 }
 
+// registerCNI adds the flags that say who makes Pods' interfaces.
+func registerCNI(f *pflag.FlagSet, cfg *kubelet.Config) {
+	f.StringVar(&cfg.CNIConfDir, "cni-conf-dir", "", "folder of CNI configurations, such as /etc/cni/net.d, whose plugins make Pods' interfaces (default: the built-in network does)")
+	f.StringSliceVar(&cfg.CNIBinDirs, "cni-bin-dir", cfg.CNIBinDirs, "folders of these plugins")
+}
+
 // daemonConfig reads the daemon's flags.
 func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	cfg := kubelet.Defaults()
@@ -80,6 +86,7 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	f.IntVar(&cfg.Port, "port", cfg.Port, "port of this node's own server")
 	f.StringSliceVar(&cfg.ClusterCIDR, "cluster-cidr", cfg.ClusterCIDR, "where Pod addresses of all nodes come from, as given to the control plane")
 	f.StringVar(&cfg.PodNetwork, "pod-network", cfg.PodNetwork, "how packets get to Pods of other nodes: host-gw routes them, vxlan tunnels them, auto routes them to nodes on a common link and tunnels them to those behind a router")
+	registerCNI(f, &cfg)
 	f.IntVar(&cfg.MTU, "mtu", 0, "largest packet, in bytes, that the network between the nodes carries (default: what the interface of the default route says)")
 	f.StringSliceVar(&cfg.ClusterDNS, "cluster-dns", nil, "addresses where this node answers DNS questions, and which its Pods are told (default: those of the Service kube-system/kube-dns; none: Pods use the host's resolver)")
 	f.StringVar(&cfg.Domain, "cluster-domain", cfg.Domain, "domain of the cluster's names")

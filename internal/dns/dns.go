@@ -31,7 +31,7 @@ type Config struct {
 	Addresses []netip.Addr
 	// Pods are the ranges of all nodes' Pods.
 	Pods []netip.Prefix
-	// Interfaces are where questions may come from.
+	// Interfaces are where questions may come from; one without a name is any.
 	Interfaces []string
 	// ResolvConf is the host's resolv.conf, whose servers are asked about names outside the cluster.
 	ResolvConf string

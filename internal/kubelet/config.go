@@ -70,8 +70,11 @@ type Config struct {
 	Port        int
 	Labels      map[string]string
 	ClusterCIDR []string
-	PodNetwork  string   // how packets get to Pods of other nodes: auto, host-gw or vxlan
-	MTU         int      // of the link between nodes; 0: that of the default route
+	PodNetwork  string // how packets get to Pods of other nodes: auto, host-gw or vxlan
+	MTU         int    // of the link between nodes; 0: that of the default route
+	// CNIConfDir and CNIBinDirs are where CNI plugins are that make Pods' interfaces in place of the built-in network; empty for that.
+	CNIConfDir  string
+	CNIBinDirs  []string
 	ClusterDNS  []string // addresses of the cluster's DNS; none: those of the Service kube-system/kube-dns; "none": Pods use the host's resolver
 	Domain      string
 	ResolvConf  string // the host's; empty to find it
@@ -110,7 +113,7 @@ func Defaults() Config {
 	return Config{
 		DataDir: "/var/lib/gitopsd/node", Name: strings.ToLower(name), CgroupRoot: "/gitopsd", PodLogDir: "/var/log/pods", Bind: "0.0.0.0", Port: 10250,
 		RegistryHostsDir: "/etc/containerd/certs.d", CDISpecDirs: []string{"/etc/cdi", "/var/run/cdi"},
-		ClusterCIDR: []string{"10.42.0.0/16"}, PodNetwork: string(network.Auto), Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
+		ClusterCIDR: []string{"10.42.0.0/16"}, PodNetwork: string(network.Auto), CNIBinDirs: []string{"/opt/cni/bin", "/usr/lib/cni"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
 		ContainerLogMaxSize: resource.NewQuantity(logs.DefaultRotation().Size, resource.BinarySI).String(), ContainerLogMaxFiles: logs.DefaultRotation().Files, EnableSystemLogHandler: true,
 		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(), CPUs: cpuset.Config{Policy: cpuset.None},
 		Ingress: Ingress{HTTPPort: 8080, HTTPSPort: 8443},

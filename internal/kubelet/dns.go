@@ -15,8 +15,12 @@ func (d *daemon) openDNS() (err error) {
 	if !d.cfg.ownDNS {
 		return nil
 	}
+	interfaces := []string{"lo", network.Bridge}
+	if d.cfg.CNIConfDir != "" {
+		interfaces = []string{""} // plugins call Pods' interfaces what they like
+	}
 	d.dns, err = dns.New(dns.Config{
-		Domain: d.cfg.Domain, Addresses: d.cfg.clusterDNS, Pods: d.cfg.clusterCIDRs, Interfaces: []string{"lo", network.Bridge},
+		Domain: d.cfg.Domain, Addresses: d.cfg.clusterDNS, Pods: d.cfg.clusterCIDRs, Interfaces: interfaces,
 		ResolvConf: d.cfg.ResolvConf, Dir: dnsDir(d.cfg.DataDir), Informers: d.informers, Client: d.client, Event: d.event,
 	})
 	return err

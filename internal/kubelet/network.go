@@ -29,9 +29,10 @@ type podNetwork struct {
 
 func newPodNetwork(c *Config) (*podNetwork, error) {
 	n := &podNetwork{
-		config: network.Config{NodeName: c.Name, StateDir: filepath.Join(c.DataDir, "network"), ClusterCIDRs: c.clusterCIDRs, Mode: network.Mode(c.PodNetwork), MTU: c.MTU},
-		file:   filepath.Join(c.DataDir, "pod-cidrs.json"),
-		up:     make(chan struct{}),
+		config: network.Config{NodeName: c.Name, StateDir: filepath.Join(c.DataDir, "network"), ClusterCIDRs: c.clusterCIDRs, Mode: network.Mode(c.PodNetwork), MTU: c.MTU,
+			CNI: network.CNI{ConfDir: c.CNIConfDir, BinDirs: c.CNIBinDirs}},
+		file: filepath.Join(c.DataDir, "pod-cidrs.json"),
+		up:   make(chan struct{}),
 	}
 	b, err := os.ReadFile(n.file)
 	if err != nil {
@@ -125,8 +126,12 @@ func (n *podNetwork) get() *network.Network {
 
 // down says why Pods cannot be given addresses; empty when they can.
 func (n *podNetwork) down() string {
-	if n.get() == nil {
+	net := n.get()
+	if net == nil {
 		return "the Pod network is not set up: the control plane has not given this node its Pod addresses (spec.podCIDRs) yet"
+	}
+	if err := net.Ready(); err != nil {
+		return err.Error()
 	}
 	return ""
 }

@@ -20,10 +20,15 @@ const (
 	leastBurst   = 96 << 10
 )
 
+// burst is how many bytes may be sent at once at a rate in bytes per second.
+func burst(rate uint64) uint32 {
+	return uint32(min(max(float64(rate)*burstSeconds, leastBurst), math.MaxInt32/2))
+}
+
 // bucket holds packets on their way out of an interface back to a rate.
 func bucket(link netlink.Link, bits uint64) *netlink.Tbf {
 	rate := max(bits/8, 1)
-	burst := uint32(min(max(float64(rate)*burstSeconds, leastBurst), math.MaxInt32/2))
+	burst := burst(rate)
 	return &netlink.Tbf{
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
 		Rate:       rate,

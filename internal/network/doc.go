@@ -6,6 +6,8 @@
 // InternalIP, or through a VXLAN tunnel to nodes that are behind a router; and iptables rules that masquerade
 // what leaves the cluster and forward host ports.
 //
+// Where there are CNI plugins, they make interfaces and lead packets to other nodes; the rest stays.
+//
 // A Pod has a /32 (or /128) address and reaches everything, its neighbours on the bridge too, through the bridge's own address. So
 // every packet between Pods is routed, and passes the node's netfilter hooks and connection tracking in both directions, whether or
 // not the br_netfilter module is loaded. Where it is loaded, the kernel bridges what a Service's rules send from one Pod to another of the

@@ -33,6 +33,8 @@ type Config struct {
 	MTU int
 	// Mode is how packets get to other nodes; empty is Auto.
 	Mode Mode
+	// CNI are plugins that make Pods' interfaces, and lead packets to other nodes, in place of the bridge, routes and tunnel of this package.
+	CNI CNI
 }
 
 // HostPort is one port of a Pod that the node's own addresses answer, as in container.ports.
@@ -66,7 +68,7 @@ type Place struct {
 type Attachment struct {
 	// IPs are the Pod's addresses, one per range in Config.PodCIDRs, in that order.
 	IPs []netip.Addr
-	// HostInterface is the node's end of the Pod's veth pair. The Pod's end is always eth0.
+	// HostInterface is the node's end of the Pod's veth pair; empty where plugins made it. The Pod's end is always eth0.
 	HostInterface string
 }
 
@@ -77,6 +79,8 @@ type Network struct {
 	link   *netlink.Handle
 	bridge bridge
 	routes router
+	// plugins make Pods' interfaces, unless nil.
+	plugins *plugins
 
 	rules []familyRules
 
@@ -109,7 +113,7 @@ func New(cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	n := &Network{cfg: cfg, state: st, link: link, log: slog.With("component", "network")}
+	n := &Network{cfg: cfg, state: st, link: link, plugins: newPlugins(cfg.CNI, cfg.StateDir), log: slog.With("component", "network")}
 	n.cfg.Mode = cmp.Or(cfg.Mode, Auto)
 	n.cfg.MTU = cmp.Or(cfg.MTU, defaultMTU(link))
 	own := func(o *corev1.Node) bool { return o.Name == cfg.NodeName }
@@ -117,13 +121,15 @@ func New(cfg Config) (*Network, error) {
 	if n.cfg.Mode == VXLAN {
 		n.cfg.MTU -= overhead(netip.IPv6Unspecified()) // the nodes' addresses are not known yet; the larger one fits both families
 	}
-	if n.bridge, err = ensureBridge(link, n.cfg); err != nil {
-		return nil, err
+	if n.plugins == nil {
+		if n.bridge, err = ensureBridge(link, n.cfg); err != nil {
+			return nil, err
+		}
+		if err := n.removeStrangers(); err != nil {
+			return nil, err
+		}
 	}
-	if err := setSysctls(cfg.PodCIDRs); err != nil {
-		return nil, err
-	}
-	if err := n.removeStrangers(); err != nil {
+	if err := setSysctls(cfg.PodCIDRs, n.plugins == nil); err != nil {
 		return nil, err
 	}
 	for _, f := range families {
@@ -139,6 +145,15 @@ func New(cfg Config) (*Network, error) {
 	return n, n.writeRules(context.Background())
 }
 
+// Ready says why Pods cannot be attached yet, where that is up to plugins.
+func (n *Network) Ready() error {
+	if n.plugins == nil {
+		return nil
+	}
+	_, err := n.plugins.configuration()
+	return err
+}
+
 // Attach gives the Pod its addresses, an interface eth0, a default route and a loopback interface that is up, and opens its host ports.
 //
 // Called again for the same UID it returns the same addresses and only mends what is missing; with another NetNS, as after a reboot, it
@@ -149,14 +164,22 @@ func (n *Network) Attach(ctx context.Context, pod Pod) (Attachment, error) {
 	fail := func(err error) (Attachment, error) {
 		return Attachment{}, fmt.Errorf("attach Pod %s/%s to the network: %w", pod.Namespace, pod.Name, err)
 	}
+	if n.plugins != nil {
+		rec, err := n.attachByPlugins(ctx, pod)
+		if err == nil && len(rec.HostPorts) > 0 {
+			err = n.writeRules(ctx)
+		}
+		if err != nil {
+			return fail(err)
+		}
+		return Attachment{IPs: slices.Clone(rec.IPs)}, nil
+	}
 	rec, portsChanged, err := n.reserve(pod)
 	if err != nil {
 		return fail(err)
 	}
-	if pod.Guard != nil {
-		if err := pod.Guard(ctx); err != nil {
-			return fail(err)
-		}
+	if err := n.guard(ctx, pod); err != nil {
+		return fail(err)
 	}
 	host := hostInterface(pod.UID)
 	if err := n.connect(pod.NetNS, host, rec.IPs, pod.Bandwidth); err != nil {
@@ -209,12 +232,15 @@ func (n *Network) Detach(ctx context.Context, uid string) error {
 	rec, known := n.state.Pods[uid]
 	n.mu.Unlock()
 	if !known {
+		if n.plugins != nil {
+			return nil
+		}
 		return n.disconnect(hostInterface(uid), nil)
 	}
 	fail := func(err error) error {
 		return fmt.Errorf("detach Pod %s/%s from the network: %w", rec.Namespace, rec.Name, err)
 	}
-	if err := n.disconnect(hostInterface(uid), rec.IPs); err != nil {
+	if err := n.undo(ctx, uid, rec); err != nil {
 		return fail(err)
 	}
 	n.mu.Lock()
@@ -230,6 +256,17 @@ func (n *Network) Detach(ctx context.Context, uid string) error {
 		}
 	}
 	return nil
+}
+
+// undo removes a Pod's interface, by whom it was made.
+func (n *Network) undo(ctx context.Context, uid string, rec record) error {
+	if len(rec.Plugins) == 0 {
+		return n.disconnect(hostInterface(uid), rec.IPs)
+	}
+	if n.plugins == nil {
+		return errors.New("its interface was made by CNI plugins: start the node with the --cni-conf-dir and --cni-bin-dir that it had, and drain it before you change them")
+	}
+	return n.plugins.del(ctx, rec, uid)
 }
 
 // Attached lists the UIDs of all Pods that hold an address, so that a node which starts can detach those it no longer runs.
@@ -300,5 +337,8 @@ func (n *Network) Remove(ctx context.Context) error {
 		errs = append(errs, n.routes.remove(r))
 	}
 	errs = append(errs, removeTunnel(n.link))
-	return errors.Join(append(errs, n.bridge.remove(n.link))...)
+	if n.plugins == nil {
+		errs = append(errs, n.bridge.remove(n.link))
+	}
+	return errors.Join(errs...)
 }

@@ -37,6 +37,14 @@ const (
 func (n *Network) Run(ctx context.Context, nodes coreinformers.NodeInformer) error {
 	heal := time.NewTicker(iptables.HealPeriod)
 	defer heal.Stop()
+	for n.plugins != nil { // routes are theirs
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-heal.C:
+			n.healRules(ctx)
+		}
+	}
 	return n.routes.run(ctx, nodes, heal.C, func() { n.healRules(ctx) })
 }
 

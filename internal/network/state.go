@@ -25,6 +25,9 @@ type record struct {
 	Name      string       `json:"name"`
 	IPs       []netip.Addr `json:"ips"`
 	HostPorts []HostPort   `json:"hostPorts,omitempty"`
+	// NetNS and Plugins are the Pod's namespace and the configuration of the CNI plugins that made its interface there, if they did.
+	NetNS   string          `json:"netns,omitempty"`
+	Plugins json.RawMessage `json:"plugins,omitempty"`
 }
 
 // used maps every address that is taken to its Pod's UID.

@@ -16,12 +16,14 @@ import (
 //
 // route_localnet lets 127.0.0.1 be the source of a packet to a Pod before it is masqueraded, so that host ports and NodePorts can be
 // reached there; the INPUT rules keep others out.
-func setSysctls(cidrs []netip.Prefix) error {
+func setSysctls(cidrs []netip.Prefix, bridged bool) error {
 	settings := []struct{ name, value string }{
 		{"net/ipv4/ip_forward", "1"},
 		{"net/ipv4/conf/all/route_localnet", "1"},
 		{"net/ipv4/conf/all/send_redirects", "0"},
-		{"net/ipv4/conf/" + bridgeName + "/send_redirects", "0"},
+	}
+	if bridged {
+		settings = append(settings, struct{ name, value string }{"net/ipv4/conf/" + bridgeName + "/send_redirects", "0"})
 	}
 	if slices.ContainsFunc(cidrs, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
 		settings = append(settings, struct{ name, value string }{"net/ipv6/conf/all/forwarding", "1"})

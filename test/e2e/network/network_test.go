@@ -31,6 +31,7 @@ import (
 var (
 	c      *cluster.Cluster
 	client kubernetes.Interface
+	bin    string
 )
 
 func TestMain(m *testing.M) {
@@ -54,7 +55,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	bin := filepath.Join(dir, "bin")
+	bin = filepath.Join(dir, "bin")
 	build := exec.Command("go", "build", "-trimpath", "-tags=killpoints", "-o", bin+"/", "./cmd/gitopsd", "./cmd/node", "./test/localcluster", "./test/images/web")
 	build.Dir, build.Env = filepath.Join("..", "..", ".."), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
