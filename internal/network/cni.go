@@ -63,11 +63,25 @@ func (p *plugins) read(file string) (*libcni.NetworkConfigList, error) {
 	if err != nil {
 		return nil, err
 	}
-	one, err := libcni.NetworkPluginConfFromBytes(raw)
+	// A file of one plugin is a list of one, with the plugin's own name and version.
+	var head struct {
+		Name       string          `json:"name"`
+		CNIVersion string          `json:"cniVersion,omitempty"`
+		Plugins    json.RawMessage `json:"plugins"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return nil, fmt.Errorf("CNI configuration %s: %w", file, err)
+	}
+	head.Plugins = slices.Concat([]byte("["), raw, []byte("]"))
+	wrapped, err := json.Marshal(head)
 	if err != nil {
 		return nil, fmt.Errorf("CNI configuration %s: %w", file, err)
 	}
-	return libcni.ConfListFromConf(one)
+	list, err := libcni.NetworkConfFromBytes(wrapped)
+	if err != nil {
+		return nil, fmt.Errorf("CNI configuration %s: %w", file, err)
+	}
+	return list, nil
 }
 
 // call is what plugins are told of a Pod, in the words that they know from Kubernetes.

@@ -194,3 +194,31 @@ func TestPluginsMakeTheInterfacesOfPods(t *testing.T) {
 		t.Errorf("interfaces %q, and before %q", after, before)
 	}
 }
+
+func TestTheFirstConfigurationByNameCounts(t *testing.T) {
+	dir := t.TempDir()
+	p := newPlugins(CNI{ConfDir: dir}, t.TempDir())
+	for _, c := range []struct{ file, content, want string }{
+		{"20.conflist", `{"cniVersion": "1.0.0", "name": "list", "plugins": [{"type": "bridge"}, {"type": "tuning"}]}`, "list 1.0.0 bridge tuning"},
+		{"10.conf", `{"cniVersion": "0.4.0", "name": "one", "type": "macvlan"}`, "one 0.4.0 macvlan"},
+		{"05.conf", `{"name": `, "05.conf"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, c.file), []byte(c.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		list, err := p.configuration()
+		if err != nil {
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v", c.file, err)
+			}
+			continue
+		}
+		got := list.Name + " " + list.CNIVersion
+		for _, plugin := range list.Plugins {
+			got += " " + plugin.Network.Type
+		}
+		if got != c.want {
+			t.Errorf("with %s: %s, want %s", c.file, got, c.want)
+		}
+	}
+}
