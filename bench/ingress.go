@@ -146,11 +146,11 @@ func selfSigned(name string) (map[string][]byte, error) {
 // ingressObjects makes the Pods and the Ingress that leads to them, and returns the Pods' addresses.
 func ingressObjects(ctx context.Context, k kubernetes.Interface, cert map[string][]byte) (addresses []string, err error) {
 	const namespace = "bench"
-	labels, port, prefix := map[string]string{"app": "web"}, int32(8080), networkingv1.PathTypePrefix
+	labels, prefix := map[string]string{"app": "web"}, networkingv1.PathTypePrefix
 	if _, err := k.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
 		return nil, err
 	}
-	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(port)}}}}
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(servicePort)}}}}
 	if _, err := k.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{}); err != nil {
 		return nil, err
 	}
@@ -178,23 +178,7 @@ func ingressObjects(ctx context.Context, k kubernetes.Interface, cert map[string
 			return nil, err
 		}
 	}
-	for deadline := time.Now().Add(roundTime); len(addresses) < ingressPods; {
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return nil, fmt.Errorf("%d Pods have started, want %d", len(addresses), ingressPods)
-		}
-		time.Sleep(50 * time.Millisecond)
-		list, err := k.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return nil, err
-		}
-		addresses = nil
-		for i := range list.Items {
-			if p := &list.Items[i].Status; p.PodIP != "" && p.Phase == corev1.PodRunning {
-				addresses = append(addresses, net.JoinHostPort(p.PodIP, fmt.Sprint(port)))
-			}
-		}
-	}
-	return addresses, nil
+	return runningPods(ctx, k, namespace, ingressPods)
 }
 
 // startNginx starts nginx on the node, on loopback, as it is configured where speed matters.

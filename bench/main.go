@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "start,api,drift,repo,memory,push,pods,volumes,soak,scale,apps,dns,ingress", "which figures to take")
+	only := flag.String("only", "start,api,drift,repo,memory,push,pods,volumes,soak,scale,apps,dns,services,ingress", "which figures to take")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	perNode := flag.Int("pods-per-node", 30, "how many Pods the scale figures make for each node")
@@ -85,6 +85,11 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 	if wants("dns") {
 		if err := benchDNS(ctx, bin, dir, peers, out); err != nil {
 			return fmt.Errorf("dns: %w", err)
+		}
+	}
+	if wants("services") {
+		if err := benchServices(ctx, bin, dir, out); err != nil {
+			return fmt.Errorf("services: %w", err)
 		}
 	}
 	if wants("ingress") {

@@ -58,6 +58,7 @@ type Writer struct {
 	have Chains // what the kernel is believed to hold, each chain in the words in which it was sent; nil: not known
 	// printed holds, for a chain that iptables-save prints in other words than were sent, those words.
 	printed map[Chain]spelling
+	written Written
 
 	// For Heal.
 	nft     bool
@@ -357,6 +358,7 @@ func (w *Writer) restore(ctx context.Context, input string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s%s", cmd.Path, err, bytes.TrimSpace(out), lineAt(out, input))
 	}
+	w.written.count(input)
 	return nil
 }
 

@@ -61,7 +61,7 @@ func (d *daemon) openIngress() (err error) {
 
 // partMetrics are those that the node's parts keep themselves, some of which it may be without.
 func (d *daemon) partMetrics() []prometheus.Collector {
-	out := append(d.runtime.Collectors(), d.node.Starts.Collector())
+	out := append(d.runtime.Collectors(), d.node.Starts.Collector(), d.proxy.Collector())
 	if d.dns != nil {
 		out = append(out, d.dns.Collector())
 	}

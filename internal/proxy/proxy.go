@@ -50,6 +50,7 @@ type Proxy struct {
 	families []*familyProgram
 	services cache.SharedIndexInformer
 	slices   cache.SharedIndexInformer
+	metrics  metrics
 
 	health healthChecks // only Run uses it
 
@@ -83,6 +84,7 @@ func New(cfg Config) (*Proxy, error) {
 		health:   healthChecks{log: slog.With("component", "proxy"), servers: map[types.NamespacedName]*healthServer{}},
 		wake:     make(chan struct{}, 1),
 		synced:   make(chan struct{}),
+		metrics:  newMetrics(),
 	}
 	for _, f := range families {
 		if !slices.ContainsFunc(cfg.ClusterCIDRs, func(c netip.Prefix) bool { return f.has(c.Addr()) }) {
@@ -261,10 +263,12 @@ func (p *Proxy) sync(ctx context.Context) error {
 	}
 	var errs []error
 	for _, f := range p.families {
+		began := time.Now()
 		if err := f.writer.Update(ctx, f.changes()); err != nil {
 			errs = append(errs, err) // the writer knows that it is behind
 			continue
 		}
+		p.metrics.seconds.WithLabelValues(string(f.name)).Observe(time.Since(began).Seconds())
 		if err := f.forget(f.stale); err != nil {
 			errs = append(errs, err)
 			continue

@@ -11,14 +11,13 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
@@ -34,7 +33,7 @@ type Controller struct {
 	events    record.EventRecorder
 	services  corelisters.ServiceLister
 	endpoints corelisters.EndpointsLister
-	slices    discoverylisters.EndpointSliceLister
+	slices    cache.Indexer
 	synced    []cache.InformerSynced
 	loop      *reconcile.Loop
 	wrote     reconcile.Written[*corev1.Endpoints]
@@ -43,7 +42,8 @@ type Controller struct {
 // New makes the controller and registers what it wants to hear from f.
 func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder) *Controller {
 	svcInf, endpointsInf, sliceInf := f.Core().V1().Services(), f.Core().V1().Endpoints(), f.Discovery().V1().EndpointSlices()
-	c := &Controller{client: client, events: events, services: svcInf.Lister(), endpoints: endpointsInf.Lister(), slices: sliceInf.Lister()}
+	index.AddSlices(sliceInf.Informer())
+	c := &Controller{client: client, events: events, services: svcInf.Lister(), endpoints: endpointsInf.Lister(), slices: sliceInf.Informer().GetIndexer()}
 	c.loop = reconcile.New("endpoints", c.reconcile)
 	ofService := func(obj any) []reconcile.Key {
 		s := obj.(*discoveryv1.EndpointSlice)
@@ -90,8 +90,8 @@ func (c *Controller) observe(key reconcile.Key) (o Observed, err error) {
 	default:
 		c.wrote.Forget(key)
 	}
-	o.Slices, err = c.slices.EndpointSlices(key.Namespace).List(labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: key.Name}))
-	return o, err
+	o.Slices = index.SlicesOf(c.slices, key.Namespace, key.Name)
+	return o, nil
 }
 
 func (c *Controller) act(ctx context.Context, key reconcile.Key, o Observed, a Actions) error {

@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/endpointslice"
@@ -25,6 +24,7 @@ import (
 	endpointsliceutil "k8s.io/endpointslice/util"
 	"k8s.io/klog/v2"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
@@ -49,7 +49,7 @@ type Controller struct {
 	services corelisters.ServiceLister
 	pods     corelisters.PodLister
 	nodes    corelisters.NodeLister
-	slices   discoverylisters.EndpointSliceLister
+	slices   cache.Indexer
 	synced   []cache.InformerSynced
 	loop     *reconcile.Loop
 
@@ -63,13 +63,14 @@ type Controller struct {
 // New makes the controller and registers what it wants to hear from f.
 func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder) *Controller {
 	svcInf, podInf, nodeInf, sliceInf := f.Core().V1().Services(), f.Core().V1().Pods(), f.Core().V1().Nodes(), f.Discovery().V1().EndpointSlices()
+	index.AddSlices(sliceInf.Informer())
 	c := &Controller{
 		client:   client,
 		events:   events,
 		services: svcInf.Lister(),
 		pods:     podInf.Lister(),
 		nodes:    nodeInf.Lister(),
-		slices:   sliceInf.Lister(),
+		slices:   sliceInf.Informer().GetIndexer(),
 		tracker:  endpointsliceutil.NewEndpointSliceTracker(),
 		topology: topologycache.NewTopologyCache(),
 		triggers: endpointsliceutil.NewTriggerTimeTracker(),
@@ -234,10 +235,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	// Marked before the slices are listed: an event that the list does not show yet will then find the mark.
 	mark, _ := c.waiting.LoadOrStore(key, time.Now())
 	since := mark.(time.Time)
-	existing, err := c.slicesOf(key)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
+	existing := c.slicesOf(key)
 	if since == unsure || c.tracker.StaleSlices(svc, existing) {
 		if left := patience - time.Since(since); left > 0 {
 			return reconcile.Result{After: left}, nil // the event of this controller's last write brings the next call
@@ -260,9 +258,9 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 }
 
 // slicesOf are a Service's slices as the cache has them.
-func (c *Controller) slicesOf(key reconcile.Key) ([]*discoveryv1.EndpointSlice, error) {
-	all, err := c.slices.EndpointSlices(key.Namespace).List(labels.SelectorFromSet(managed(key)))
-	return lasting(all), err
+func (c *Controller) slicesOf(key reconcile.Key) []*discoveryv1.EndpointSlice {
+	all := index.SlicesOf(c.slices, key.Namespace, key.Name)
+	return lasting(slices.DeleteFunc(all, func(s *discoveryv1.EndpointSlice) bool { return !ours(s) }))
 }
 
 // readSlices are a Service's slices as the API server has them.
@@ -298,11 +296,7 @@ func (c *Controller) removeSlices(ctx context.Context, key reconcile.Key) error 
 	c.triggers.DeleteService(key.Namespace, key.Name)
 	c.reconciler.DeleteService(key.Namespace, key.Name)
 	c.tracker.DeleteService(key.Namespace, key.Name)
-	left, err := c.slicesOf(key)
-	if err != nil {
-		return err
-	}
-	for _, s := range left {
+	for _, s := range c.slicesOf(key) {
 		err := c.client.DiscoveryV1().EndpointSlices(s.Namespace).Delete(ctx, s.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &s.UID}})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return fmt.Errorf("EndpointSlice %s/%s: deleting it with its Service: %w", s.Namespace, s.Name, err)

@@ -21,7 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -29,6 +28,7 @@ import (
 	"k8s.io/endpointslice/topologycache"
 	endpointsliceutil "k8s.io/endpointslice/util"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/latetest"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
@@ -64,6 +64,9 @@ func newWorld(t *testing.T, client *latetest.Client, seed uint64) *world {
 		services: latetest.NewKind[*corev1.Service](t), pods: latetest.NewKind[*corev1.Pod](t),
 		nodes: latetest.NewKind[*corev1.Node](t), slices: latetest.NewKind[*discoveryv1.EndpointSlice](t),
 	}
+	if err := w.slices.Cache.AddIndexers(cache.Indexers{"service": index.SliceKeys}); err != nil {
+		t.Fatal(err)
+	}
 	w.nodes.Put(w.next(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}})
 	w.services.Put(w.next(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "web"},
@@ -95,7 +98,7 @@ func (w *world) start() {
 	nodes := corelisters.NewNodeLister(w.nodes.Cache)
 	c := &Controller{
 		client: w.client, events: &record.FakeRecorder{}, nodes: nodes,
-		services: corelisters.NewServiceLister(w.services.Cache), pods: corelisters.NewPodLister(w.pods.Cache), slices: discoverylisters.NewEndpointSliceLister(w.slices.Cache),
+		services: corelisters.NewServiceLister(w.services.Cache), pods: corelisters.NewPodLister(w.pods.Cache), slices: w.slices.Cache,
 		tracker: endpointsliceutil.NewEndpointSliceTracker(), topology: topologycache.NewTopologyCache(), triggers: endpointsliceutil.NewTriggerTimeTracker(),
 	}
 	c.reconciler = endpointslice.NewReconciler(w.client, nodes, perSlice, c.tracker, c.topology, c.events, controllerName)

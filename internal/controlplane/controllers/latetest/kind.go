@@ -98,7 +98,7 @@ func (k *Kind[T]) Deliver() {
 
 // Empty makes the cache one that has been told nothing yet, as that of a process that starts.
 func (k *Kind[T]) Empty() {
-	k.Cache.Indexer = cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers())
+	k.Cache.Indexer = cache.NewIndexer(cache.MetaNamespaceKeyFunc, k.Cache.GetIndexers())
 }
 
 // Relist shows the cache what is true now: what came and went since is never seen.

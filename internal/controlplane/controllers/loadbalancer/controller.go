@@ -18,11 +18,11 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/index"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
@@ -47,7 +47,7 @@ type Controller struct {
 	events   record.EventRecorder
 	services corelisters.ServiceLister
 	nodes    corelisters.NodeLister
-	slices   discoverylisters.EndpointSliceLister
+	slices   cache.Indexer
 	synced   []cache.InformerSynced
 	loop     *reconcile.Loop
 
@@ -63,17 +63,26 @@ type complaint struct {
 // New makes the controller and registers what it wants to hear from f.
 func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, cfg Config) *Controller {
 	services, nodes, slices := f.Core().V1().Services(), f.Core().V1().Nodes(), f.Discovery().V1().EndpointSlices()
+	index.AddSlices(slices.Informer())
 	c := &Controller{
-		cfg: cfg, client: client, events: events, services: services.Lister(), nodes: nodes.Lister(), slices: slices.Lister(), told: map[complaint]bool{},
+		cfg: cfg, client: client, events: events, services: services.Lister(), nodes: nodes.Lister(), slices: slices.Informer().GetIndexer(), told: map[complaint]bool{},
 	}
 	c.loop = reconcile.New("loadbalancer", c.reconcile)
 	c.synced = []cache.InformerSynced{
-		// A node port of any Service may be in a load balancer's way.
-		reconcile.Listen(services.Informer(), c.loop.HandlerFor(func(any) []reconcile.Key { return []reconcile.Key{theKey} })),
+		reconcile.Listen(services.Informer(), c.loop.HandlerFor(ifItHasPorts)),
 		reconcile.Listen(nodes.Informer(), c.ifItServesOtherwise()),
 		reconcile.Listen(slices.Informer(), c.loop.HandlerFor(c.ifLocal)),
 	}
 	return c
+}
+
+// ifItHasPorts is for Services, most of which concern no load balancer: those that are one or have been, and those whose node ports may be in one's way.
+func ifItHasPorts(obj any) []reconcile.Key {
+	s, ok := obj.(*corev1.Service)
+	if !ok || s.Spec.Type != corev1.ServiceTypeLoadBalancer && s.Spec.Type != corev1.ServiceTypeNodePort && len(s.Status.LoadBalancer.Ingress) == 0 {
+		return nil
+	}
+	return []reconcile.Key{theKey}
 }
 
 // ifLocal is for EndpointSlices: they matter for Services that are served only where their endpoints are.
@@ -142,11 +151,7 @@ func (c *Controller) reconcile(ctx context.Context, _ reconcile.Key) (reconcile.
 // hosts are the nodes that have a ready endpoint of a Service.
 func (c *Controller) hosts(s *corev1.Service) map[string]bool {
 	out := map[string]bool{}
-	list, err := c.slices.EndpointSlices(s.Namespace).List(labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: s.Name}))
-	if err != nil {
-		return out // a lister fails for no reason that the next event would not mend
-	}
-	for _, slice := range list {
+	for _, slice := range index.SlicesOf(c.slices, s.Namespace, s.Name) {
 		for i := range slice.Endpoints {
 			if e := &slice.Endpoints[i]; e.NodeName != nil && ptr.Deref(e.Conditions.Ready, true) {
 				out[*e.NodeName] = true

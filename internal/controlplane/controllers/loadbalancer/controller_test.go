@@ -49,3 +49,21 @@ func hears(t *testing.T, events *record.FakeRecorder, want string) {
 		t.Fatalf("no event after 10 s, want %q", want)
 	}
 }
+
+func TestOnlyServicesThatMayBeInABalancersWayAreLookedInto(t *testing.T) {
+	balanced := corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}}
+	for _, c := range []struct {
+		service corev1.Service
+		want    bool
+	}{
+		{corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP}}, false},
+		{corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName}}, false},
+		{corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort}}, true},
+		{corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}, true},
+		{corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP}, Status: balanced}, true}, // its addresses are to be taken back
+	} {
+		if got := len(ifItHasPorts(&c.service)) > 0; got != c.want {
+			t.Errorf("type %s, status %v: looked into: %t, want %t", c.service.Spec.Type, c.service.Status.LoadBalancer, got, c.want)
+		}
+	}
+}
