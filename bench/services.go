@@ -1,5 +1,7 @@
 package main
 
+//lint:file-ignore SA1019 Endpoints are deprecated and written all the same
+
 import (
 	"context"
 	"errors"
@@ -40,6 +42,8 @@ const (
 	serviceClients  = 16
 	serviceRounds   = 3
 	serviceRound    = 2 * time.Second
+	// serviceSettling is how long the control plane may be busy with what was made.
+	serviceSettling = 5 * time.Minute
 	// serviceDial is how long a connection may take before it is tried anew: a Service without rules yet refuses or is silent.
 	serviceDial = 20 * time.Millisecond
 )
@@ -85,6 +89,9 @@ func benchServices(ctx context.Context, bin, dir string, out io.Writer) (err err
 			return err
 		}
 		fmt.Fprintf(out, "  %d Services in all: created after %s, the last one reachable after %s\n", n, created.Round(10*time.Millisecond), reached.Round(10*time.Millisecond))
+		if err := b.settle(ctx); err != nil {
+			return err
+		}
 		// An attempt before there are rules leaves a flow without translation in the kernel, which later connections from the same port would follow:
 		// connections are measured at a Service that nobody tries before it is long there.
 		quiet, err := b.create(ctx)
@@ -215,6 +222,27 @@ func (b *serviceBench) grow(ctx context.Context, n int) (created, reached time.D
 		}
 	}
 	return created, time.Since(began), nil
+}
+
+// settle waits until each Service has its Endpoints too, which are written after the slices by which it is reached.
+func (b *serviceBench) settle(ctx context.Context) error {
+	for deadline := time.Now().Add(serviceSettling); ; {
+		list, err := b.k.CoreV1().Endpoints(servicesNamespace).List(ctx, metav1.ListOptions{Limit: 1})
+		if err != nil {
+			return err
+		}
+		there := int64(len(list.Items))
+		if list.RemainingItemCount != nil {
+			there += *list.RemainingItemCount
+		}
+		if there >= b.made.Load() {
+			return nil
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("%d of %d Services have Endpoints after %s", there, b.made.Load(), serviceSettling)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // reach tries until a connection is made, or until its answer is as wanted.
@@ -431,9 +459,12 @@ func (b *serviceBench) first(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(began)
-	w, err := b.written(ctx)
-	if err != nil {
-		return err
+	var w written
+	for w.seconds == 0 { // it is told once the write has returned, or later while the node's server starts
+		if w, err = b.written(ctx); err != nil && time.Since(began) > roundTime {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	pid, err := b.c.PID(component)
 	if err != nil {
