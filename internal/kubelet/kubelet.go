@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	goruntime "runtime"
 	"sync"
@@ -108,6 +109,9 @@ type daemon struct {
 
 // settled is when starting is over, and with it the need for most of the program's text that starting touched.
 const settled = 20 * time.Second
+
+// heapBudget is what the heap may grow to under load, such as that of the ingress, as long as less of it is live.
+const heapBudget = 64 << 20
 
 // netnsReady is how many network namespaces are kept ready for the next Pods.
 const netnsReady = 8
@@ -345,6 +349,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		srv.Stats.NetNS = func(p *v1.Pod) string { return srv.NetNS(p.UID) }
 		return srv.Serve(ctx, listener, id)
 	})
+	if os.Getenv("GOGC") == "" {
+		resident.Pace(heapBudget)
+	}
 	release := time.AfterFunc(settled, resident.ReleaseProgram)
 	defer release.Stop()
 	if err := d.follow(ctx, must, podInformer); err != nil && ctx.Err() == nil {
