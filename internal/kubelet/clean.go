@@ -8,10 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +19,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
+	"github.com/gitopsd/gitopsd/internal/kubelet/mounts"
 	"github.com/gitopsd/gitopsd/internal/kubelet/pod"
 	"github.com/gitopsd/gitopsd/internal/kubelet/podresources"
 	"github.com/gitopsd/gitopsd/internal/kubelet/runtime"
@@ -107,7 +106,7 @@ func Clean(ctx context.Context, cfg Config) error {
 	if all != nil {
 		return fmt.Errorf("some of the node in %s is left; run this again once the cause is removed: %w", dir, all)
 	}
-	if err := unmountBelow(dir); err != nil {
+	if err := mounts.Detach(dir); err != nil {
 		return err // below what is still mounted is somebody's data
 	}
 	return removeAllBut(dir, cfg.KeepVolumes)
@@ -194,32 +193,6 @@ func removeNetwork(ctx context.Context, dir string, cfg Config) error {
 	}
 	if made := n.get(); made != nil {
 		return made.Remove(ctx)
-	}
-	return nil
-}
-
-// unmountBelow unmounts what containerd left mounted in its state when its containers were killed from outside.
-func unmountBelow(dir string) error {
-	b, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	var points []string
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
-			points = append(points, f[4])
-		}
-	}
-	var all error
-	for i := len(points) - 1; i >= 0; i-- {
-		all = errors.Join(all, detach(points[i]))
-	}
-	return all
-}
-
-func detach(path string) error {
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && err != unix.EINVAL && err != unix.ENOENT {
-		return fmt.Errorf("unmounting %s: %w", path, err)
 	}
 	return nil
 }

@@ -44,24 +44,55 @@ func TestMountsAreReadOnlyWithWhatIsMountedBelowThem(t *testing.T) {
 }
 
 func TestMountsArePassedOnAsMountsSay(t *testing.T) {
-	h := start(t)
-	dir := filepath.Join(h.dir, "passed")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	h := prepare(t)
 	// A host's own mounts are shared; those of a test's namespace are not.
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
+	shared := func(dir string) {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0711"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+		if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+			t.Fatal(err)
+		}
 	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
-		t.Fatal(err)
-	}
+	shared(filepath.Join(h.dir, "n", "pods"))
+	h.startNode()
+	dir := filepath.Join(h.dir, "passed")
+	shared(dir)
 	for _, name := range []string{"from-host", "from-container"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o777); err != nil {
 			t.Fatal(err)
 		}
 	}
+	h.run("between the containers of a Pod, and its end takes nothing of what was mounted with it", func(t *testing.T) {
+		theirs := filepath.Join(h.dir, "theirs")
+		if err := os.MkdirAll(theirs, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		h.create("within", fmt.Sprintf(`{volumes: [{name: v, emptyDir: {}}, {name: t, hostPath: {path: %q}}], containers: [
+  {name: none, volumeMounts: [{name: v, mountPath: /v}]},
+  {name: in, volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]},
+  {name: both, securityContext: {privileged: true}, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}, {name: t, mountPath: /t}]}]}`, theirs))
+		h.wait("within", "to be ready", ready)
+		h.exec("within:both", "sh", "-c", "mkdir /v/d && busybox mount -o bind /t /v/d && touch /v/d/seen")
+		for name, want := range map[string]string{"none": "", "in": "seen", "both": "seen"} {
+			if got := strings.TrimSpace(h.exec("within:"+name, "sh", "-c", "ls /v/d")); got != want {
+				t.Errorf("%s sees %q, want %q", name, got, want)
+			}
+		}
+		h.delete("within")
+		h.waitGone("within")
+		if _, err := os.Stat(filepath.Join(theirs, "seen")); err != nil {
+			t.Errorf("what was mounted has lost its content: %v", err)
+		}
+		if b, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(b), "/v/d ") {
+			t.Errorf("what it had mounted is left: %v\n%s", err, b)
+		}
+	})
+
 	h.create("p", fmt.Sprintf(`{volumes: [{name: v, hostPath: {path: %q}}], containers: [
   {name: none, volumeMounts: [{name: v, mountPath: /v}]},
   {name: in, volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]},

@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/mounts"
 )
 
 // Mounted is what became of a volume.
@@ -169,7 +171,7 @@ func (p plan) believe() error {
 		return fmt.Errorf("NodePublishVolume: driver %s said that it has published the volume, and there is nothing at %s: the driver is broken", p.Driver, p.Target)
 	case p.Block && (info.Mode()&os.ModeDevice == 0 || info.Mode()&os.ModeCharDevice != 0):
 		return fmt.Errorf("NodePublishVolume: driver %s said that it has published a block device, and %s is none: the driver is broken", p.Driver, p.Target)
-	case !p.Block && p.Claim != "" && !isMountPoint(p.Target):
+	case !p.Block && p.Claim != "" && !mounts.IsPoint(p.Target):
 		return fmt.Errorf("NodePublishVolume: driver %s said that it has published the volume, and nothing is mounted at %s: the driver is broken, or its container does not share its mounts "+
 			"with the host (mountPropagation: Bidirectional)", p.Driver, p.Target)
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	events "k8s.io/client-go/tools/record"
 
+	"github.com/gitopsd/gitopsd/internal/kubelet/mounts"
 	"github.com/gitopsd/gitopsd/internal/kubelet/plugins"
 )
 
@@ -69,7 +70,7 @@ func (n *Node) Open() error {
 			return fmt.Errorf("making the folders of storage drivers: %w", err)
 		}
 	}
-	if err := share(n.Root); err != nil {
+	if err := mounts.Share(n.Root); err != nil {
 		return err
 	}
 	pods, err := n.at().published("*")

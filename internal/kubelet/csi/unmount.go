@@ -9,6 +9,8 @@ import (
 
 	spec "github.com/container-storage-interface/spec/lib/go/csi"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitopsd/gitopsd/internal/kubelet/mounts"
 )
 
 // Unmount lets go of all volumes of a Pod, and of what is staged for nobody else. It works from what is on the disk, and may be repeated.
@@ -103,7 +105,7 @@ func (n *Node) unstage(ctx context.Context, d *driver, of record) error {
 
 // gone removes the place where a volume was, which its driver may have left, and never what is in it.
 func gone(call string, r record, path string) error {
-	if isMountPoint(path) {
+	if mounts.IsPoint(path) {
 		return fmt.Errorf("%s: driver %s said that it has let the volume go, and it is still mounted at %s; nothing there is touched: unmount it by hand, or restart the driver", call, r.Driver, path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/mounts"
 	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
@@ -250,17 +251,9 @@ func hostPath(h *v1.HostPathVolumeSource) error {
 
 // Teardown removes every volume in dir, and dir. Host paths are not in it. It may be repeated.
 func Teardown(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	// Not only volumes of memory: what a container mounted in a volume that it shares with the host is the host's, and its content somebody else's.
+	if err := mounts.Detach(dir); err != nil {
 		return err
-	}
-	for _, e := range entries {
-		if err := unmount(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
 	}
 	return os.RemoveAll(dir)
 }
@@ -286,13 +279,4 @@ func mountNew(path, kind, opts string) error {
 func isMount(path string) bool {
 	var self, parent unix.Stat_t
 	return unix.Lstat(path, &self) == nil && unix.Lstat(filepath.Dir(path), &parent) == nil && self.Dev != parent.Dev
-}
-
-func unmount(path string) error {
-	for isMount(path) {
-		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("unmounting %s: %w", path, err)
-		}
-	}
-	return nil
 }

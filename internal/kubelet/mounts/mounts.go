@@ -1,0 +1,116 @@
+package mounts
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// IsPoint says whether something is mounted at a path itself, be it a part of the same file system.
+func IsPoint(path string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// Share has what containers mount below a folder be seen by the host and by other containers, if they ask for that (mountPropagation). Where the host shares its
+// mounts, as under systemd, there is nothing to do.
+func Share(dir string) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	shared, err := isShared(dir)
+	if err != nil || shared {
+		return err
+	}
+	if !IsPoint(dir) {
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("making %s a mount of its own, which containers can share: %w", dir, err)
+		}
+	}
+	if err := unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("sharing the mounts below %s with containers: %w", dir, err)
+	}
+	return nil
+}
+
+// Detach unmounts whatever is mounted below a folder, whoever did it, so that to remove the folder removes nothing of what was mounted.
+func Detach(dir string) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	all, err := Points()
+	if err != nil {
+		return err
+	}
+	for _, p := range slices.Backward(all) {
+		if p.Path == dir || !Within(dir, p.Path) {
+			continue
+		}
+		if err := unix.Unmount(p.Path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && err != unix.EINVAL && err != unix.ENOENT {
+			return fmt.Errorf("unmounting %s: %w", p.Path, err)
+		}
+	}
+	return nil
+}
+
+// Point is a line of /proc/self/mountinfo: proc_pid_mountinfo(5).
+type Point struct {
+	Path   string
+	shared bool
+}
+
+// Points are all there are, those that hide others last.
+func Points() ([]Point, error) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var out []Point
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 7 {
+			continue
+		}
+		m := Point{Path: strings.ReplaceAll(f[4], `\040`, " ")}
+		for _, tag := range f[6:] {
+			if tag == "-" {
+				break
+			}
+			m.shared = m.shared || strings.HasPrefix(tag, "shared:")
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// isShared says whether the mount that a directory is in shares what is mounted below it.
+func isShared(dir string) (bool, error) {
+	all, err := Points()
+	if err != nil {
+		return false, err
+	}
+	in := Point{}
+	for _, m := range all {
+		if Within(m.Path, dir) && len(m.Path) >= len(in.Path) {
+			in = m // of several at one place the last is on top
+		}
+	}
+	return in.shared, nil
+}
+
+// Within says whether a path is a directory or something in it.
+func Within(dir, path string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
