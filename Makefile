@@ -30,12 +30,12 @@ demo: tools build
 	bin/demo
 
 ## test: every test; as root nothing is skipped
-test: tools build
+test: test-tools build
 	$(BUILD) -o bin/ ./test/...
 	CGO_ENABLED=0 go test -trimpath -timeout 15m ./...
 
 ## race: the tests of everything but whole clusters, under the race detector
-race: tools
+race: test-tools
 	go test -race -trimpath -timeout 30m $$(go list ./... | grep -v /test/e2e)
 
 ## lint: formatting, vet, staticcheck, govulncheck
@@ -70,6 +70,8 @@ clean-host:
 generate:
 	hack/generate.sh
 
-.PHONY: tools
+.PHONY: tools test-tools
 tools:
 	@hack/install-tools run
+test-tools:
+	@hack/install-tools test
