@@ -50,12 +50,15 @@ func TestOnADiskThatHasBecomeReadOnlyNothingIsTouchedAndItIsSaid(t *testing.T) {
 	grown := vol(s, "data")
 	grown.Spec.Capacity[corev1.ResourceStorage] = resource.MustParse("64Mi")
 	for what, do := range map[string]func() error{
-		"use it":           func() error { _, err := s.Open(vol(s, "data")); return err },
-		"make another":     func() error { _, err := s.Open(vol(s, "other")); return err },
-		"grow it":          func() error { _, err := s.Grow(grown); return err },
-		"remove it":        func() error { return s.Remove(vol(s, "data")) },
-		"forget it":        func() error { return s.Forget(vol(s, "data")) },
-		"snapshot it":      func() error { _, err := s.TakeSnapshot(t.Context(), vol(s, "data"), content("late"), false); return err },
+		"use it":       func() error { _, err := s.Open(vol(s, "data")); return err },
+		"make another": func() error { _, err := s.Open(vol(s, "other")); return err },
+		"grow it":      func() error { _, err := s.Grow(grown); return err },
+		"remove it":    func() error { return s.Remove(vol(s, "data")) },
+		"forget it":    func() error { return s.Forget(vol(s, "data")) },
+		"snapshot it": func() error {
+			_, err := s.TakeSnapshot(t.Context(), vol(s, "data"), content("late"), false)
+			return err
+		},
 		"clone it":         func() error { return copies["clone"].do(s) },
 		"remove the other": func() error { return s.RemoveSnapshot("shop/snap-u") },
 	} {
