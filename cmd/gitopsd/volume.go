@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
@@ -157,6 +158,12 @@ func (v *volumes) take(ctx context.Context, s *snapshotv1.VolumeSnapshot) (*snap
 			for e := range w.ResultChan() {
 				got, ok := e.Object.(*snapshotv1.VolumeSnapshot)
 				switch {
+				case e.Type == watch.Error:
+					w.Stop()
+					return nil, explainAPI(apierrors.FromObject(e.Object))
+				case e.Type == watch.Deleted:
+					w.Stop()
+					return nil, fmt.Errorf("snapshot %s was deleted before it was ready: %s", made.Name, last)
 				case !ok || got.Status == nil:
 				case ptr.Deref(got.Status.ReadyToUse, false):
 					w.Stop()

@@ -107,7 +107,7 @@ func (t *tunnel) far(node netip.Addr) bool {
 	return false
 }
 
-// index is that of the tunnel's interface, or 0.
+// tunnelIndex is that of the tunnel's interface, or 0.
 func tunnelIndex(h *netlink.Handle) (int, error) {
 	l, err := h.LinkByName(tunnelName)
 	if err != nil {

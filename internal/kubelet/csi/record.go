@@ -11,7 +11,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
-	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
+	"github.com/gitopsd/gitopsd/internal/durable"
 )
 
 // record is what has to be known of a volume to undo what was done with it, on the disk in the folder of the Pod's volume and in that of what is staged.

@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	api "k8s.io/kubelet/pkg/apis/deviceplugin/v1beta1"
 
-	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
+	"github.com/gitopsd/gitopsd/internal/durable"
 )
 
 // Devices are those of the node.

@@ -21,7 +21,7 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	api "k8s.io/kubelet/pkg/apis/dra/v1"
 
-	"github.com/gitopsd/gitopsd/internal/kubelet/durable"
+	"github.com/gitopsd/gitopsd/internal/durable"
 	"github.com/gitopsd/gitopsd/internal/kubelet/grant"
 )
 

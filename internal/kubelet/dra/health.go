@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -105,7 +106,8 @@ func readHealth(s *healthapi.DeviceHealth, now time.Time) health {
 		h.is = v1.ResourceHealthStatusUnhealthy
 	}
 	if len(h.message) > v1.ResourceHealthMessageMaxLength {
-		h.message = h.message[:v1.ResourceHealthMessageMaxLength-3] + "..."
+		// The cut may go through a character, and what is no text cannot be written.
+		h.message = strings.ToValidUTF8(h.message[:v1.ResourceHealthMessageMaxLength-3], "") + "..."
 	}
 	timeout := healthTimeout
 	if s.HealthCheckTimeoutSeconds > 0 {

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,7 +65,7 @@ func Detach(dir string) error {
 	return nil
 }
 
-// Point is a line of /proc/self/mountinfo: proc_pid_mountinfo(5).
+// Point is where something is mounted: a line of proc_pid_mountinfo(5).
 type Point struct {
 	Path   string
 	shared bool
@@ -73,24 +73,14 @@ type Point struct {
 
 // Points are all there are, those that hide others last.
 func Points() ([]Point, error) {
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	all, err := mountinfo.GetMounts(nil)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("what is mounted: %w", err)
 	}
-	var out []Point
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		if len(f) < 7 {
-			continue
-		}
-		m := Point{Path: strings.ReplaceAll(f[4], `\040`, " ")}
-		for _, tag := range f[6:] {
-			if tag == "-" {
-				break
-			}
-			m.shared = m.shared || strings.HasPrefix(tag, "shared:")
-		}
-		out = append(out, m)
+	out := make([]Point, len(all))
+	for i, m := range all {
+		shared := func(tag string) bool { return strings.HasPrefix(tag, "shared:") }
+		out[i] = Point{Path: m.Mountpoint, shared: slices.ContainsFunc(strings.Fields(m.Optional), shared)}
 	}
 	return out, nil
 }

@@ -2,7 +2,6 @@ package disk
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -180,7 +179,7 @@ func (s *Store) RemoveSnapshot(handle string) error {
 	}
 	defer s.hold(at)()
 	// The record first: what is left of a removal that is cut short is no snapshot.
-	for _, f := range []string{snapshotRecord, snapshotRecord + ".deleted", snapshotRecord + ".new", snapshotImage, snapshotImage + ".new", ""} {
+	for _, f := range []string{snapshotRecord, snapshotRecord + ".deleted", snapshotRecord + ".tmp", snapshotImage, snapshotImage + ".new", ""} {
 		if err := os.Remove(filepath.Join(at, f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing snapshot %s: %w", handle, err)
 		}
@@ -247,14 +246,10 @@ func allocated(path string) int64 {
 }
 
 func readSnapshot(dir string) (*snapshotv1.VolumeSnapshotContent, error) {
-	path := filepath.Join(dir, snapshotRecord)
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
 	c := &snapshotv1.VolumeSnapshotContent{}
-	if err := json.Unmarshal(b, c); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	path := filepath.Join(dir, snapshotRecord)
+	if err := readJSON(path, c); err != nil {
+		return nil, err
 	}
 	if c.Status == nil || !exists(filepath.Join(dir, snapshotImage)) {
 		return nil, fmt.Errorf("%s: %w: %s is missing", path, ErrGone, snapshotImage)

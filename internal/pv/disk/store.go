@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/gitopsd/gitopsd/internal/durable"
 	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
@@ -311,19 +312,26 @@ func exists(path string) bool {
 }
 
 func readRecord(dir string) (*corev1.PersistentVolume, error) {
-	path := filepath.Join(dir, recordFile)
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
 	v := &corev1.PersistentVolume{}
-	if err := json.Unmarshal(b, v); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	path := filepath.Join(dir, recordFile)
+	if err := readJSON(path, v); err != nil {
+		return nil, err
 	}
 	if v.Spec.Local == nil {
 		return nil, fmt.Errorf("%s: it is not a volume of a node's disk", path)
 	}
 	return v, nil
+}
+
+func readJSON(path string, into any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 func writeRecord(dir string, v *corev1.PersistentVolume) error {
@@ -338,28 +346,7 @@ func writeJSON(path string, obj any) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(path+".new", b); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func writeSynced(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(b); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return f.Close()
+	return durable.Replace(path, b)
 }
 
 func syncDir(dir string) error {

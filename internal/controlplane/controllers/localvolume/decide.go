@@ -55,13 +55,16 @@ func DecideClaim(o ObservedClaim) ClaimActions {
 		return ClaimActions{}
 	case metav1.HasAnnotation(claim.ObjectMeta, volume.AnnBindCompleted):
 		return o.grow()
-	case o.Class != nil && o.Class.Provisioner == pv.Provisioner && claim.Spec.VolumeName == "" && o.Volume == nil && o.Origin.Asked:
+	case o.Class == nil || o.Class.Provisioner != pv.Provisioner || claim.Spec.VolumeName != "" || o.Volume != nil:
+		return ClaimActions{}
+	}
+	if o.Origin.Asked {
+		// Before the scheduler has chosen a node: it is to know where the data is.
 		if a, ok := o.origin(); !ok {
 			return a
 		}
 	}
-	switch {
-	case claim.Annotations[volume.AnnStorageProvisioner] != pv.Provisioner || o.Class == nil || o.Class.Provisioner != pv.Provisioner || claim.Spec.VolumeName != "" || o.Volume != nil:
+	if claim.Annotations[volume.AnnStorageProvisioner] != pv.Provisioner {
 		return ClaimActions{}
 	}
 	node := claim.Annotations[volume.AnnSelectedNode]
