@@ -92,7 +92,7 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 	}
 	local := v3client.New(e.Server)
 	told := new(atomic.Int64)
-	local.KV, local.Watcher = localKV{local.KV, told}, localWatcher{local.Watcher, told}
+	local.KV, local.Watcher = localKV{local.KV, told}, localWatcher{local.Watcher, told, e.Server.KV().Rev}
 	return &Member{etcd: e, client: local, log: logs}, nil
 }
 

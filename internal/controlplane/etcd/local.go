@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -27,17 +28,32 @@ func (k localKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption)
 }
 
 // localWatcher notes the revisions that watches are told, before they are.
+//
+// No watch of it waits for a revision to come: as long as one does, etcd tells none of them how far it is when they ask (RequestProgress), and who then waits for a watch
+// cache to be as new as the store waits for somebody to write, which in a cluster at rest is nobody. A watch from the next revision on begins with the newest there is, and
+// that is left out.
 type localWatcher struct {
 	clientv3.Watcher
 	told *atomic.Int64
+	rev  func() int64 // the newest revision there is
 }
 
 func (w localWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	from := clientv3.OpGet(key, opts...).Rev()
+	if newest := w.rev(); from > newest {
+		opts = append(opts[:len(opts):len(opts)], clientv3.WithRev(newest))
+	}
 	in, out := w.Watcher.Watch(ctx, key, opts...), make(chan clientv3.WatchResponse)
 	go func() {
 		defer close(out)
 		for r := range in {
 			w.note(&r)
+			if len(r.Events) > 0 {
+				r.Events = slices.DeleteFunc(r.Events, func(e *clientv3.Event) bool { return e.Kv.ModRevision < from })
+				if len(r.Events) == 0 {
+					continue // and no word about progress
+				}
+			}
 			select {
 			case out <- r:
 			case <-ctx.Done():
