@@ -163,7 +163,7 @@ func (c *Controller) leaseSeen(l *coordinationv1.Lease) {
 	}
 }
 
-// podHandler looks at the Node of a Pod that has just been bound to it, or is reported ready there: the Node may be tainted, or silent.
+// podHandler looks at the Node of a Pod that has just been bound to it, or tolerates more than before: the Node may be tainted, or silent.
 func (c *Controller) podHandler() cache.ResourceEventHandler {
 	wake := func(p *corev1.Pod) {
 		n, err := c.nodes.Get(p.Spec.NodeName)

@@ -81,11 +81,18 @@ func (affinityCheck) Explain(*snapshot.Node) []string {
 	return []string{"node(s) didn't match Pod's node affinity/selector"}
 }
 
+// innate are labels that say what a node is: another value would be untrue, and volumes and other Pods that choose by it would be led astray.
+var innate = []string{corev1.LabelHostname, corev1.LabelOSStable, corev1.LabelArchStable}
+
 func (c affinityCheck) Remedies(n *snapshot.Node) []string {
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(c.spec.NodeSelector)) {
 		if want := c.spec.NodeSelector[key]; n.Labels[key] != want {
-			out = append(out, fmt.Sprintf("spec.nodeSelector asks for %s=%s, %s: kubectl label node %s %s=%s", key, want, labelled(n, key), n.Name(), key, want))
+			lacks := fmt.Sprintf("spec.nodeSelector asks for %s=%s, %s", key, want, labelled(n, key))
+			if !slices.Contains(innate, key) {
+				lacks += fmt.Sprintf(": kubectl label node %s %s=%s", n.Name(), key, want)
+			}
+			out = append(out, lacks)
 		}
 	}
 	if a := c.spec.Affinity; a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {

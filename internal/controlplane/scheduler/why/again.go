@@ -21,6 +21,7 @@ var changes = []struct {
 	{plugins.Namespaces, "a namespace's labels change"},
 	{plugins.Claims, "one of its claims changes"},
 	{plugins.Storage, "volumes, storage classes or drivers change"},
+	{plugins.Devices, "devices, their classes or claims to them change"},
 }
 
 // again says which changes have the scheduler look at a parked Pod again: those that concern a filter that turned it away, which is the first to fail on a node.

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/plugins"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/profile"
 	"github.com/gitopsd/gitopsd/internal/controlplane/scheduler/scheduletest"
 )
@@ -78,4 +79,16 @@ func TestWhy(t *testing.T) {
 			return ""
 		})
 	})
+}
+
+func TestEveryChangeThatAFilterHearsOfHasItsWords(t *testing.T) {
+	var said plugins.Change
+	for _, c := range changes {
+		said |= c.is
+	}
+	for _, f := range plugins.Filters() {
+		if silent := f.Concerns() &^ said; silent != 0 {
+			t.Errorf("nothing is said of the change %s, which concerns the filter %s", silent, f.Name())
+		}
+	}
 }
