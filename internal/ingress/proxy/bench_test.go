@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -34,14 +35,24 @@ func BenchmarkRequest(b *testing.B) {
 		Backend: &routes.Backend{Key: "shop/web:80", Endpoints: []netip.AddrPort{netip.MustParseAddrPort(at)}}}}, nil))
 	other := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: at})
 	other.Transport = &http.Transport{MaxIdleConnsPerHost: 64}
-	for _, p := range []struct {
-		name    string
-		handler http.Handler
-	}{{"Proxy", own}, {"ReverseProxy", other}} {
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() { ended <- own.Serve(ctx, front, false, time.Second) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}()
+	srv := httptest.NewServer(other)
+	defer srv.Close()
+	for _, p := range []struct{ name, address string }{{"Proxy", front.Addr().String()}, {"ReverseProxy", srv.Listener.Addr().String()}} {
 		b.Run(p.name, func(b *testing.B) {
-			srv := httptest.NewServer(p.handler)
-			defer srv.Close()
-			c, err := net.Dial("tcp", srv.Listener.Addr().String())
+			c, err := net.Dial("tcp", p.address)
 			if err != nil {
 				b.Fatal(err)
 			}

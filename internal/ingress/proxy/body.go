@@ -130,6 +130,7 @@ func (b *body) copy(c *conn, pause time.Duration) bool {
 	for {
 		n, err := b.Read(*buf)
 		if n > 0 {
+			c.by.Store(0)
 			_ = c.SetDeadline(time.Now().Add(pause)) // both: while the body goes on, so may the endpoint's silence
 			if b.length < 0 {
 				_, _ = c.bw.Write(append(strconv.AppendInt(c.bw.AvailableBuffer(), int64(n), 16), "\r\n"...))

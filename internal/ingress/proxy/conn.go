@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -19,8 +20,9 @@ type conn struct {
 	br    *bufio.Reader
 	limit *limited // what br reads from
 	bw    *bufio.Writer
-	since time.Time // when it began to wait
-	used  bool      // it has answered before
+	since time.Time    // when it began to wait
+	by    atomic.Int64 // the deadline, in Unix nanoseconds, where patience was the last to set it
+	used  bool         // it has answered before
 }
 
 // maxResponseHeader bounds what an endpoint may say before its body.

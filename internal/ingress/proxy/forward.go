@@ -161,7 +161,7 @@ var past = time.Unix(1, 0)
 // sent whole.
 func (x *exchange) ask(c *conn, body *body, upgrade string) (_ *http.Response, done func() bool, _ *failure) {
 	ctx := x.r.Context()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(past) })
+	stop := x.whenGone(func() { _ = c.SetDeadline(past) })
 	done = func() bool { return stop() }
 	wait := max(x.policy.Send, x.policy.Read)
 	if !c.patience(ctx, wait) {
@@ -196,16 +196,31 @@ func (x *exchange) ask(c *conn, body *body, upgrade string) (_ *http.Response, d
 	return resp, done, nil
 }
 
-// patience gives both directions so long from now. It says no when nobody waits any more.
+// whenGone has f called once the client has left. stop undoes it, and says whether it has not been called and will not be.
+func (x *exchange) whenGone(f func()) (stop func() bool) {
+	if w, ok := x.w.(interface{ WhenGone(func()) func() bool }); ok {
+		return w.WhenGone(f)
+	}
+	return context.AfterFunc(x.r.Context(), f)
+}
+
+// patience gives both directions at least so long from now, and up to an eighth more: setting a deadline anew for every request would be two timers each
+// time. It says no when nobody waits any more.
 func (c *conn) patience(ctx context.Context, d time.Duration) bool {
-	if err := c.SetDeadline(time.Now().Add(d)); err != nil {
-		return false
+	now := time.Now()
+	if left := time.Duration(c.by.Load() - now.UnixNano()); left < d || left > d+d/8 {
+		by := now.Add(d + d/8)
+		c.by.Store(by.UnixNano())
+		if err := c.SetDeadline(by); err != nil {
+			return false
+		}
 	}
 	return ctx.Err() == nil
 }
 
 // readable says whether something of the other end is there to be read.
 func (c *conn) readable() bool {
+	c.by.Store(0)
 	if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 		return false
 	}

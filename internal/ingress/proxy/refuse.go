@@ -13,11 +13,6 @@ import (
 // refused answers requests that no backend should see, whatever the route.
 func (x *exchange) refused() bool {
 	r := x.r
-	if r.ProtoMajor == 1 && len(r.TransferEncoding) > 0 {
-		// It may have had a length as well, which the server has dropped. Who believes that one takes what follows for another request: nothing may
-		// follow (RFC 9112, section 6.1).
-		x.w.Header().Set("Connection", "close")
-	}
 	switch {
 	case !httpguts.ValidHeaderFieldName(r.Method) || !validHost(r.Host):
 		x.fail(http.StatusBadRequest, "the method or the host is not one")
