@@ -3,6 +3,8 @@ package gitops_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -380,4 +382,35 @@ func TestASyncThatIsCutOffAnywhereIsFinishedAfterARestart(t *testing.T) {
 			t.Fatalf("round %d: %d ConfigMaps of the Application, the first %s", i, len(list.Items), list.Items[0].Name)
 		}
 	}
+}
+
+// A host that accepts connections and says nothing, or behind a firewall that drops what is sent to it, must not keep others' Applications from being looked after.
+func TestHostsThatAreSilentHoldUpNobodyElse(t *testing.T) {
+	b := start(t, nil)
+	b.applied(b.push(shop("web:1")))
+	asked := make(chan struct{}, 100)
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(silent.Close)
+	t.Cleanup(b.halt) // whose looks end with it
+	const apps = 20
+	for i := range apps {
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("silent-", i), Namespace: "gitopsd-system"}}
+		app.Spec.Source.RepoURL = fmt.Sprintf("%s/%d.git", silent.URL, i)
+		if _, err := b.apps.Create(t.Context(), app, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range apps {
+		select {
+		case <-asked:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("only %d of %d Applications are looked after", i, apps)
+		}
+	}
+	b.editAs("alice", `{"spec":{"replicas":5}}`)
+	b.until("the drift is reverted", func(a *v1alpha1.Application) bool { return len(a.Status.Reverted) > 0 })
+	b.applied(b.push(shop("web:2")))
 }

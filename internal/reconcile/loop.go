@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,6 +44,12 @@ type Loop struct {
 	queue workqueue.TypedRateLimitingInterface[Key]
 	lanes *lanes
 	log   *slog.Logger
+
+	// workers are the goroutines that call the Func, and hire starts one more. turns lets as many of them do so at a time as Run was asked for; spare is how many are too many.
+	workers sync.WaitGroup
+	hire    func()
+	turns   chan struct{}
+	spare   atomic.Int64
 }
 
 // New makes a Loop; name appears in logs and metrics and is a controller's own name, such as "deployment".
@@ -115,16 +122,22 @@ func (l *Loop) HandlerFor(keys func(obj any) []Key) cache.ResourceEventHandler {
 
 // Run calls the Func from workers goroutines until ctx ends, and returns when the last call has returned.
 func (l *Loop) Run(ctx context.Context, workers int) {
-	var wg sync.WaitGroup
+	l.turns = make(chan struct{}, workers)
+	l.hire = func() { l.workers.Go(func() { l.work(ctx) }) }
 	for range workers {
-		wg.Go(func() {
-			for l.next(ctx) {
-			}
-		})
+		l.hire()
 	}
 	<-ctx.Done()
 	l.queue.ShutDown()
-	wg.Wait()
+	l.workers.Wait()
+}
+
+func (l *Loop) work(ctx context.Context) {
+	for l.next(ctx) {
+		if n := l.spare.Load(); n > 0 && l.spare.CompareAndSwap(n, n-1) {
+			return
+		}
+	}
 }
 
 func (l *Loop) next(ctx context.Context) bool {
@@ -133,6 +146,8 @@ func (l *Loop) next(ctx context.Context) bool {
 		return false
 	}
 	defer l.queue.Done(key)
+	l.turns <- struct{}{}
+	defer func() { <-l.turns }()
 	if ctx.Err() != nil {
 		return false
 	}
@@ -162,5 +177,5 @@ func (l *Loop) call(ctx context.Context, key Key) (res Result, err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return l.f(ctx, key)
+	return l.f(context.WithValue(ctx, caller{}, l), key)
 }

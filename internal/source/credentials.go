@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -80,12 +81,11 @@ func (c Credentials) fingerprint() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-const (
-	// dialTimeout bounds connecting, and each handshake.
-	dialTimeout = 15 * time.Second
-	// answerTimeout bounds how long a server may think before the first byte of its answer.
-	answerTimeout = 60 * time.Second
-)
+// dialTimeout bounds connecting, and each handshake.
+const dialTimeout = 15 * time.Second
+
+// answerTimeout bounds how long a server may think before the first byte of its answer. Only tests change it.
+var answerTimeout = 60 * time.Second
 
 // transportFor makes the client and the credentials for one repository. Each repository has a client of its own, so that neither
 // connections nor CA bundles are ever shared between two of them.
@@ -101,9 +101,12 @@ func transportFor(ep *transport.Endpoint, c Credentials) (transport.Transport, t
 		if _, err := proxyOf(c); err != nil {
 			return nil, nil, err
 		}
-		ep.Proxy.URL = c.Proxy
+		ep.Proxy.URL = sshProxy + cmp.Or(c.Proxy, "direct:")
 		return gitssh.NewClient(nil), auth, nil
 	case "git":
+		if c.Proxy != "" {
+			return nil, nil, failf(InvalidCredentials, "%s names a proxy, through which the protocol git does not go; write repoURL with https or ssh, or take proxy out of the Secret", c.called())
+		}
 		return gitproto.DefaultClient, nil, nil
 	}
 	return nil, nil, failf(InvalidSource, "no transport for %s", ep.Protocol)
@@ -136,13 +139,7 @@ func HTTPClient(c Credentials) (*http.Client, error) {
 	return &http.Client{Transport: boundedBodies{&http.Transport{
 		Proxy: proxy,
 		OnProxyConnectResponse: func(_ context.Context, proxy *url.URL, _ *http.Request, res *http.Response) error {
-			switch res.StatusCode {
-			case http.StatusOK:
-				return nil
-			case http.StatusProxyAuthRequired:
-				return failf(ProxyRefused, "the proxy %s wants a user and password, or refused those given; put them into its URL, as proxy of the Secret", proxy.Host)
-			}
-			return failf(ProxyRefused, "the proxy %s answers %d when asked for a connection; it may not be meant for this host", proxy.Host, res.StatusCode)
+			return tunnelled(proxy, res.StatusCode)
 		},
 		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       tlsConfig,

@@ -18,6 +18,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/storer"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
 // Git is every repository that Applications use. Applications that share a URL and a Secret share one store, one connection and, where
@@ -76,12 +77,17 @@ const fetchTimeout = 10 * time.Minute
 
 // Head returns the commit at the ref as the remote has it now, and has its tree in the store when it returns. It costs one request
 // when the commit is already there, and two when it is not.
-func (g *Git) Head(ctx context.Context, r Request) (Commit, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
+func (g *Git) Head(ctx context.Context, r Request) (c Commit, err error) {
 	if err := ValidateRef(r.Ref); err != nil {
 		return Commit{}, err
 	}
+	reconcile.Await(ctx, func(ctx context.Context) { c, err = g.head(ctx, r) })
+	return c, err
+}
+
+func (g *Git) head(ctx context.Context, r Request) (Commit, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
 	repo, err := g.lock(r)
 	if err != nil {
 		return Commit{}, err
@@ -230,6 +236,13 @@ type repository struct {
 	// trees are folders that were read lately, with all commits' mixed: a hash means the same everywhere. cached counts their entries.
 	trees  map[plumbing.Hash][]object.TreeEntry
 	cached int
+}
+
+// acquire locks the repository, of which somebody else may just be waiting for the host.
+func (r *repository) acquire(ctx context.Context) {
+	if !r.mu.TryLock() {
+		reconcile.Await(ctx, func(context.Context) { r.mu.Lock() })
+	}
 }
 
 // holds says whether a request can be answered without asking the remote.

@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -91,11 +92,9 @@ func TestAProxyIsUsedWhereTheSecretNamesOne(t *testing.T) {
 	}
 }
 
-// For https the proxy makes a tunnel, and sees neither credentials nor content.
-func TestAProxyThatRefusesATunnelIsToldApartFromTheHost(t *testing.T) {
-	repo := gittest.New(t)
-	commit := repo.Push(two)
-	git := repo.Serve(t, true)
+// tunnels starts a proxy that connects whoever is me with the password.
+func tunnels(t *testing.T) *httptest.Server {
+	t.Helper()
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch user, password, _ := (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth(); {
 		case r.Method != http.MethodConnect || user == "stranger":
@@ -123,6 +122,15 @@ func TestAProxyThatRefusesATunnelIsToldApartFromTheHost(t *testing.T) {
 		_, _ = io.Copy(client, host)
 	}))
 	t.Cleanup(proxy.Close)
+	return proxy
+}
+
+// For https the proxy makes a tunnel, and sees neither credentials nor content.
+func TestAProxyThatRefusesATunnelIsToldApartFromTheHost(t *testing.T) {
+	repo := gittest.New(t)
+	commit := repo.Push(two)
+	git := repo.Serve(t, true)
+	proxy := tunnels(t)
 	through := func(user string) (source.Commit, error) {
 		return source.New(t.TempDir()).Head(t.Context(), source.Request{URL: git.Repo(), Credentials: source.Credentials{CAFile: git.CA(), Proxy: strings.Replace(proxy.URL, "//", "//"+user, 1)}})
 	}
@@ -136,6 +144,70 @@ func TestAProxyThatRefusesATunnelIsToldApartFromTheHost(t *testing.T) {
 		_, err := through(user)
 		if source.ReasonOf(err) != source.ProxyRefused || !strings.HasPrefix(err.Error(), git.Repo()+": the proxy ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "wr0ng") {
 			t.Errorf("as %s: %v, want %q", user, err, want)
+		}
+	}
+}
+
+func TestSSHGoesThroughAProxyOfHTTPAndGitSaysThatItDoesNot(t *testing.T) {
+	repo := gittest.New(t)
+	commit := repo.Push(two)
+	host, proxy := repo.ServeSSH(t), tunnels(t)
+	through := func(user string) (source.Commit, error) {
+		return source.New(t.TempDir()).Head(t.Context(), source.Request{URL: host.URL, Credentials: source.Credentials{
+			Identity: host.Identity, KnownHosts: host.KnownHosts, Proxy: strings.Replace(proxy.URL, "//", "//"+user, 1),
+		}})
+	}
+	if head, err := through("me:s3cret@"); err != nil || head.Hash != commit {
+		t.Errorf("with the password: %v, %v", head, err)
+	}
+	if _, err := through("me:wr0ng@"); source.ReasonOf(err) != source.ProxyRefused || strings.Contains(err.Error(), "wr0ng") {
+		t.Errorf("without the password: %v", err)
+	}
+	_, err := source.New(t.TempDir()).Head(t.Context(), source.Request{URL: "git://git.example.com/shop.git", Credentials: source.Credentials{Secret: "shop/git", Proxy: proxy.URL}})
+	if source.ReasonOf(err) != source.InvalidCredentials || !strings.Contains(err.Error(), "the Secret shop/git names a proxy, through which the protocol git does not go") {
+		t.Errorf("git: %v", err)
+	}
+}
+
+// A silent host is given up, whichever protocol it was to speak.
+func TestAHostThatAcceptsConnectionsAndIsSilentIsGivenUp(t *testing.T) {
+	source.AnswerWithin(t, 200*time.Millisecond)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var held []net.Conn // or the collector would close them
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			held = append(held, c)
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-ended
+		for _, c := range held {
+			c.Close()
+		}
+	})
+	key := gittest.New(t).ServeSSH(t)
+	at := l.Addr().String()
+	for _, scheme := range []string{"http", "git", "ssh"} {
+		r := source.Request{URL: scheme + "://" + at + "/repo.git", Credentials: source.Credentials{Identity: key.Identity, KnownHosts: []byte(strings.Replace(string(key.KnownHosts), strings.TrimPrefix(key.Address, "127.0.0.1"), strings.TrimPrefix(at, "127.0.0.1"), 1))}}
+		done := make(chan error, 1)
+		go func() { _, err := source.New(t.TempDir()).Head(context.WithoutCancel(t.Context()), r); done <- err }()
+		select {
+		case err := <-done:
+			if source.ReasonOf(err) != source.Unreachable || !strings.Contains(err.Error(), "did not answer in time") {
+				t.Errorf("%s: %v", scheme, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s: it is waited for for ever", scheme)
 		}
 	}
 }

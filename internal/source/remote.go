@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -49,6 +50,8 @@ func (c *conversation) list(ctx context.Context) (listing, error) {
 		return listing{}, explain(c.repo, err)
 	}
 	c.session = s
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	adv, err := s.AdvertisedReferencesContext(ctx)
 	if err != nil {
 		return listing{}, explain(c.repo, err)
@@ -194,7 +197,7 @@ func explain(repo string, err error) error {
 		return wrapf(Unreachable, cause(err), "%s: the server's certificate is not trusted; put its CA into the Secret's caFile", repo)
 	case errors.As(err, &dns):
 		return failf(Unreachable, "%s: the host name %q cannot be resolved; check repoURL and the DNS of this machine", repo, dns.Name)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return failf(Unreachable, "%s: the server did not answer in time", repo)
 	}
 	return wrapf(Unreachable, cause(err), "%s cannot be read", repo)

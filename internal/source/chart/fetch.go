@@ -26,6 +26,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/loader/archive"
 	"sigs.k8s.io/yaml"
 
+	"github.com/gitopsd/gitopsd/internal/reconcile"
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
@@ -97,14 +98,18 @@ func (f *Fetcher) Fetch(ctx context.Context, r Reference) (Fetched, error) {
 		return k.chart, nil
 	}
 	// Applications that want the same chart at the same time share one fetch, which none of them can cancel for the others.
-	v, err, _ := f.running.Do(fmt.Sprintf("%#v", key), func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
-		defer cancel()
-		c, err := fetch(ctx, r)
-		if err == nil {
-			f.keep(key, c)
-		}
-		return c, err
+	var v any
+	var err error
+	reconcile.Await(ctx, func(ctx context.Context) {
+		v, err, _ = f.running.Do(fmt.Sprintf("%#v", key), func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+			defer cancel()
+			c, err := fetch(ctx, r)
+			if err == nil {
+				f.keep(key, c)
+			}
+			return c, err
+		})
 	})
 	if err != nil {
 		return Fetched{}, err

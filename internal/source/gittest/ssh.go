@@ -17,8 +17,8 @@ import (
 
 // SSHServer shows the repository over ssh to one key.
 type SSHServer struct {
-	// URL is that of the repository.
-	URL string
+	// URL is that of the repository, Address the server's own.
+	URL, Address string
 	// Identity is the private key that may read it, in PEM; Stranger is one that may not.
 	Identity, Stranger []byte
 	// KnownHosts is the line that proves the server; WrongHosts names the server with another key.
@@ -61,6 +61,7 @@ func (r *Repo) ServeSSH(t testing.TB) *SSHServer {
 	address := l.Addr().String()
 	return &SSHServer{
 		URL:        "ssh://git@" + address + r.Bare,
+		Address:    address,
 		Identity:   identity,
 		Stranger:   stranger,
 		KnownHosts: []byte(knownhosts.Line([]string{address}, host.PublicKey()) + "\n"),

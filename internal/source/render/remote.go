@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gitopsd/gitopsd/internal/reconcile"
 	"github.com/gitopsd/gitopsd/internal/source"
 )
 
@@ -125,7 +126,8 @@ func (r *Remotes) File(ctx context.Context, text string) ([]byte, error) {
 		return nil, &source.Error{Reason: source.InvalidSource, Message: fmt.Sprintf("%s is no URL", source.Redact(text))}
 	}
 	// A redirect is part of how release pages serve files; where it leads is the host's word, which is trusted here anyway.
-	res, err := http.DefaultClient.Do(req)
+	var res *http.Response
+	reconcile.Await(ctx, func(context.Context) { res, err = http.DefaultClient.Do(req) })
 	if err != nil {
 		return nil, &source.Error{Reason: source.Unreachable, Message: source.Redact(text) + " cannot be read", Err: err}
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
 const (
@@ -128,7 +130,8 @@ func (j *Job[In, Out]) Do(ctx context.Context, in In) (out Out, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxTime)
 	defer cancel()
-	a, err := shared.ask(ctx, request{j.name, b.Bytes()})
+	var a response
+	reconcile.Await(ctx, func(ctx context.Context) { a, err = shared.ask(ctx, request{j.name, b.Bytes()}) })
 	switch {
 	case err != nil:
 		return out, err

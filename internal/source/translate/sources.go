@@ -63,7 +63,8 @@ func (r *reading) place(kind string, f *fields) place {
 		p.git.Ignore = f.text("ignore")
 	case "HelmRepository":
 		f.tune("passCredentials", "type")
-		p.chart.URL, p.chart.Insecure = url, f.flag("insecure", false)
+		insecure := f.flag("insecure", false)
+		p.chart.URL, p.chart.Insecure = url, insecure && strings.HasPrefix(url, "oci://") // Flux heeds it of no other
 	case "OCIRepository":
 		f.tune("layerSelector")
 		p.chart.URL, p.chart.Name = path.Split(strings.TrimSuffix(url, "/"))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -168,7 +169,27 @@ func helm(at *field.Path, h *v1alpha1.Helm) field.ErrorList {
 			errs = append(errs, field.Invalid(at.Child("values"), string(h.Values.Raw), "must be a map"))
 		}
 	}
+	if h.Chart != nil {
+		errs = append(errs, helmRepository(at.Child("chart"), &h.Chart.HelmRepository)...)
+	}
+	for i := range h.Repositories {
+		errs = append(errs, helmRepository(at.Child("repositories").Index(i), &h.Repositories[i])...)
+	}
 	return errs
+}
+
+func helmRepository(at *field.Path, r *v1alpha1.HelmRepository) field.ErrorList {
+	u, err := url.Parse(r.URL)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "oci" {
+		return field.ErrorList{field.Invalid(at.Child("url"), withoutPassword(r.URL), "must be an https, http or oci URL, such as https://charts.example.com")}
+	}
+	if _, set := u.User.Password(); set {
+		return field.ErrorList{field.Invalid(at.Child("url"), u.Redacted(), "must not contain a password: put it into a Secret and name that in secretRef")}
+	}
+	if r.Insecure && u.Scheme != "oci" {
+		return field.ErrorList{field.Invalid(at.Child("insecure"), true, "is for registries (oci://): for a Helm repository that does not speak TLS, write http:// in its url")}
+	}
+	return nil
 }
 
 // scpLike is ssh's short form, user@host:path.
@@ -219,21 +240,30 @@ var fullHash = regexp.MustCompile(`^[0-9a-f]{40}$`)
 func gitRef(at *field.Path, ref v1alpha1.Ref) field.ErrorList {
 	var errs field.ErrorList
 	set := 0
-	for _, f := range []struct{ name, value string }{{"branch", ref.Branch}, {"tag", ref.Tag}, {"commit", ref.Commit}} {
+	for _, f := range []struct{ name, value string }{{"branch", ref.Branch}, {"tag", ref.Tag}, {"semver", ref.SemVer}, {"commit", ref.Commit}} {
 		if f.value == "" {
 			continue
 		}
 		set++
-		if f.name == "commit" {
+		complaint := ""
+		switch f.name {
+		case "commit":
 			if !fullHash.MatchString(f.value) {
-				errs = append(errs, field.Invalid(at.Child(f.name), f.value, "must be a full commit hash: 40 lower case hexadecimal digits"))
+				complaint = "must be a full commit hash: 40 lower case hexadecimal digits"
 			}
-		} else if complaint := refName(f.value); complaint != "" {
+		case "semver":
+			if _, err := semver.NewConstraint(f.value); err != nil {
+				complaint = "must be a range of versions, such as 1.x or >=1.2.0 <2.0.0"
+			}
+		default:
+			complaint = refName(f.value)
+		}
+		if complaint != "" {
 			errs = append(errs, field.Invalid(at.Child(f.name), f.value, complaint))
 		}
 	}
 	if set > 1 {
-		errs = append(errs, field.Invalid(at, fmt.Sprintf("%+v", ref), "may not have more than one of `branch`, `tag` and `commit`"))
+		errs = append(errs, field.Invalid(at, fmt.Sprintf("%+v", ref), "may not have more than one of `branch`, `tag`, `semver` and `commit`"))
 	}
 	return errs
 }
