@@ -96,6 +96,16 @@ func noteDelay(sharing int, roll float64) time.Duration {
 	return least + time.Duration(roll*2*float64(min(sharing, 5000)))*time.Millisecond
 }
 
+// healthDelay is how long the note may wait that the health of one of so many objects has changed. A status lists all of them: to write it for each of a thousand that become
+// healthy one after the other would keep a processor busy, and the API's history full of it.
+func healthDelay(objects int) time.Duration {
+	const few = 100
+	if objects <= few {
+		return 0
+	}
+	return time.Duration(min(objects, 2000)) * time.Millisecond / 2
+}
+
 // rolledBack says that the commit was applied, did not become healthy, and was taken back; it stays away until Git or the spec changes, or
 // somebody asks for it.
 func rolledBack(s *v1alpha1.ApplicationStatus, commit string, generation int64) bool {

@@ -105,7 +105,7 @@ func TestOfManyPushesTheFirstIsLookedAtAtOnceAndTheRestTogether(t *testing.T) {
 
 // A push that waits for its turn waits no longer when something else needs Git, and what else is done meanwhile does not take its turn away.
 func TestAPushThatWaitsIsNotForgotten(t *testing.T) {
-	m := &memory{told: noon}
+	m := &memory{pushed: noon}
 	soon := noon.Add(time.Millisecond)
 	if due := m.ask(triggerWebhook, soon); !due.Equal(noon.Add(pushSpacing)) {
 		t.Errorf("due at %s", due)
@@ -420,5 +420,13 @@ func TestACommitThatDropsSomethingIsHeldUntilOthersHaveReadItAndNoLonger(t *test
 				t.Errorf("error %v, held %v; want free %v", err, p.held[p.key], c.free)
 			}
 		})
+	}
+}
+
+func TestOnlyTheHealthOfManyObjectsIsNotedLater(t *testing.T) {
+	for objects, want := range map[int]time.Duration{0: 0, 1: 0, 100: 0, 101: 50500 * time.Microsecond, 1000: 500 * time.Millisecond, 20_000: time.Second} {
+		if got := healthDelay(objects); got != want {
+			t.Errorf("%d objects: %s, want %s", objects, got, want)
+		}
 	}
 }

@@ -303,8 +303,8 @@ func (e *Engine) seen(application string, n objectName, live *unstructured.Unstr
 		return // the object outlived its Application
 	}
 	key := diff.Key{Group: n.Group, Kind: n.Kind, Namespace: n.namespace, Name: n.name}
-	if e.memory(k).see(key, live, e.judgeFor(app)) {
-		e.loop.Enqueue(k)
+	if wait, news := e.memory(k).see(key, live, e.judgeFor(app)); news {
+		e.loop.EnqueueAfter(k, wait)
 	}
 }
 

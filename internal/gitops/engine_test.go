@@ -1,10 +1,13 @@
 package gitops_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -262,5 +265,48 @@ func (b *bench) editAs(user, patch string) {
 	kube := b.as(user)
 	if _, err := kube.AppsV1().Deployments("shop").Patch(b.t.Context(), "web", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
 		b.t.Fatal(err)
+	}
+}
+
+// A status that lists hundreds of objects is not written for each of them that becomes healthy.
+func TestManyObjectsThatBecomeHealthyAreFewNotes(t *testing.T) {
+	const objects = 200
+	files := map[string]string{"deploy/namespace.yaml": namespace}
+	for i := range objects {
+		files[fmt.Sprintf("deploy/%d.yaml", i)] = strings.ReplaceAll(web("web:1"), "name: web", fmt.Sprint("name: web-", i))
+	}
+	b := start(t, nil)
+	app := b.applied(b.push(files))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	w, err := b.apps.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=shop", ResourceVersion: app.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	begun := time.Now()
+	var patching errgroup.Group
+	patching.Go(func() error {
+		for i := range objects {
+			patch := []byte(`{"status":{"observedGeneration":1}}`)
+			if _, err := b.kube.AppsV1().Deployments("shop").Patch(ctx, fmt.Sprint("web-", i), types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	notes, healthy := 0, false
+	for e := range w.ResultChan() {
+		notes++
+		if a, ok := e.Object.(*v1alpha1.Application); ok && a.Status.Health == "Healthy" {
+			healthy = true
+			break
+		}
+	}
+	if err := patching.Wait(); err != nil || !healthy {
+		t.Fatalf("healthy: %t, %v", healthy, err)
+	}
+	if most := int(time.Since(begun)/(100*time.Millisecond)) + 5; notes > most {
+		t.Errorf("%d notes of %d objects, want at most %d", notes, objects, most)
 	}
 }

@@ -51,6 +51,8 @@ type memory struct {
 	refusal *refusal
 	// latest is the Application as the API returned it to our last write; the informer may not have it yet.
 	latest *v1alpha1.Application
+	// told is when the status was written last.
+	told time.Time
 	// reverts remembers when objects were set back, to notice somebody who keeps changing them.
 	reverts map[diff.Key][]time.Time
 
@@ -58,9 +60,9 @@ type memory struct {
 	// checks are spec.healthChecks as they were at the generation judgedFor.
 	checks    *health.Checks
 	judgedFor int64
-	// look is a look at Git that somebody asked for, and told when the last one began that a push asked for.
-	look *look
-	told time.Time
+	// look is a look at Git that somebody asked for, and pushed when the last one began that a push asked for.
+	look   *look
+	pushed time.Time
 	// read is the commit at the ref that a pass has last taken into account, and newest the one that it rendered last: other Applications ask what moves here.
 	read   string
 	newest *revision
@@ -287,7 +289,7 @@ func versionText(s string) uint64 {
 func (m *memory) ask(trigger string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	due := dueAt(trigger, m.told, now)
+	due := dueAt(trigger, m.pushed, now)
 	if m.look == nil {
 		m.look = &look{trigger: trigger, due: due}
 	}
@@ -310,7 +312,7 @@ func (m *memory) asked(now time.Time) (*look, time.Duration) {
 		return nil, wait
 	}
 	if l.trigger == triggerWebhook {
-		m.told = now
+		m.pushed = now
 	}
 	m.look = nil
 	return l, 0
@@ -323,16 +325,16 @@ func (m *memory) unask() {
 	m.look = nil
 }
 
-// see notes what a watch says of an object, and returns whether a pass has something to do about it.
-func (m *memory) see(k diff.Key, live *unstructured.Unstructured, j judge) bool {
+// see notes what a watch says of an object, and returns whether a pass has something to do about it, and how long that may wait.
+func (m *memory) see(k diff.Key, live *unstructured.Unstructured, j judge) (wait time.Duration, news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.hooks[k] {
-		return true
+		return 0, true
 	}
 	before := m.sightings[k]
 	if live != nil && before != nil && before.version >= versionOf(live) {
-		return false // an event from before our own write, or that write itself
+		return 0, false // an event from before our own write, or that write itself
 	}
 	if m.applied == nil {
 		if live != nil {
@@ -340,18 +342,21 @@ func (m *memory) see(k diff.Key, live *unstructured.Unstructured, j judge) bool 
 		} else {
 			delete(m.sightings, k)
 		}
-		return false // the first pass measures it
+		return 0, false // the first pass measures it
 	}
 	o := m.applied.byKey[k]
 	if o == nil {
-		return false // not, or no longer, an object of the commit
+		return 0, false // not, or no longer, an object of the commit
 	}
 	now := measure(o, live, m.settled[k], j)
 	if before != nil {
 		stillRemoved(before.drift, now.drift)
 	}
 	m.sightings[k] = now
-	return before == nil || before.missing != now.missing || before.health != now.health || !sameDrift(before.drift, now.drift) || !reflect.DeepEqual(before.override, now.override)
+	if before == nil || before.missing != now.missing || !sameDrift(before.drift, now.drift) || !reflect.DeepEqual(before.override, now.override) {
+		return 0, true
+	}
+	return healthDelay(len(m.applied.objects)), before.health != now.health
 }
 
 // stillRemoved keeps who removed a field: nobody holds it, so only the note about the object's last change can say, and by now that may be

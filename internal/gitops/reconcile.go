@@ -67,6 +67,9 @@ func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Re
 		p.app.Status.HandledRequest = p.m.request // not before what came of it is in the status too
 	}
 	conclude(&p.app.Status, p.out)
+	if err == nil && p.toldLater(&current.Status) {
+		return reconcile.Result{After: p.again}, nil
+	}
 	p.announce(&current.Status)
 	if serr := p.writeStatus(ctx, &current.Status); serr != nil && err == nil {
 		err = serr
@@ -246,6 +249,19 @@ func (p *pass) ensureFinalizer(ctx context.Context) error {
 	return nil
 }
 
+// toldLater puts off, by a moment, a status that says nothing new but which of many objects are not healthy yet.
+func (p *pass) toldLater(before *v1alpha1.ApplicationStatus) bool {
+	if p.m.applied == nil {
+		return false
+	}
+	wait := p.m.told.Add(healthDelay(len(p.m.applied.objects))).Sub(p.now())
+	if wait <= 0 || !onlyWhich(before, &p.app.Status) {
+		return false
+	}
+	p.repeat(wait)
+	return true
+}
+
 // writeStatus writes the status if it says something new.
 func (p *pass) writeStatus(ctx context.Context, before *v1alpha1.ApplicationStatus) error {
 	if equality.Semantic.DeepEqual(before, &p.app.Status) {
@@ -266,7 +282,7 @@ func (p *pass) writeStatus(ctx context.Context, before *v1alpha1.ApplicationStat
 	if err != nil {
 		return fmt.Errorf("writing the status of Application %s: %w", p.key, err)
 	}
-	p.m.latest = updated
+	p.m.latest, p.m.told = updated, p.now()
 	p.app = updated.DeepCopy()
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -169,6 +170,22 @@ func concludeSync(s *v1alpha1.ApplicationStatus, o outlook) {
 	default:
 		synced(syncSynced, metav1.ConditionTrue, resultApplied, named(s.AppliedRevision)+" is applied")
 	}
+}
+
+// onlyWhich says whether two statuses differ, and in nothing but which objects are not healthy, and why.
+func onlyWhich(before, after *v1alpha1.ApplicationStatus) bool {
+	if equality.Semantic.DeepEqual(before, after) {
+		return false
+	}
+	as := before.DeepCopy()
+	as.Unhealthy = after.Unhealthy
+	for i := range as.Conditions {
+		c := &as.Conditions[i]
+		if a := meta.FindStatusCondition(after.Conditions, c.Type); a != nil && a.Reason == string(health.Progressing) && c.Reason == a.Reason {
+			c.Message = a.Message
+		}
+	}
+	return equality.Semantic.DeepEqual(as, after)
 }
 
 // concludeReady sums up: the condition that people and scripts wait for.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/apply"
@@ -82,7 +83,40 @@ func sortSteps(r *revision, on directive.Occasion, wanted []directive.Phase) []s
 	slices.SortFunc(steps, func(a, b step) int {
 		return cmp.Or(cmp.Compare(slices.Index(wanted, a.phase), slices.Index(wanted, b.phase)), cmp.Compare(a.wave, b.wave))
 	})
+	early(steps)
 	return steps
+}
+
+// early moves namespaces, and definitions of kinds, to the first step that needs them, where their own wave is a later one: without them it could never be done, and the commit
+// would stay half applied.
+func early(steps []step) {
+	for i := range steps {
+		users := slices.Concat(steps[i].objects, steps[i].hooks)
+		for later := i + 1; later < len(steps); later++ {
+			var stay []*apply.Object
+			for _, o := range steps[later].objects {
+				if base := baseOf(o); base != nil && slices.ContainsFunc(users, base) {
+					steps[i].objects = append(steps[i].objects, o)
+				} else {
+					stay = append(stay, o)
+				}
+			}
+			steps[later].objects = stay
+		}
+	}
+}
+
+// baseOf tells which objects cannot be there without this one; nil is none.
+func baseOf(o *apply.Object) func(*apply.Object) bool {
+	switch (schema.GroupKind{Group: o.Ref.Group, Kind: o.Ref.Kind}) {
+	case schema.GroupKind{Kind: "Namespace"}:
+		return func(user *apply.Object) bool { return user.Ref.Namespace == o.Ref.Name }
+	case schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}:
+		group, _, _ := unstructured.NestedString(o.Desired.Object, "spec", "group")
+		kind, _, _ := unstructured.NestedString(o.Desired.Object, "spec", "names", "kind")
+		return func(user *apply.Object) bool { return user.Ref.Group == group && user.Ref.Kind == kind }
+	}
+	return nil
 }
 
 // inSteps says whether steps have to be taken one by one: with a single one without hooks there is nothing to wait for.

@@ -94,7 +94,15 @@ func scripted(t *testing.T, d *datadriven.TestData, line string) *apply.Object {
 		d.Fatalf(t, "%s: %v", line, wrong)
 	}
 	ref := v1alpha1.ObjectRef{Version: "v1", Kind: kind, Namespace: "shop", Name: name}
-	return &apply.Object{Key: diff.KeyOf(ref), Ref: ref, Asks: asks}
+	desired := &unstructured.Unstructured{}
+	switch kind {
+	case "Namespace":
+		ref.Namespace = ""
+	case "CustomResourceDefinition": // of the kind of its name
+		ref.Group, ref.Namespace = "apiextensions.k8s.io", ""
+		desired.Object = map[string]any{"spec": map[string]any{"group": "", "names": map[string]any{"kind": name}}}
+	}
+	return &apply.Object{Key: diff.KeyOf(ref), Ref: ref, Asks: asks, Desired: desired}
 }
 
 func TestAHookIsStartedFollowedAndEnded(t *testing.T) {
