@@ -26,6 +26,8 @@ func Progress(app *v1alpha1.Application, request string) (line string, code int,
 	switch c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionSynced); {
 	case s.Sync == "Failed":
 		return fmt.Sprintf("%s: %s failed", name, Revision(s.WantedRevision)), ExitOutOfSync, true
+	case c != nil && c.Reason == "RolledBack":
+		return fmt.Sprintf("%s: %s was rolled back", name, Revision(s.WantedRevision)), ExitOutOfSync, true
 	case s.Sync != "Synced":
 		reason := "not applied yet"
 		if c != nil {
