@@ -1,10 +1,13 @@
 package main
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/mail"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/clusterip"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ingresscertificate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/serve"
 	"github.com/gitopsd/gitopsd/internal/logging"
@@ -32,6 +36,7 @@ type serveFlags struct {
 	clusterDNS                 string
 	loadBalancers              string
 	loadBalancerPools          []string
+	acmeCA                     string
 	verbose                    bool
 }
 
@@ -47,6 +52,9 @@ func (f *serveFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.ClusterDomain, "cluster-domain", "cluster.local", "domain of the cluster's names, as given to nodes")
 	flags.StringVar(&f.loadBalancers, "load-balancers", "gitopsd", "who gives Services of type LoadBalancer without a loadBalancerClass their addresses: gitopsd, or others, such as a cloud's controller")
 	flags.StringSliceVar(&f.loadBalancerPools, "load-balancer-pool", nil, "ranges of addresses, led to the nodes by the network, that such Services are given one of each (default: they are reached at the nodes' own addresses)")
+	flags.StringVar(&f.ACME.Email, "acme-email", "", "address of the ACME account by which Ingresses get the certificates that they ask for, whose authority's terms are agreed to by it (default: there are none)")
+	flags.StringVar(&f.ACME.Directory, "acme-directory", ingresscertificate.LetsEncrypt, "where the certificate authority's ACME directory is (https)")
+	flags.StringVar(&f.acmeCA, "acme-ca-file", "", "certificates by which the authority's own is verified (default: those of this host)")
 	flags.DurationVar(&f.NodeMonitorGracePeriod, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it counts as lost")
 	r := &f.NodeRates
 	*r = nodelifecycle.DefaultRates
@@ -94,6 +102,9 @@ func (f *serveFlags) complete() error {
 		}
 		f.LoadBalancers.Pools = append(f.LoadBalancers.Pools, pool.Masked())
 	}
+	if err := f.completeACME(); err != nil {
+		return err
+	}
 	if bad := validation.IsDNS1123Subdomain(f.ClusterDomain); len(bad) > 0 {
 		return fmt.Errorf("--cluster-domain %q: %s", f.ClusterDomain, strings.Join(bad, "; "))
 	}
@@ -116,6 +127,30 @@ func (f *serveFlags) complete() error {
 		level = slog.LevelDebug
 	}
 	logging.Setup(os.Stderr, level)
+	return nil
+}
+
+// completeACME looks at what says where certificates come from.
+func (f *serveFlags) completeACME() error {
+	if f.ACME.Email != "" {
+		if _, err := mail.ParseAddress(f.ACME.Email); err != nil {
+			return fmt.Errorf("--acme-email %q: not an address: %w", f.ACME.Email, err)
+		}
+	}
+	if u, err := url.Parse(f.ACME.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("--acme-directory %q: must be a URL that begins with https://", f.ACME.Directory)
+	}
+	if f.acmeCA == "" {
+		return nil
+	}
+	text, err := os.ReadFile(f.acmeCA)
+	if err != nil {
+		return fmt.Errorf("--acme-ca-file: %w", err)
+	}
+	f.ACME.CA = x509.NewCertPool()
+	if !f.ACME.CA.AppendCertsFromPEM(text) {
+		return fmt.Errorf("--acme-ca-file %s: there is no certificate in it", f.acmeCA)
+	}
 	return nil
 }
 

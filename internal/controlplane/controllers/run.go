@@ -57,6 +57,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ephemeralvolume"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/garbagecollector"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/horizontalpodautoscaler"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ingresscertificate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ingressstatus"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/inventory"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/job"
@@ -123,6 +124,8 @@ type Config struct {
 	Scheduling profile.Config
 	// LoadBalancers says who gives Services of type LoadBalancer which addresses.
 	LoadBalancers loadbalancer.Config
+	// ACME says from whom certificates of Ingresses are had.
+	ACME ingresscertificate.Config
 	// FinishedPodsKept is how many finished Pods stay; zero for the default.
 	FinishedPodsKept int
 }
@@ -210,6 +213,7 @@ func table(cfg Config) ([]runner, error) {
 		endpointslice.New(c, f, events),
 		endpoints.New(c, f, events),
 		ingressstatus.New(c, f, events),
+		ingresscertificate.New(c, f, events, cfg.ACME),
 		servicecidr.New(c, f, events, cfg.ServiceCIDRs),
 		loadbalancer.New(c, f, events, cfg.LoadBalancers),
 		podgc.New(c, f, cfg.FinishedPodsKept),

@@ -30,6 +30,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/controlplane/auth/authorization"
 	"github.com/gitopsd/gitopsd/internal/controlplane/clusterip"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers"
+	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/ingresscertificate"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/loadbalancer"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodelifecycle"
 	"github.com/gitopsd/gitopsd/internal/controlplane/pki"
@@ -64,6 +65,8 @@ type Options struct {
 	NodeRates nodelifecycle.Rates
 	// LoadBalancers says who gives Services of type LoadBalancer which addresses.
 	LoadBalancers loadbalancer.Config
+	// ACME says from whom certificates of Ingresses are had.
+	ACME ingresscertificate.Config
 	// EncryptionConfig says how stored objects are encrypted; empty: Secrets are, with a key made at the first start.
 	EncryptionConfig string
 	// Audit is the log of requests; by default there is none.
@@ -197,7 +200,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDRs: o.ClusterCIDRs, ServiceCIDRs: o.ServiceCIDRs,
 			KubernetesIP: clusterip.At(o.ServiceCIDRs[0], 1), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
 			ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain,
-			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, LoadBalancers: o.LoadBalancers, Scheduling: o.scheduling,
+			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, LoadBalancers: o.LoadBalancers, ACME: o.ACME, Scheduling: o.scheduling,
 		})
 		if err != nil {
 			cancel(fmt.Errorf("start the controllers: %w", err))

@@ -64,7 +64,7 @@ func (x *exchange) judge() (release func(), done bool) {
 }
 
 // acme says whether a certificate authority looks whether the host is whose it says. It asks without TLS.
-func acme(path string) bool { return strings.HasPrefix(path, "/.well-known/acme-challenge/") }
+func acme(path string) bool { return strings.HasPrefix(path, routes.ChallengePath) }
 
 func (x *exchange) redirect(to string, code int) {
 	x.hsts()

@@ -124,6 +124,10 @@ type exchange struct {
 // serve finds the route, and does what it says.
 func (x *exchange) serve() {
 	x.client, x.trusted = clientOf(x.r, x.p.cfg.Trusted)
+	if answer := x.s.table.Challenge(x.r.Host, x.r.URL.Path); answer != "" {
+		x.say(http.StatusOK, answer)
+		return
+	}
 	if x.route = x.s.table.Find(x.r.Host, x.r.URL.Path); x.route == nil {
 		x.fail(http.StatusNotFound, "there is no route for this host and path")
 		return
@@ -146,14 +150,18 @@ func (x *exchange) serve() {
 }
 
 // fail answers in place of a backend.
-func (x *exchange) fail(status int, text string) {
+func (x *exchange) fail(status int, text string) { x.say(status, text+"\n") }
+
+// say answers with a text of our own.
+func (x *exchange) say(status int, text string) {
 	x.hsts()
 	h := x.w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	x.begin(status)
 	if x.r.Method != http.MethodHead {
-		n, _ := x.w.Write([]byte(text + "\n")) // a client that is gone need not be told
+		n, _ := x.w.Write([]byte(text)) // a client that is gone need not be told
 		x.sent += int64(n)
 	}
 }

@@ -671,6 +671,24 @@ func TestWhatAPolicyDoes(t *testing.T) {
 	trusting.CloseIdleConnections()
 }
 
+// A certificate authority asks without TLS, whatever the route says about who may, and where to.
+func TestAChallengeIsAnsweredBeforeARouteIsAsked(t *testing.T) {
+	f := start(t, proxy.Config{})
+	p := policy()
+	p.ToHTTPS, p.Auth = true, &routes.Auth{Realm: "x"}
+	at := endpoint(t, says("backend"))
+	f.Set(all(p, at).Answering("thumb", []string{"a.example"}))
+	for host, want := range map[string]string{"a.example": "200 token.thumb", "b.example": "401 name and password are needed\n"} {
+		resp, text := ask(t, direct, "GET", "http://"+f.plain+routes.ChallengePath+"token", nil, "Host: "+host)
+		if got := fmt.Sprint(resp.StatusCode, " ", text); got != want {
+			t.Errorf("%s: %q, want %q", host, got, want)
+		}
+	}
+	if resp, _ := ask(t, direct, "GET", "http://"+f.plain+"/token", nil, "Host: a.example"); resp.StatusCode != http.StatusPermanentRedirect {
+		t.Errorf("what is no challenge: %s", resp.Status)
+	}
+}
+
 func TestAClientComesBackToItsEndpointWhileItIsThere(t *testing.T) {
 	at := []string{endpoint(t, says("a")), endpoint(t, says("b")), endpoint(t, says("c"))}
 	f := start(t, proxy.Config{})

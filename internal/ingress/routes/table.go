@@ -12,6 +12,7 @@ type Table struct {
 	certificates map[string]*Certificate
 	routes       []*Route
 	backends     []*Backend
+	challenges   challenges
 }
 
 // paths are those of one host.

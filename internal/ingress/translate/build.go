@@ -47,6 +47,8 @@ type builder struct {
 	hosts        map[string]*routes.Certificate
 	backends     map[string]*routes.Backend
 	parsed       map[string]parsed
+	holders      map[string]string // the namespace of each host
+	validated    []string          // hosts whose certificates are had by ACME
 }
 
 // claim is what two Ingresses cannot both have.
@@ -59,15 +61,8 @@ type claim struct {
 // Build makes the Table of all Ingresses that are the nodes', and says what is wrong with them. Of two that claim the same, the older has it.
 func Build(c Cluster) (*routes.Table, []Complaint) {
 	b := &builder{Cluster: c, claims: map[claim]*routes.Route{}, hosts: map[string]*routes.Certificate{}, backends: map[string]*routes.Backend{}, parsed: map[string]parsed{}}
-	var ours []*networkingv1.Ingress
-	for _, ing := range c.Ingresses {
-		if c.Classes.Ours(ing) {
-			ours = append(ours, ing)
-		}
-	}
-	slices.SortFunc(ours, func(x, y *networkingv1.Ingress) int {
-		return cmp.Or(x.CreationTimestamp.Compare(y.CreationTimestamp.Time), strings.Compare(key(x), key(y)))
-	})
+	ours := oldestFirst(c.Classes, c.Ingresses)
+	b.holders = holders(ours)
 	var canaries []*one
 	for _, ing := range ours {
 		o := b.open(ing)
@@ -81,7 +76,7 @@ func Build(c Cluster) (*routes.Table, []Complaint) {
 	for _, o := range canaries {
 		o.each(o.join)
 	}
-	return routes.NewTable(b.routes, b.certificates), b.complaints
+	return routes.NewTable(b.routes, b.certificates).Answering(c.Classes.Account(), b.validated), b.complaints
 }
 
 func key(ing *networkingv1.Ingress) string { return ing.Namespace + "/" + ing.Name }

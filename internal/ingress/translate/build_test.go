@@ -175,6 +175,11 @@ func TestIngressesBecomeRoutes(t *testing.T) {
 						fmt.Fprintf(&out, "%s: %s\n", host, c.Secret)
 					}
 				}
+			case "challenge":
+				for line := range strings.Lines(d.Input) {
+					host, path, _ := strings.Cut(strings.TrimSpace(line), "/")
+					fmt.Fprintf(&out, "%s: %q\n", strings.TrimSpace(line), table.Challenge(host, "/"+path))
+				}
 			case "policy":
 				for line := range strings.Lines(d.Input) {
 					host, path, _ := strings.Cut(strings.TrimSpace(line), "/")

@@ -15,20 +15,14 @@ import (
 type parsed struct {
 	cert    *tls.Certificate
 	problem string
+	there   bool // the Secret is
 }
 
 // certify takes the host names of the Ingress' certificates, unless an older Ingress has them.
 func (o *one) certify() {
 	for i := range o.Spec.TLS {
 		t := &o.Spec.TLS[i]
-		hosts := t.Hosts
-		if len(hosts) == 0 { // then those that it has rules for
-			for j := range o.Spec.Rules {
-				if h := o.Spec.Rules[j].Host; h != "" {
-					hosts = append(hosts, h)
-				}
-			}
-		}
+		hosts := TLSHosts(o.Ingress, t)
 		if t.SecretName == "" {
 			continue // the Ingress leaves the certificate to us: self-signed
 		}
@@ -38,11 +32,15 @@ func (o *one) certify() {
 			found = parseTLS(name, o.Secret(name))
 			o.parsed[name] = found
 		}
-		if found.problem != "" {
+		for _, host := range hosts {
+			if WantsACME(o.Ingress) && o.holders[host] == o.Namespace {
+				o.validated = append(o.validated, host)
+			}
+		}
+		if found.problem != "" && (found.there || !WantsACME(o.Ingress)) { // of one that ACME is to make, the controller tells that makes it
 			o.complain(ReasonSecret, "%s; %s served with a self-signed certificate meanwhile", found.problem, strings.Join(hosts, ", ")+plural(len(hosts)))
 		}
 		for _, host := range hosts {
-			host = strings.ToLower(host)
 			c := &routes.Certificate{Host: host, Secret: name, TLS: found.cert}
 			switch has := o.hosts[host]; {
 			case has == nil:
@@ -71,12 +69,12 @@ func parseTLS(name string, s Secret) parsed {
 	}
 	for _, k := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
 		if len(s.Object.Data[k]) == 0 {
-			return parsed{problem: fmt.Sprintf("Secret %s has no key %s", name, k)}
+			return parsed{problem: fmt.Sprintf("Secret %s has no key %s", name, k), there: true}
 		}
 	}
 	cert, err := tls.X509KeyPair(s.Object.Data[corev1.TLSCertKey], s.Object.Data[corev1.TLSPrivateKeyKey])
 	if err != nil {
-		return parsed{problem: fmt.Sprintf("Secret %s: %s", name, strings.TrimPrefix(cmp.Or(err.Error(), "unusable"), "tls: "))}
+		return parsed{problem: fmt.Sprintf("Secret %s: %s", name, strings.TrimPrefix(cmp.Or(err.Error(), "unusable"), "tls: ")), there: true}
 	}
-	return parsed{cert: &cert}
+	return parsed{cert: &cert, there: true}
 }
