@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 )
@@ -98,13 +97,6 @@ func (l *file) rotate() error {
 		os.Remove(f)
 	}
 	return nil
-}
-
-// rotated lists the rotated files of a log, the oldest first.
-func rotated(path string) []string {
-	old, _ := filepath.Glob(path + ".*")
-	slices.Sort(old)
-	return old
 }
 
 func (l *file) close() {

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -63,6 +63,9 @@ func Read(ctx context.Context, path string, o Options, ended <-chan struct{}, ou
 		case <-watch.Events:
 			discard(watch.Events) // one reading serves all that are queued
 		case err := <-watch.Errors:
+			if errors.Is(err, fsnotify.ErrEventOverflow) {
+				break // what was not told of is found all the same
+			}
 			return fmt.Errorf("following log %s: %w", path, err)
 		}
 		if err := r.drain(); errors.Is(err, errLimit) {
@@ -106,99 +109,61 @@ func (r *reader) close() {
 
 // start positions the reader: at the beginning of the oldest kept file, or far enough back from the end for the wanted lines.
 func (r *reader) start() error {
-	files := append(rotated(r.path), r.path)
-	if r.opts.Tail < 0 {
-		for _, f := range files[:len(files)-1] {
-			if err := r.whole(f); err != nil {
-				return err
-			}
-		}
-		return r.open(0)
-	}
-	left := r.opts.Tail
-	first, offset := len(files)-1, int64(0)
-	for i := len(files) - 1; i >= 0; i-- {
-		n, at, err := tailOffset(files[i], left, r.opts.Stream)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		first, offset, left = i, at, left-n
-		if left <= 0 {
-			break
-		}
-	}
-	for i := first; i < len(files)-1; i++ {
-		if err := r.wholeFrom(files[i], offset); err != nil {
-			return err
-		}
-		offset = 0
-	}
-	return r.open(offset)
-}
-
-func (r *reader) whole(file string) error { return r.wholeFrom(file, 0) }
-
-// wholeFrom copies a rotated file. It may have been removed meanwhile, which is what rotation is for.
-func (r *reader) wholeFrom(file string, offset int64) error {
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	files, err := openAll(r.path)
 	if err != nil {
 		return err
 	}
-	r.f, r.in = f, bufio.NewReaderSize(f, 32<<10)
-	defer func() { f.Close(); r.f, r.in = nil, nil }()
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return err
-	}
-	return r.lines()
-}
-
-func (r *reader) open(offset int64) error {
-	f, err := os.Open(r.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	defer func() { closeAll(files) }()
+	if len(files) == 0 {
 		return nil // nothing was written yet; a following reader opens it when it appears
 	}
-	if err != nil {
-		return fmt.Errorf("reading container log: %w", err)
+	first, offset := 0, int64(0)
+	if left := r.opts.Tail; left >= 0 {
+		for first = len(files) - 1; ; first-- {
+			n, at, err := tailOffset(files[first], left, r.opts.Stream)
+			if err != nil {
+				return err
+			}
+			if offset, left = at, left-n; left <= 0 || first == 0 {
+				break
+			}
+		}
 	}
+	f := files[first]
+	files = slices.Delete(files, first, first+1)
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		f.Close()
 		return err
 	}
-	r.f, r.in = f, bufio.NewReaderSize(f, 32<<10)
+	r.use(f)
 	return nil
 }
 
-// drain copies what is there now, and steps over to the new file if the log was rotated.
+func (r *reader) use(f *os.File) {
+	r.close()
+	r.f, r.in = f, bufio.NewReaderSize(f, 32<<10)
+}
+
+// drain copies what is there now, from file to file as the log was rotated.
 func (r *reader) drain() error {
 	for {
-		if r.f == nil {
-			if err := r.open(0); err != nil || r.f == nil {
+		if r.f != nil {
+			if err := r.lines(); err != nil {
 				return err
 			}
 		}
-		if err := r.lines(); err != nil {
+		f, err := following(r.path, r.f)
+		if err != nil || f == nil {
 			return err
 		}
-		now, err := os.Stat(r.path)
-		if err != nil {
-			return nil // between the two steps of a rotation, or removed with its Pod
+		if r.f != nil {
+			// What was written between the reading above and the rotation is still in the old file.
+			if err := r.lines(); err != nil {
+				f.Close()
+				return err
+			}
 		}
-		mine, err := r.f.Stat()
-		if err != nil {
-			return err
-		}
-		if os.SameFile(now, mine) {
-			return nil
-		}
-		// What was written between the reading above and the rotation is still in the old file.
-		if err := r.lines(); err != nil {
-			return err
-		}
-		r.f.Close()
-		r.f, r.in = nil, nil
+		r.use(f)
 	}
 }
 
@@ -254,12 +219,7 @@ func (r *reader) emit(b []byte) error {
 }
 
 // tailOffset finds where the last n lines of a file begin, and how many whole lines there are from there on, reading backwards in blocks.
-func tailOffset(path string, n int64, only Stream) (count, offset int64, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer f.Close()
+func tailOffset(f *os.File, n int64, only Stream) (count, offset int64, err error) {
 	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil || n <= 0 {
 		return 0, end, err

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -75,52 +76,87 @@ func TestRead(t *testing.T) {
 	})
 }
 
-func TestAFollowingReaderSeesEveryLineOfALogThatIsRotatedUnderIt(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c", "0.log")
-	f, err := openFile(path, DefaultRotation())
-	if err != nil {
-		t.Fatal(err)
+// Whether it reads more slowly than the log is rotated, or began amid a rotation: it sees each line, as long as the files are there.
+func TestAReaderSeesEveryLineOfALogThatIsRotatedUnderIt(t *testing.T) {
+	const files, perFile, lines = 20, 100, 2000
+	for name, follow := range map[string]bool{"from before the first line on, and on": true, "again and again to the end": false} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "c", "0.log")
+			f, err := openFile(path, Rotation{Size: 1 << 20, Files: files + 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan struct{})
+			write := func() {
+				defer close(ended)
+				for i := range lines {
+					if i%perFile == perFile-1 {
+						f.mu.Lock()
+						f.size = f.rotation.Size // the next line makes it rotate
+						f.mu.Unlock()
+					}
+					if err := f.write(Stdout, fmt.Appendf(nil, "line %d", i), false); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			if follow {
+				r, w := io.Pipe()
+				done := make(chan error, 1)
+				go func() {
+					done <- Read(context.Background(), path, Options{Follow: true, Tail: -1}, ended, w)
+					w.Close()
+				}()
+				if err := f.write(Stdout, []byte("line -1"), false); err != nil {
+					t.Fatal(err)
+				}
+				first := make([]byte, len("line -1\n"))
+				if _, err := io.ReadFull(r, first); err != nil {
+					t.Fatal(err)
+				}
+				write() // while it waits for somebody to take the next line from it
+				checkLines(t, r, lines)
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			go write()
+			for {
+				var out bytes.Buffer
+				last := false
+				select {
+				case <-ended:
+					last = true
+				default:
+				}
+				if err := Read(context.Background(), path, Options{Tail: -1}, nil, &out); err != nil {
+					t.Fatal(err)
+				}
+				if n := checkLines(t, &out, 0); last && n != lines {
+					t.Errorf("read %d lines, want %d", n, lines)
+				}
+				if last {
+					return
+				}
+			}
+		})
 	}
-	r, w := io.Pipe()
-	ended := make(chan struct{})
-	done := make(chan error, 1)
-	go func() {
-		done <- Read(context.Background(), path, Options{Follow: true, Tail: -1}, ended, w)
-		w.Close()
-	}()
-	const lines = 2000
-	go func() {
-		for i := range lines {
-			if i%300 == 299 {
-				f.mu.Lock()
-				f.size = f.rotation.Size // the next line makes it rotate
-				f.mu.Unlock()
-			}
-			if err := f.write(Stdout, fmt.Appendf(nil, "line %d", i), false); err != nil {
-				t.Error(err)
-			}
-			if i%300 == 299 {
-				time.Sleep(5 * time.Millisecond) // the reader keeps up with one rotation at a time, as it does with 10 MiB between them
-			}
+}
+
+// checkLines reads lines that must come in order, at least as many as are wanted.
+func checkLines(t *testing.T, r io.Reader, want int) int {
+	t.Helper()
+	n := 0
+	for scan := bufio.NewScanner(r); scan.Scan(); n++ {
+		if line := fmt.Sprintf("line %d", n); scan.Text() != line {
+			t.Fatalf("line %d read is %q", n, scan.Text())
 		}
-		close(ended)
-	}()
-	b, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
 	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	if n < want {
+		t.Errorf("read %d lines, want %d", n, want)
 	}
-	got := strings.Split(strings.TrimSpace(string(b)), "\n")
-	for i := range min(len(got), lines) {
-		if want := fmt.Sprintf("line %d", i); got[i] != want {
-			t.Fatalf("line %d of %d read is %q, want %q", i, len(got), got[i], want)
-		}
-	}
-	if len(got) != lines {
-		t.Errorf("read %d lines, want %d", len(got), lines)
-	}
+	return n
 }
 
 func TestOldFilesOfALogAreRemoved(t *testing.T) {
