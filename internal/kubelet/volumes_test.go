@@ -44,24 +44,15 @@ func TestMountsAreReadOnlyWithWhatIsMountedBelowThem(t *testing.T) {
 }
 
 func TestMountsArePassedOnAsMountsSay(t *testing.T) {
-	h := prepare(t)
-	// A host's own mounts are shared; those of a test's namespace are not.
-	shared := func(dir string) {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0711"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-		if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
-			t.Fatal(err)
-		}
-	}
-	shared(filepath.Join(h.dir, "n", "pods"))
-	h.startNode()
+	h := start(t)
 	dir := filepath.Join(h.dir, "passed")
-	shared(dir)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0711"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	for _, name := range []string{"from-host", "from-container"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o777); err != nil {
 			t.Fatal(err)
@@ -72,16 +63,20 @@ func TestMountsArePassedOnAsMountsSay(t *testing.T) {
 		if err := os.MkdirAll(theirs, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		h.create("within", fmt.Sprintf(`{volumes: [{name: v, emptyDir: {}}, {name: t, hostPath: {path: %q}}], containers: [
+		h.create("within", fmt.Sprintf(`{volumes: [{name: v, emptyDir: {}}, {name: memory, emptyDir: {medium: Memory}}, {name: t, hostPath: {path: %q}}], containers: [
   {name: none, volumeMounts: [{name: v, mountPath: /v}]},
-  {name: in, volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]},
-  {name: both, securityContext: {privileged: true}, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}, {name: t, mountPath: /t}]}]}`, theirs))
+  {name: in, volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}, {name: memory, mountPath: /memory, mountPropagation: HostToContainer}]},
+  {name: both, securityContext: {privileged: true}, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}, {name: memory, mountPath: /memory, mountPropagation: Bidirectional}, {name: t, mountPath: /t}]}]}`, theirs))
 		h.wait("within", "to be ready", ready)
 		h.exec("within:both", "sh", "-c", "mkdir /v/d && busybox mount -o bind /t /v/d && touch /v/d/seen")
 		for name, want := range map[string]string{"none": "", "in": "seen", "both": "seen"} {
 			if got := strings.TrimSpace(h.exec("within:"+name, "sh", "-c", "ls /v/d")); got != want {
 				t.Errorf("%s sees %q, want %q", name, got, want)
 			}
+		}
+		h.exec("within:both", "sh", "-c", "mkdir /memory/d && busybox mount -o bind /t /memory/d")
+		if got := strings.TrimSpace(h.exec("within:in", "ls", "/memory/d")); got != "seen" {
+			t.Errorf("in memory, in sees %q, want seen", got)
 		}
 		h.delete("within")
 		h.waitGone("within")
@@ -93,6 +88,15 @@ func TestMountsArePassedOnAsMountsSay(t *testing.T) {
 		}
 	})
 
+	// A host's own mounts are shared; those of a test's namespace are not.
+	h.create("cannot", fmt.Sprintf(`{volumes: [{name: v, hostPath: {path: %q}}], containers: [{name: in, volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]}]}`, filepath.Join(dir, "from-host")))
+	h.wait("cannot", "to be ready", ready)
+	h.told("cannot", "MountPropagation", "mountPropagation HostToContainer of volume \"v\" has no effect: "+filepath.Join(dir, "from-host")+" is in the mount "+dir+", which the host does not share")
+	h.delete("cannot")
+	h.waitGone("cannot")
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
 	h.create("p", fmt.Sprintf(`{volumes: [{name: v, hostPath: {path: %q}}], containers: [
   {name: none, volumeMounts: [{name: v, mountPath: /v}]},
   {name: in, volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]},

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -19,15 +20,20 @@ func IsPoint(path string) bool {
 	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
+// sharing is held while a folder is shared: the containers of a Pod are made side by side, and are to find one mount.
+var sharing sync.Mutex
+
 // Share has what containers mount below a folder be seen by the host and by other containers, if they ask for that (mountPropagation). Where the host shares its
 // mounts, as under systemd, there is nothing to do.
 func Share(dir string) error {
+	sharing.Lock()
+	defer sharing.Unlock()
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return err
 	}
-	shared, err := isShared(dir)
-	if err != nil || shared {
+	in, err := Of(dir)
+	if err != nil || in.Shared {
 		return err
 	}
 	if !IsPoint(dir) {
@@ -67,8 +73,9 @@ func Detach(dir string) error {
 
 // Point is where something is mounted: a line of proc_pid_mountinfo(5).
 type Point struct {
-	Path   string
-	shared bool
+	Path string
+	// Shared says that what is mounted in it is seen wherever else it is mounted, and the other way round; Receives, that it sees only what others mount (MS_SLAVE).
+	Shared, Receives bool
 }
 
 // Points are all there are, those that hide others last.
@@ -79,25 +86,29 @@ func Points() ([]Point, error) {
 	}
 	out := make([]Point, len(all))
 	for i, m := range all {
-		shared := func(tag string) bool { return strings.HasPrefix(tag, "shared:") }
-		out[i] = Point{Path: m.Mountpoint, shared: slices.ContainsFunc(strings.Fields(m.Optional), shared)}
+		out[i] = Point{Path: m.Mountpoint}
+		for _, tag := range strings.Fields(m.Optional) {
+			out[i].Shared = out[i].Shared || strings.HasPrefix(tag, "shared:")
+			out[i].Receives = out[i].Receives || strings.HasPrefix(tag, "master:")
+		}
 	}
 	return out, nil
 }
 
-// isShared says whether the mount that a directory is in shares what is mounted below it.
-func isShared(dir string) (bool, error) {
-	all, err := Points()
-	if err != nil {
-		return false, err
-	}
+// Of is the mount that a file or directory is in.
+func Of(path string) (Point, error) {
 	in := Point{}
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return in, err
+	}
+	all, err := Points()
 	for _, m := range all {
-		if Within(m.Path, dir) && len(m.Path) >= len(in.Path) {
+		if Within(m.Path, path) && len(m.Path) >= len(in.Path) {
 			in = m // of several at one place the last is on top
 		}
 	}
-	return in.shared, nil
+	return in, err
 }
 
 // Within says whether a path is a directory or something in it.

@@ -142,6 +142,9 @@ func (w *worker) order(ctx context.Context, in orderInput) (runtime.Order, error
 	if err := spec.CheckNonRoot(sc, user, img.Config); err != nil {
 		return o, fmt.Errorf("%w (pod: %q, container: %s)", err, pod.Name+"_"+pod.Namespace+"("+string(pod.UID)+")", c.Name)
 	}
+	if err := w.passOn(in); err != nil {
+		return o, fmt.Errorf("container %s: %w", c.Name, err)
+	}
 	mounts, err := containerMounts(in, vars, sc, w.node.Host.RecursiveReadOnly && runtime.IsUsual(in.sandbox.Runtime))
 	if err != nil {
 		return o, fmt.Errorf("container %s: %w", c.Name, err)
@@ -198,7 +201,7 @@ func containerMounts(in orderInput, vars []env.Var, sc v1.SecurityContext, recur
 	taken, mapped := map[string]bool{}, map[string]bool{"/dev/shm": true}
 	own := func(destination, source string, readOnly bool) {
 		if !taken[destination] {
-			out = append(out, bindMount(destination, source, readOnly, "rprivate"))
+			out = append(out, bindMount(destination, source, readOnly, private))
 		}
 	}
 	for i := range c.VolumeMounts {
@@ -275,16 +278,4 @@ func bindMount(destination, source string, readOnly bool, propagation string) sp
 		access = "ro"
 	}
 	return specs.Mount{Destination: destination, Source: source, Type: "bind", Options: []string{"rbind", propagation, access}}
-}
-
-func propagation(p *v1.MountPropagationMode) string {
-	if p != nil {
-		switch *p {
-		case v1.MountPropagationHostToContainer:
-			return "rslave"
-		case v1.MountPropagationBidirectional:
-			return "rshared"
-		}
-	}
-	return "rprivate"
 }

@@ -11,20 +11,20 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 )
 
-// mounts is a step that is in the middle of a Setup until it is let go.
-type mounts struct{ letGo chan struct{} }
+// mounting is a step that is in the middle of a Setup until it is let go.
+type mounting struct{ letGo chan struct{} }
 
-func (mounts) Name() string    { return step.VolumesName }
-func (mounts) Needs() []string { return nil }
-func (m mounts) Setup(context.Context, *step.Sandbox) error {
+func (mounting) Name() string    { return step.VolumesName }
+func (mounting) Needs() []string { return nil }
+func (m mounting) Setup(context.Context, *step.Sandbox) error {
 	<-m.letGo
 	return nil
 }
-func (mounts) Teardown(context.Context, *step.Sandbox) error { return nil }
+func (mounting) Teardown(context.Context, *step.Sandbox) error { return nil }
 
 func TestNothingIsTakenDownWhileVolumesAreBroughtUpToDate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := mounts{make(chan struct{})}
+		m := mounting{make(chan struct{})}
 		w := &worker{
 			node: &Node{Plan: step.Plan{Steps: []step.Step{m}}}, log: slog.Default(), wake: make(chan struct{}, 1),
 			pod: &v1.Pod{}, sandbox: &step.Sandbox{Pod: &v1.Pod{}}, prepared: true, stale: true,
