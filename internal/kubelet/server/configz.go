@@ -59,7 +59,7 @@ func (f Facts) configuration(ctx context.Context) map[string]*kubeletconfig.Kube
 		},
 		ClusterDomain: f.ClusterDomain, ClusterDNS: f.ClusterDNS(ctx), CgroupRoot: f.CgroupRoot, CgroupDriver: "cgroupfs", CgroupsPerQOS: &no,
 		StreamingConnectionIdleTimeout: metav1.Duration{Duration: idleTimeout}, MaxPods: f.MaxPods, ContainerRuntimeEndpoint: "unix://" + f.Containerd, PodLogsDir: f.PodLogDir, StaticPodPath: f.StaticPodPath, AllowedUnsafeSysctls: f.UnsafeSysctls,
-		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &shown, EnableSystemLogQuery: &no,
+		NodeLeaseDurationSeconds: register.LeaseSeconds, EnableDebuggingHandlers: &yes, EnableSystemLogHandler: &shown, EnableSystemLogQuery: &shown,
 		FailSwapOn: &no, RegisterNode: &yes,
 	}
 	files := int32(f.LogRotation.Files)
