@@ -32,7 +32,7 @@ func benchSoak(ctx context.Context, c *cluster.Cluster, cycles int, out io.Write
 	host := c.Workers()[0]
 	dir := filepath.Join(c.Dir(), host.Name)
 	node := leftovers.Node{
-		Dir: dir, Logs: filepath.Join(dir, "pods"), Cgroup: c.Cgroup(host.Name),
+		Dir: dir, Logs: filepath.Join(dir, "logs"), Cgroup: c.Cgroup(host.Name),
 		Do: func(f func() error) error { return netns.Do(netns.Path(host.NetNS), f) },
 	}
 	pid, err := c.PID(cluster.Node + "/" + host.Name)

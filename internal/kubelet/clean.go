@@ -56,7 +56,7 @@ func Clean(ctx context.Context, cfg Config) error {
 	}
 
 	podDirs, _ := filepath.Glob(filepath.Join(dir, "pods", "*"))
-	pods, err := pod.LoadPods(filepath.Join(dir, "pods"))
+	pods, err := pod.LoadPods(podsDir(dir))
 	note(err)
 	own := runtime.NewDaemon(filepath.Join(dir, "containerd"))
 	address := cfg.Containerd

@@ -24,6 +24,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/identity"
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/kubelet/logs"
+	"github.com/gitopsd/gitopsd/internal/kubelet/mounts"
 	"github.com/gitopsd/gitopsd/internal/kubelet/shutdown"
 	"github.com/gitopsd/gitopsd/internal/kubelet/sysctl"
 	"github.com/gitopsd/gitopsd/internal/network"
@@ -144,6 +145,10 @@ func (c *Config) complete() (err error) {
 	if c.PodLogDir, err = filepath.Abs(c.PodLogDir); err != nil {
 		return fmt.Errorf("--pod-log-dir: %w", err)
 	}
+	// What is in there and is no Pod's directory is taken for what is left of one.
+	if own := podsDir(c.DataDir); mounts.Within(own, c.PodLogDir) {
+		return fmt.Errorf("--pod-log-dir %s: must be apart from %s, where the node has its Pods' own directories", c.PodLogDir, own)
+	}
 	if err := c.Ingress.complete(); err != nil {
 		return err
 	}
@@ -257,6 +262,8 @@ func (c *Config) ReadToken() error {
 }
 
 func pkiDir(dataDir string) string { return filepath.Join(dataDir, "pki") }
+
+func podsDir(dataDir string) string { return filepath.Join(dataDir, "pods") }
 
 // logRotation reads how containers' logs are to be rotated. A log of one file would lose all that was written with each rotation.
 func (c *Config) logRotation() (logs.Rotation, error) {

@@ -70,6 +70,7 @@ func TestWhatKeepsANodeFromStartingIsSaidWithWhatToDo(t *testing.T) {
 	check("no containerd", h.refused([]string{"PATH=/nonexistent"}, with(token)...), "containerd", "install it", "--containerd-address")
 	check("an unknown flag", h.refused(nil, with(token, "--nonsense")...), "--nonsense")
 	check("a bad mirror", h.refused(nil, with(token, "--mirror", "r.example:5000")...), "--mirror", "http://host:port")
+	check("logs among the Pods' own directories", h.refused(nil, with(token, "--pod-log-dir", filepath.Join(h.dir, "n", "pods"))...), "--pod-log-dir", "must be apart from")
 
 	l, err := net.Listen("tcp", "0.0.0.0:10250")
 	if err != nil {

@@ -151,7 +151,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		return err
 	}
-	users, err := userns.Open(space, filepath.Join(cfg.DataDir, "pods"))
+	users, err := userns.Open(space, podsDir(cfg.DataDir))
 	if err != nil {
 		return err
 	}
@@ -221,11 +221,11 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	devicesChanged := func() { d.poke(); d.pods.DevicesChanged() } // not called before there are Pods
-	if d.devices, err = devices.Open(cfg.DevicePluginDir, filepath.Join(cfg.DataDir, "pods"), devicesChanged); err != nil {
+	if d.devices, err = devices.Open(cfg.DevicePluginDir, podsDir(cfg.DataDir), devicesChanged); err != nil {
 		return err
 	}
 	deviceDrivers := dra.NewDrivers(d.client, cfg.Name, devicesChanged)
-	claims, err := dra.Open(deviceDrivers, filepath.Join(cfg.DataDir, "pods"), func(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
+	claims, err := dra.Open(deviceDrivers, podsDir(cfg.DataDir), func(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
 		return d.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
 	})
 	if err != nil {
@@ -236,7 +236,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: trace.New(), Cgroups: tree, Host: hostFacts,
 		Allocatable: d.facts.Allocatable, CPUs: cpus, Devices: d.devices, Claims: claims, CDIDirs: cfg.CDISpecDirs,
-		Dir: filepath.Join(cfg.DataDir, "pods"), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
+		Dir: podsDir(cfg.DataDir), LogDir: cfg.PodLogDir, Creating: make(chan struct{}, 2*goruntime.NumCPU()),
 		Facts:    func() env.Facts { return d.facts },
 		Services: told.of,
 		Rules:    pod.Rules{Sysctls: cfg.sysctls, Modules: modules, Node: d.stored},

@@ -64,7 +64,7 @@ func (c *Cluster) command(component string) (ns string, args []string, err error
 			return "", nil, err
 		}
 		args := []string{bin("node"), "--server", c.Server(), "--token-file", filepath.Join(data, "node-token"), "--name", name, "--node-ip", h.IP,
-			"--data-dir", filepath.Join(c.rec.short(), name), "--pod-log-dir", filepath.Join(c.rec.short(), name, "pods"), "--cgroup-root", c.rec.cgroup(name),
+			"--data-dir", filepath.Join(c.rec.short(), name), "--pod-log-dir", filepath.Join(c.rec.short(), name, "logs"), "--cgroup-root", c.rec.cgroup(name),
 			// The disk is that of whoever runs the tests, and as full as they like it.
 			"--eviction-hard", "memory.available<50Mi,nodefs.available<500Mi,imagefs.available<500Mi", "--image-gc-high-threshold-percent", "100"}
 		if o.MirrorPort != 0 {
