@@ -281,8 +281,25 @@ containers: [{name: c, command: [sh, -c, 'cat /v/k; echo; echo $KUBERNETES_SERVI
 	p := h.wait("web", "to be ready", ready)
 	h.servicesKept()
 	h.stopAPI()
-	// Its container dies while nobody can be asked, and the daemon too.
-	h.killNode()
+	// It ends when it is told to, as at a restart of its service, and not when there is an API again.
+	h.eventually("the daemon to follow nothing any more", func() (bool, string) {
+		b, err := os.ReadFile(filepath.Join(h.dir, "node.log"))
+		return strings.Contains(string(b), "connection refused"), fmt.Sprint(err)
+	})
+	ended := make(chan error, 1)
+	if err := h.node.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	go func() { ended <- h.node.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the daemon ends on SIGTERM with: %v", err)
+		}
+	case <-time.After(patience / 2):
+		t.Fatal("the daemon does not end on SIGTERM while the API is away")
+	}
+	// And its container dies while nobody can be asked.
 	h.startNode()
 	log := h.logGlob(p, 0)
 	h.eventually("the container to have started", func() (bool, string) { b, err := os.ReadFile(log); return len(b) > 0, fmt.Sprint(err) })

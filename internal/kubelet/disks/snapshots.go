@@ -41,8 +41,8 @@ func (d *Disks) listen() {
 
 // followSnapshots follows the snapshots on this node's disk until ctx ends.
 func (d *Disks) followSnapshots(ctx context.Context) {
+	// Nobody waits for it to end: its requests know nothing of ctx, and one that waits for the API server to be back would keep the daemon from ending until then.
 	d.snapshotFactory.Start(ctx.Done())
-	defer d.snapshotFactory.Shutdown()
 	if !cache.WaitForCacheSync(ctx.Done(), d.snapshotsSynced, d.synced) {
 		return
 	}
