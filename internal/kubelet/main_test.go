@@ -13,10 +13,9 @@ import (
 // These tests run a whole control plane and a node daemon, with a containerd of its own and real containers, in a network and a mount namespace of
 // the test's own. The daemon is a process of its own, so that it can be killed.
 
-const insideVariable = "GITOPSD_TEST_NAMESPACE"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(insideVariable) == "" {
+	dir := os.Getenv(dirVariable)
+	if dir == "" {
 		for _, program := range []string{"containerd", "runc", "iptables-restore", "busybox"} {
 			if _, err := exec.LookPath(program); err != nil {
 				fmt.Fprintf(os.Stderr, "SKIPPED: all tests of this package: %v; install containerd, runc, iptables and busybox-static\n", err)
@@ -24,8 +23,8 @@ func TestMain(m *testing.M) {
 			}
 		}
 		// Short, because the path of a Unix socket may have 107 bytes.
-		dir, err := os.MkdirTemp("/tmp", "kt")
-		if err != nil {
+		var err error
+		if dir, err = os.MkdirTemp("/tmp", "kt"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -45,8 +44,22 @@ func TestMain(m *testing.M) {
 		}
 		os.Setenv(dirVariable, dir)
 	}
-	netns.Main(m, func() { os.RemoveAll(os.Getenv(dirVariable)) })
+	netns.MainSideBySide(m, atOnce, func(number int) ([]string, error) {
+		own := fmt.Sprint(dir, "-", number)
+		if err := os.Mkdir(own, 0o711); err != nil {
+			return nil, err
+		}
+		return []string{dirVariable + "=" + own}, os.Link(filepath.Join(dir, "node"), filepath.Join(own, "node"))
+	}, func() {
+		all, _ := filepath.Glob(dir + "*")
+		for _, d := range all {
+			os.RemoveAll(d)
+		}
+	})
 }
+
+// atOnce is how many tests are run at a time: they mostly wait for what Pods do, so that more than one processor has something to do.
+const atOnce = 3
 
 // buildFlags make the daemon as these tests themselves were made: under the race detector, it is looked for in the daemon too.
 var buildFlags []string

@@ -93,14 +93,15 @@ func cycle(ctx context.Context, kube kubernetes.Interface, namespace, prefix, im
 	if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	for !kind.gone {
+	for last := pod; !kind.gone; {
 		p, err := pods.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			return fmt.Errorf("Pod %s while it starts: %w", name, err)
+			return fmt.Errorf("Pod %s while it starts: %w; last it was on node %q, %s", name, err, last.Spec.NodeName, last.Status.String())
 		}
 		if begun(p) {
 			break
 		}
+		last = p
 		time.Sleep(20 * time.Millisecond)
 	}
 	if err := pods.Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &grace}); err != nil {
