@@ -55,7 +55,7 @@ func benchPods(ctx context.Context, c *cluster.Cluster, out io.Writer) error {
 	if _, err := kube.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	if b.w, err = kube.CoreV1().Pods(b.ns).Watch(ctx, metav1.ListOptions{}); err != nil {
+	if b.w, err = watchPods(ctx, kube, b.ns, out); err != nil {
 		return err
 	}
 	defer b.w.Stop()
@@ -300,6 +300,9 @@ func awaitPods(ctx context.Context, w watch.Interface, n int, done func(p *corev
 		case e, ok := <-w.ResultChan():
 			if !ok {
 				return fmt.Errorf("the watch of Pods ended")
+			}
+			if e.Type == watch.Error {
+				return fmt.Errorf("the watch of Pods: %w", apierrors.FromObject(e.Object))
 			}
 			if p, ok := e.Object.(*corev1.Pod); ok && done(p, e.Type == watch.Deleted) && !known[p.Name] {
 				known[p.Name] = true
