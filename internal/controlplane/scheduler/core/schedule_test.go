@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,14 +132,20 @@ func act(b *strings.Builder, c *Scheduler, s *snapshot.Snapshot, pod *snapshot.P
 			fmt.Fprintf(b, ", has a volume made for %s", claim.Name)
 		}
 		grants, _ := plugins.Grants(pod, s, s.Node(r.Node))
+		var devices, claims []string
 		for _, g := range grants {
 			claim := g.Claim.DeepCopy()
 			if g.Allocation != nil {
-				fmt.Fprintf(b, ", gets %s for %s", g.Allocation.Devices.Results[0].Device, claim.Name)
+				devices, claims = append(devices, g.Allocation.Devices.Results[0].Device), append(claims, claim.Name)
 				claim.Status.Allocation = g.Allocation
 			}
 			claim.Status.ReservedFor = append(claim.Status.ReservedFor, resourcev1.ResourceClaimConsumerReference{Resource: "pods", Name: p.Name, UID: p.UID})
 			s.SetDeviceClaim(claim)
+		}
+		if len(devices) > 0 {
+			// Of devices that serve as well, the allocator gives any to any claim.
+			slices.Sort(devices)
+			fmt.Fprintf(b, ", gets %s for %s", strings.Join(devices, " and "), strings.Join(claims, " and "))
 		}
 		b.WriteString("\n")
 		s.Assume(pod, r.Node)
