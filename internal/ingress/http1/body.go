@@ -23,10 +23,11 @@ const maxTrailer = 4 << 10
 // body is what follows a request's head. It may be read by another goroutine than its connection's, until the request is over.
 type body struct {
 	c *conn
-	// ended says that all of it has been read, so that the next request follows; begun that somebody has asked for it.
-	ended, begun atomic.Bool
+	// ended says that all of it has been read, so that the next request follows.
+	ended atomic.Bool
 
 	mu     sync.Mutex
+	begun  bool      // somebody has asked for it
 	left   int64     // of a body whose length is known
 	chunks io.Reader // of one that is not
 	expect bool
@@ -45,7 +46,7 @@ func newBody(c *conn, length int64, expect bool) *body {
 func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.begun.Store(true)
+	b.begun = true
 	if b.err != nil {
 		return 0, b.err
 	}
@@ -113,7 +114,11 @@ func (b *body) Close() error { return nil }
 
 // skip takes what is left, if nobody has asked for it and all of it has come.
 func (b *body) skip() {
-	if b.begun.Load() || b.chunks != nil || b.expect || b.left > int64(b.c.br.Buffered()) {
+	if !b.mu.TryLock() {
+		return // it is being read
+	}
+	defer b.mu.Unlock()
+	if b.begun || b.chunks != nil || b.expect || b.left > int64(b.c.br.Buffered()) {
 		return
 	}
 	if _, err := b.c.br.Discard(int(b.left)); err == nil {
