@@ -81,8 +81,17 @@ func (g *Git) Head(ctx context.Context, r Request) (c Commit, err error) {
 	if err := ValidateRef(r.Ref); err != nil {
 		return Commit{}, err
 	}
-	reconcile.Await(ctx, func(ctx context.Context) { c, err = g.head(ctx, r) })
+	outside(ctx, r.URL, func(ctx context.Context) { c, err = g.head(ctx, r) })
 	return c, err
+}
+
+// outside calls f, which may wait for the repository's host. It holds the repository's lock for no longer than that: whoever waits for another turn must not hold it.
+func outside(ctx context.Context, url string, f func(context.Context)) {
+	if strings.HasPrefix(url, "file://") {
+		f(ctx)
+		return
+	}
+	reconcile.Await(ctx, f)
 }
 
 func (g *Git) head(ctx context.Context, r Request) (Commit, error) {
@@ -236,13 +245,6 @@ type repository struct {
 	// trees are folders that were read lately, with all commits' mixed: a hash means the same everywhere. cached counts their entries.
 	trees  map[plumbing.Hash][]object.TreeEntry
 	cached int
-}
-
-// acquire locks the repository, of which somebody else may just be waiting for the host.
-func (r *repository) acquire(ctx context.Context) {
-	if !r.mu.TryLock() {
-		reconcile.Await(ctx, func(context.Context) { r.mu.Lock() })
-	}
 }
 
 // holds says whether a request can be answered without asking the remote.

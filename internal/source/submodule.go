@@ -11,8 +11,6 @@ import (
 
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
-
-	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
 // maxModules bounds how many submodules one reading follows, those of submodules included.
@@ -108,12 +106,11 @@ func (r Request) Borrow(to string) (Request, error) {
 
 // Open returns the tree that a bare name stands for in a repository: a tag, a branch or a commit, or the default branch for no name.
 func (g *Git) Open(ctx context.Context, r Request, name string) (t *Tree, err error) {
-	reconcile.Await(ctx, func(waiting context.Context) { t, err = g.open(waiting, ctx, r, name) })
+	outside(ctx, r.URL, func(ctx context.Context) { t, err = g.open(ctx, r, name) })
 	return t, err
 }
 
-// open is Open; reading is the context of what is then read.
-func (g *Git) open(ctx, reading context.Context, r Request, name string) (*Tree, error) {
+func (g *Git) open(ctx context.Context, r Request, name string) (*Tree, error) {
 	repo, err := g.lock(r)
 	if err != nil {
 		return nil, err
@@ -125,7 +122,7 @@ func (g *Git) open(ctx, reading context.Context, r Request, name string) (*Tree,
 		return nil, err
 	}
 	if plumbing.IsHash(name) && s.has(name) {
-		if t, err := repo.tree(reading, s, plumbing.NewHash(name)); err == nil {
+		if t, err := repo.tree(s, plumbing.NewHash(name)); err == nil {
 			return t, nil
 		}
 	}
@@ -142,7 +139,7 @@ func (g *Git) open(ctx, reading context.Context, r Request, name string) (*Tree,
 	if err := repo.ensure(ctx, s, w); err != nil {
 		return nil, err
 	}
-	return repo.tree(reading, s, w.commit)
+	return repo.tree(s, w.commit)
 }
 
 // Commit is the tree's commit.

@@ -16,8 +16,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
-
-	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
 // maxLinks bounds how many symbolic links one path may go through, like a file system's own bound.
@@ -28,8 +26,6 @@ const maxLinks = 16
 //
 // A Tree notes what it was asked for: two commits in which all of that is the same render to the same objects. It is safe for concurrent use.
 type Tree struct {
-	// ctx is that of the reading which the tree is for: the methods of a file system take none.
-	ctx     context.Context
 	repo    *repository
 	objects storer.EncodedObjectStorer
 	root    plumbing.Hash
@@ -54,12 +50,12 @@ var (
 )
 
 // tree makes the Tree of a commit that the store holds; the repository is locked.
-func (r *repository) tree(ctx context.Context, s *store, commit plumbing.Hash) (*Tree, error) {
+func (r *repository) tree(s *store, commit plumbing.Hash) (*Tree, error) {
 	c, err := object.GetCommit(s.git, commit)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", commit, err)
 	}
-	return &Tree{ctx: ctx, repo: r, objects: s.git, root: c.TreeHash, commit: commit.String(), inputs: Inputs{}}, nil
+	return &Tree{repo: r, objects: s.git, root: c.TreeHash, commit: commit.String(), inputs: Inputs{}}, nil
 }
 
 // String names the tree in messages.
@@ -277,7 +273,7 @@ func (t *Tree) target(link *node, links int) (string, error) {
 
 // entries returns a tree's entries, which are shared and must not be changed.
 func (t *Tree) entries(h plumbing.Hash) ([]object.TreeEntry, error) {
-	t.repo.acquire(t.ctx)
+	t.repo.mu.Lock()
 	defer t.repo.mu.Unlock()
 	if e, ok := t.repo.trees[h]; ok {
 		return e, nil
@@ -298,7 +294,7 @@ func (t *Tree) entries(h plumbing.Hash) ([]object.TreeEntry, error) {
 const maxCachedEntries = 20_000
 
 func (t *Tree) blob(h plumbing.Hash, name string, limit int64) ([]byte, error) {
-	t.repo.acquire(t.ctx)
+	t.repo.mu.Lock()
 	defer t.repo.mu.Unlock()
 	name = path.Join(t.within, name)
 	// The size is asked for first: getting the object would decompress all of it into memory.
@@ -428,13 +424,7 @@ func (g *Git) Read(ctx context.Context, r Request, commit string, f func(*Tree) 
 }
 
 // tree returns the tree of a commit, fetched if the store does not have it.
-func (g *Git) tree(ctx context.Context, r Request, commit plumbing.Hash) (t *Tree, err error) {
-	reconcile.Await(ctx, func(waiting context.Context) { t, err = g.treeOf(waiting, ctx, r, commit) })
-	return t, err
-}
-
-// treeOf is tree; reading is the context of what is then read.
-func (g *Git) treeOf(ctx, reading context.Context, r Request, commit plumbing.Hash) (*Tree, error) {
+func (g *Git) tree(ctx context.Context, r Request, commit plumbing.Hash) (*Tree, error) {
 	repo, err := g.lock(r)
 	if err != nil {
 		return nil, err
@@ -445,7 +435,7 @@ func (g *Git) treeOf(ctx, reading context.Context, r Request, commit plumbing.Ha
 		return nil, err
 	}
 	if s.has(commit.String()) {
-		if t, err := repo.tree(reading, s, commit); err == nil {
+		if t, err := repo.tree(s, commit); err == nil {
 			return t, nil
 		}
 		if err := repo.empty(s); err != nil {
@@ -460,7 +450,7 @@ func (g *Git) treeOf(ctx, reading context.Context, r Request, commit plumbing.Ha
 	if err := repo.ensure(ctx, s, w); err != nil {
 		return nil, err
 	}
-	return repo.tree(reading, s, commit)
+	return repo.tree(s, commit)
 }
 
 // discard empties the store that a damaged tree was read from, unless that was replaced meanwhile.

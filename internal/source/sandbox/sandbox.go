@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/gitopsd/gitopsd/internal/reconcile"
 )
 
 const (
@@ -130,8 +128,7 @@ func (j *Job[In, Out]) Do(ctx context.Context, in In) (out Out, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxTime)
 	defer cancel()
-	var a response
-	reconcile.Await(ctx, func(ctx context.Context) { a, err = shared.ask(ctx, request{j.name, b.Bytes()}) })
+	a, err := shared.ask(ctx, request{j.name, b.Bytes()})
 	switch {
 	case err != nil:
 		return out, err
