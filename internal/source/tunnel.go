@@ -55,7 +55,7 @@ func (d sshDialer) dial(ctx context.Context, network, address string) (net.Conn,
 		}
 		return s.(proxy.ContextDialer).DialContext(ctx, network, address) // as the library promises of what it makes for SOCKS
 	}
-	return tunnel{d.proxy}.DialContext(ctx, network, address)
+	return tunnel(d).DialContext(ctx, network, address)
 }
 
 // lively is a connection on which something has to come in time.
