@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/pv"
 )
 
 // podInformer is for the Pods bound to this node only.
@@ -45,8 +46,12 @@ func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 			take(obj)
 			d.disks.Registered()
 		},
+		DeleteFunc: func(any) { d.poke() }, // it is made anew, while its daemon runs
 		UpdateFunc: func(old, obj any) {
 			take(obj)
+			if _, said := pv.RoomOf(obj.(*v1.Node)); !said {
+				d.disks.Registered() // the control plane was restored to an earlier state
+			}
 			if was, is := old.(*v1.Node), obj.(*v1.Node); was.Spec.Unschedulable != is.Spec.Unschedulable {
 				state := "NodeSchedulable"
 				if is.Spec.Unschedulable {
@@ -57,6 +62,28 @@ func (d *daemon) watchOwnNode(fail context.CancelCauseFunc) error {
 		},
 	})
 	return err
+}
+
+// ofPods hands on Pods that there are, and those that there are no more. After a list, as when the node was cut off for long or the control plane was restored, a Pod of the
+// name of one that is gone comes as a change of that.
+func ofPods(put func(any), remove func(*v1.Pod)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: put,
+		UpdateFunc: func(old, obj any) {
+			if was, is := old.(*v1.Pod), obj.(*v1.Pod); was.UID != is.UID {
+				remove(was)
+			}
+			put(obj)
+		},
+		DeleteFunc: func(obj any) {
+			if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = t.Obj
+			}
+			if p, ok := obj.(*v1.Pod); ok {
+				remove(p)
+			}
+		},
+	}
 }
 
 // warn records a warning about the Node.
@@ -106,20 +133,13 @@ func (d *daemon) follow(ctx context.Context, must func(func() error), pods cache
 			d.pods.Put(p)
 		}
 	}
-	handled, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    put,
-		UpdateFunc: func(_, obj any) { put(obj) },
-		DeleteFunc: func(obj any) {
-			if t, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = t.Obj
-			}
-			if p, ok := obj.(*v1.Pod); ok && d.static.isMirror(p) {
-				d.static.look()
-			} else if ok {
-				d.pods.Remove(p)
-			}
-		},
-	})
+	handled, err := pods.AddEventHandler(ofPods(put, func(p *v1.Pod) {
+		if d.static.isMirror(p) {
+			d.static.look()
+		} else {
+			d.pods.Remove(p)
+		}
+	}))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -321,7 +322,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	must(func() error { return registry.Run(ctx) })
 
 	reg := &register.Node{
-		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IngressPorts: cfg.Ingress.ports(), IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
+		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IngressPorts: cfg.Ingress.ports(), PodCIDRs: d.network.ranges, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
 		Event:       d.event,
 		Allocatable: d.allocatable,
@@ -335,7 +336,9 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Handlers: runtime.Handlers(d.node.Host.RecursiveReadOnly, runtime.GivesUsers("") == nil),
 	}
 	wg.Go(func() {
-		reg.Run(ctx, func(n *v1.Node) { wg.Go(func() { register.RenewLease(ctx, d.client, n) }) })
+		reg.Run(ctx, func(n *v1.Node) {
+			wg.Go(func() { register.RenewLease(ctx, d.client, func() *v1.Node { return cmp.Or(d.stored(), n) }) })
+		})
 	})
 	must(func() error {
 		srv := &server.Server{Pods: d.pods, Node: d.node, Runtime: d.runtime, Logs: collector, Stats: &stats.Source{

@@ -92,6 +92,13 @@ func (n *podNetwork) assigned(node *v1.Node) error {
 	return n.start(cidrs)
 }
 
+// ranges are the node's share of the addresses; none while it has not been given any.
+func (n *podNetwork) ranges() []netip.Prefix {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.config.PodCIDRs
+}
+
 // attacher waits for the network.
 func (n *podNetwork) attacher(ctx context.Context) (step.Attacher, error) {
 	select {

@@ -19,6 +19,10 @@ import (
 	"github.com/gitopsd/gitopsd/internal/iptables"
 )
 
+// AnnPodCIDRs is a Node's annotation: the ranges, separated by commas, that its Pods have addresses of. A Node that is made anew, by who deleted it or because the control plane
+// lost its state, is given these again, as Pods that run cannot change theirs.
+const AnnPodCIDRs = "gitopsd.io/pod-cidrs"
+
 // Config says where the node stands in the cluster.
 type Config struct {
 	// NodeName is the node's own name among the Nodes given to Run.

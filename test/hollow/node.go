@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -95,12 +96,14 @@ func (n *Node) Run(ctx context.Context) error {
 
 	reg := &register.Node{
 		Client: n.client, Name: n.name, IPs: []string{n.ip}, Port: 10250, DataDir: n.dir, Version: version.Get().GitVersion,
-		Containerd: func() string { return "2.0.0" }, Images: func() []*image.Image { return nil }, Observe: n.observe, Stored: n.stored, Changed: n.changed,
+		Containerd: func() string { return "2.0.0" }, Images: func() []*image.Image { return nil }, PodCIDRs: func() []netip.Prefix { return nil }, Observe: n.observe, Stored: n.stored, Changed: n.changed,
 		Allocatable: func(capacity v1.ResourceList) v1.ResourceList { return capacity },
 		InUse:       func() []v1.UniqueVolumeName { return nil }, Reported: func([]v1.UniqueVolumeName, string) {},
 	}
 	wg.Go(func() {
-		reg.Run(ctx, func(node *v1.Node) { wg.Go(func() { register.RenewLease(ctx, n.client, node) }) })
+		reg.Run(ctx, func(node *v1.Node) {
+			wg.Go(func() { register.RenewLease(ctx, n.client, func() *v1.Node { return node }) })
+		})
 	})
 	own := fields.OneTermEqualSelector(metav1.ObjectNameField, n.name).String()
 	for _, s := range []struct {

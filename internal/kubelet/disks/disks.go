@@ -113,18 +113,19 @@ func (d *Disks) Run(ctx context.Context) {
 	defer wg.Wait()
 	wg.Go(func() { d.loop.Run(ctx, workers) })
 	wg.Go(func() { d.followSnapshots(ctx) })
-	failures := map[string]*logging.News{}
-	for pause := time.Second; !d.bringBack(ctx, failures); pause = min(2*pause, time.Minute) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var failure logging.News
-	for {
+	failures := map[string]*logging.News{}
+	for first := true; ; first = false {
+		if lost := d.unknown(); first || lost {
+			if !d.retry(ctx, func() bool { return d.bringBack(ctx, failures) }) {
+				return
+			}
+			if lost && !first {
+				wg.Go(func() { d.retry(ctx, func() bool { return d.offer(ctx, map[string]*logging.News{}) }) })
+			}
+		}
 		if err := d.sayRoom(ctx); failure.New(err) && ctx.Err() == nil {
 			slog.Warn("saying what volumes this node has room for failed; it is tried again until it succeeds", "err", err)
 		}
@@ -138,25 +139,57 @@ func (d *Disks) Run(ctx context.Context) {
 	}
 }
 
+// retry calls f until it has succeeded; false if ctx ended first.
+func (d *Disks) retry(ctx context.Context, f func() bool) bool {
+	for pause := time.Second; !f(); pause = min(2*pause, time.Minute) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
+	return true
+}
+
+// unknown says that the cluster may not know what is on this disk: its Node says nothing of it, as in a cluster that has lost its state, or was restored to an earlier one. What
+// is on the disk is offered before room is, so that nothing is made beside it.
+func (d *Disks) unknown() bool {
+	node := d.Stored()
+	if node == nil {
+		return false
+	}
+	_, said := pv.RoomOf(node)
+	return !said
+}
+
 // bringBack tells the cluster of volumes on the disk that it does not know. It says whether all that could be told were; failures are the volumes' so far.
 func (d *Disks) bringBack(ctx context.Context, failures map[string]*logging.News) bool {
+	// Of the API itself, as what is followed may be of before the loss; and before the disk is looked at: of a volume that was deleted the data goes first.
+	all, err := d.Client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(labels.Set{pv.NodeLabel: d.Node}).String()})
+	if err != nil {
+		if failureOf(failures, "").New(err) && ctx.Err() == nil {
+			slog.Warn("asking the cluster which of this disk's volumes it knows failed; it is tried again until it succeeds", "err", err)
+		}
+		return false
+	}
+	known := map[string]bool{}
+	for i := range all.Items {
+		known[all.Items[i].Name] = true
+	}
 	found, err := d.Store.List()
 	if err != nil {
 		slog.Error("a volume's directory is not understood; it is left alone", "err", err)
 	}
 	ok := true
 	for _, v := range found {
-		if _, err := d.volumes.Get(v.Name); err == nil || v.Labels[pv.NodeLabel] != d.Node {
+		if known[v.Name] || v.Labels[pv.NodeLabel] != d.Node {
 			continue
-		}
-		if failures[v.Name] == nil {
-			failures[v.Name] = &logging.News{}
 		}
 		made, err := d.Client.CoreV1().PersistentVolumes().Create(ctx, pv.Readopted(v), metav1.CreateOptions{})
 		switch {
 		case apierrors.IsAlreadyExists(err):
 		case err != nil:
-			if failures[v.Name].New(err) && ctx.Err() == nil {
+			if failureOf(failures, v.Name).New(err) && ctx.Err() == nil {
 				slog.Warn("telling the cluster of a volume on this disk failed; it is tried again until it succeeds", "volume", v.Name, "err", err)
 			}
 			ok = false
@@ -166,6 +199,14 @@ func (d *Disks) bringBack(ctx context.Context, failures map[string]*logging.News
 		}
 	}
 	return ok
+}
+
+// failureOf is what was told last of a volume or snapshot.
+func failureOf(failures map[string]*logging.News, name string) *logging.News {
+	if failures[name] == nil {
+		failures[name] = &logging.News{}
+	}
+	return failures[name]
 }
 
 // sayRoom has the Node say what volumes it has room for.
@@ -178,7 +219,7 @@ func (d *Disks) sayRoom(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.to == node.UID && !changedMuch(d.said, room) {
+	if _, known := pv.RoomOf(node); known && d.to == node.UID && !changedMuch(d.said, room) {
 		return nil
 	}
 	text, err := json.Marshal(room)

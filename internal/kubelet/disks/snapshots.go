@@ -47,36 +47,37 @@ func (d *Disks) followSnapshots(ctx context.Context) {
 		return
 	}
 	failures := map[string]*logging.News{}
-	for pause := time.Second; !d.offer(ctx, failures); pause = min(2*pause, time.Minute) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
+	if d.retry(ctx, func() bool { return d.offer(ctx, failures) }) {
+		d.ofSnapshots.Run(ctx, copies)
 	}
-	d.ofSnapshots.Run(ctx, copies)
 }
 
 // offer tells the cluster of snapshots on the disk that it does not know. It says whether all that could be told were.
 func (d *Disks) offer(ctx context.Context, failures map[string]*logging.News) bool {
+	all, err := d.Snapshots.SnapshotV1().VolumeSnapshotContents().List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(labels.Set{pv.NodeLabel: d.Node}).String()})
+	if err != nil {
+		if failureOf(failures, "").New(err) && ctx.Err() == nil {
+			slog.Warn("asking the cluster which of this disk's snapshots it knows failed; it is tried again until it succeeds", "err", err)
+		}
+		return false
+	}
+	known := map[string]bool{}
+	for i := range all.Items {
+		known[all.Items[i].Name] = true
+	}
 	found, err := d.Store.Snapshots()
 	if err != nil {
 		slog.Error("a snapshot's directory is not understood; it is left alone", "err", err)
 	}
 	ok := true
 	for _, c := range found {
-		if _, err := d.contents.Get(c.Name); err == nil || c.Labels[pv.NodeLabel] != d.Node {
+		if known[c.Name] || c.Labels[pv.NodeLabel] != d.Node {
 			continue
-		}
-		news := failures[c.Name]
-		if news == nil {
-			news = &logging.News{}
-			failures[c.Name] = news
 		}
 		switch _, err := d.Snapshots.SnapshotV1().VolumeSnapshotContents().Create(ctx, pv.Offered(c), metav1.CreateOptions{}); {
 		case apierrors.IsAlreadyExists(err):
 		case err != nil:
-			if news.New(err) {
+			if failureOf(failures, c.Name).New(err) {
 				slog.Warn("telling the cluster of a snapshot on this disk failed; it is tried again", "snapshot", pv.SnapshotHandle(c), "err", err)
 			}
 			ok = false

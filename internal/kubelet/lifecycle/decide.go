@@ -160,7 +160,7 @@ func (p *plan) run() {
 }
 
 func (p *plan) setup() {
-	if p.SetupBusy {
+	if p.SetupBusy || p.Waits {
 		return
 	}
 	if f := p.SetupFailure; f != nil {

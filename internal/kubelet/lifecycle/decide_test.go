@@ -19,6 +19,7 @@ import (
 // line, and prints what is decided after all of it:
 //
 //	prepared, networked, torn-down, rebooted, runtime-down, runtime-up
+//	waits, waits-no-more                       for another Pod of its name to be gone
 //	setup-busy, setup-failed REASON TEXT       of the steps around the Pod
 //	image C, pulling C                         its image is there, is being fetched
 //	failed C REASON TEXT                       it could not be brought further
@@ -94,6 +95,8 @@ func (s *script) fact(d *datadriven.TestData, f []string) {
 		in.Prepared = true
 	case "networked":
 		in.Networked, in.PodIPs, in.SetupFailure, in.SetupBusy = true, []string{"10.42.0.2"}, nil, false
+	case "waits", "waits-no-more":
+		in.Waits = f[0] == "waits"
 	case "setup-busy":
 		in.SetupBusy = true
 	case "setup-failed":

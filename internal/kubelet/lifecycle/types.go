@@ -121,6 +121,8 @@ type Input struct {
 	Prepared, Networked bool
 	// SetupBusy and TeardownBusy say that the steps are being carried out; TornDown that nothing is left of the Pod but its record.
 	SetupBusy, TeardownBusy, TornDown bool
+	// Waits says that another Pod of the name is still on the node, which has to be gone first: two never run at once.
+	Waits bool
 	// SetupFailure is why the last setup failed.
 	SetupFailure *Failure
 

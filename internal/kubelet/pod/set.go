@@ -178,6 +178,9 @@ func (s *Set) vanished(uid types.UID, last *v1.Pod) {
 	if w == nil || w.down.Load() {
 		s.release(uid)
 	}
+	if w != nil && w.down.Load() {
+		s.wake(w)
+	}
 	if w != nil {
 		w.tell(func() { w.vanish(last) })
 	}
@@ -200,7 +203,10 @@ func (s *Set) drop(uid types.UID) {
 	if w := s.workers[uid]; w != nil && w.static {
 		defer s.gone()
 	}
-	delete(s.workers, uid)
+	if w := s.workers[uid]; w != nil {
+		delete(s.workers, uid)
+		s.wake(w)
+	}
 	s.release(uid)
 	s.unpin(uid)
 	s.node.Devices.Release(uid)

@@ -23,6 +23,7 @@ import (
 type worker struct {
 	node *Node
 	dir  string
+	name string // namespace/name
 	log  *slog.Logger
 	done func() // called when nothing is left of the Pod
 
@@ -61,6 +62,7 @@ type worker struct {
 	imageVolumes map[string]string
 	stopped      []chan struct{} // closed when the Pod has ended (Set.Stop)
 	room         share
+	waited       bool         // for another Pod of its name
 	trace        *trace.Start // nil for a Pod that was taken over
 	resize       resizing
 }
@@ -79,7 +81,7 @@ type container struct {
 func newWorker(n *Node, pod *v1.Pod, done func()) *worker {
 	w := &worker{
 		node: n, dir: filepath.Join(n.Dir, string(pod.UID)), done: done,
-		log:  slog.With("pod", pod.Namespace+"/"+pod.Name),
+		name: pod.Namespace + "/" + pod.Name, log: slog.With("pod", pod.Namespace+"/"+pod.Name),
 		wake: make(chan struct{}, 1), pod: pod.DeepCopy(), containers: map[string]*container{}, waiting: map[chan struct{}]waiter{}, imageVolumes: map[string]string{},
 	}
 	if w.static = isStatic(pod); w.static {
@@ -165,7 +167,7 @@ func (w *worker) input() lifecycle.Input {
 	in := lifecycle.Input{
 		Pod: w.pod, Now: time.Now(), RuntimeUp: w.runtimeUp,
 		Prepared: w.prepared, Networked: w.networked, SetupBusy: w.setupBusy, TeardownBusy: w.downBusy || w.finishing, TornDown: w.tornDown,
-		SetupFailure: w.failure, Stop: w.record.Stop, Resize: w.resizeInput(), HostIPs: w.node.Facts().HostIPs,
+		Waits: w.waits(), SetupFailure: w.failure, Stop: w.record.Stop, Resize: w.resizeInput(), HostIPs: w.node.Facts().HostIPs,
 		ImageVolumes: w.imageVolumes, RecursiveReadOnly: w.node.Host.RecursiveReadOnly && (w.sandbox == nil || runtime.IsUsual(w.sandbox.Runtime)),
 		Containers: make(map[string]*lifecycle.Container, len(w.containers)),
 	}

@@ -20,8 +20,8 @@ const (
 	renewRetry   = time.Second
 )
 
-// RenewLease keeps the node's Lease renewed until ctx ends. node gives the Node that owns it.
-func RenewLease(ctx context.Context, c kubernetes.Interface, node *v1.Node) {
+// RenewLease keeps the node's Lease renewed until ctx ends. current gives the Node that owns it, which is another one once it was deleted and made anew.
+func RenewLease(ctx context.Context, c kubernetes.Interface, current func() *v1.Node) {
 	leases := c.CoordinationV1().Leases(v1.NamespaceNodeLease)
 	var have *coordinationv1.Lease
 	failing := false
@@ -29,6 +29,7 @@ func RenewLease(ctx context.Context, c kubernetes.Interface, node *v1.Node) {
 		err := func() (err error) {
 			ctx, cancel := context.WithTimeout(ctx, renewEvery)
 			defer cancel()
+			node := current()
 			if have == nil {
 				have, err = leases.Get(ctx, node.Name, metav1.GetOptions{})
 				if apierrors.IsNotFound(err) {

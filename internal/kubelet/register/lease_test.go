@@ -34,7 +34,7 @@ func TestTheLeaseIsRenewedASecondAfterAnHourWithoutTheAPI(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go RenewLease(ctx, c, &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
+		go RenewLease(ctx, c, func() *v1.Node { return &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}} })
 		time.Sleep(time.Minute)
 		away.Store(true)
 		time.Sleep(time.Hour)

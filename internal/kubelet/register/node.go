@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
 	"github.com/gitopsd/gitopsd/internal/logging"
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
 // Node registers one node.
@@ -29,10 +31,12 @@ type Node struct {
 	Labels map[string]string // beyond the usual ones
 	// IngressPorts are those at which the node serves Ingresses.
 	IngressPorts []int
-	IPs          []string
-	Port         int32  // of the node's server
-	DataDir      string // on the disk that Pods write to
-	Version      string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
+	// PodCIDRs are the ranges that Pods have addresses of, as far as the node has been given any.
+	PodCIDRs func() []netip.Prefix
+	IPs      []string
+	Port     int32  // of the node's server
+	DataDir  string // on the disk that Pods write to
+	Version  string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
 	// Allocatable is what of the machine's capacity Pods may have.
 	Allocatable func(capacity v1.ResourceList) v1.ResourceList
 	// Offer adds what device plugins have to the machine's capacity, and to what Pods may have of it; nil: nothing.
@@ -56,6 +60,7 @@ type Node struct {
 	Changed <-chan struct{}
 
 	reported []v1.NodeCondition
+	seen     bool   // Stored has given a Node
 	told     string // the last event about readiness
 	sent     time.Time
 	images   int
@@ -125,7 +130,15 @@ func (n *Node) annotations() map[string]string {
 	for i, p := range n.IngressPorts {
 		ports[i] = strconv.Itoa(p)
 	}
-	return map[string]string{AnnIngressPorts: strings.Join(ports, ",")}
+	out := map[string]string{AnnIngressPorts: strings.Join(ports, ",")}
+	var ranges []string
+	for _, r := range n.PodCIDRs() {
+		ranges = append(ranges, r.String())
+	}
+	if ranges != nil {
+		out[network.AnnPodCIDRs] = strings.Join(ranges, ",")
+	}
+	return out
 }
 
 // register creates the Node, or brings the labels and annotations of the one there up to date.
@@ -229,7 +242,12 @@ type reported struct {
 // report sends the status if something changed or it is time to.
 func (n *Node) report(ctx context.Context) error {
 	st := n.status(n.reported)
-	if node := n.Stored(); node != nil && n.reported != nil {
+	node := n.Stored()
+	if node == nil && n.seen {
+		n.sent = time.Time{} // it is not there any more: that is to be found out now
+	}
+	n.seen = node != nil
+	if node != nil && n.reported != nil {
 		n.reported = asStored(node, st.Conditions)
 		st.Conditions = Conditions(n.Observe(), n.reported, time.Now())
 	}

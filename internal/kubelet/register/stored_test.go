@@ -2,6 +2,7 @@ package register
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/image"
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
 // node is one whose Node can be read.
@@ -26,6 +28,7 @@ func node(t *testing.T) (*Node, *fake.Clientset, func() *v1.Node) {
 	}
 	return &Node{
 		Client: client, Name: "w1", DataDir: t.TempDir(), Stored: get,
+		PodCIDRs:    func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("10.42.3.0/24")} },
 		Observe:     func() Observed { return Observed{} },
 		Allocatable: func(capacity v1.ResourceList) v1.ResourceList { return capacity },
 		Containerd:  func() string { return "" },
@@ -89,6 +92,32 @@ func TestANodeThatWasHeldForLostReportsReadyAgain(t *testing.T) {
 			if a.GetVerb() != "get" {
 				t.Errorf("%s of %s, though nothing changed", a.GetVerb(), a.GetResource().Resource)
 			}
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestANodeThatWasDeletedIsMadeAnewAtOnceWithWhatItsPodsHave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, client, get := node(t)
+		changed := make(chan struct{})
+		n.Changed = changed
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); n.Run(ctx, func(*v1.Node) {}) }()
+		synctest.Wait()
+		changed <- struct{}{}
+		synctest.Wait()
+		if err := client.CoreV1().Nodes().Delete(ctx, "w1", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		changed <- struct{}{} // as the daemon has it looked at when the Node goes
+		synctest.Wait()
+		if made := get(); made == nil {
+			t.Error("there is no Node")
+		} else if got := made.Annotations[network.AnnPodCIDRs]; got != "10.42.3.0/24" {
+			t.Errorf("it says that Pods have addresses of %q", got)
 		}
 		cancel()
 		<-done

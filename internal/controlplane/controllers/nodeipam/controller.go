@@ -127,7 +127,7 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	}
 	g := &gift{}
 	for _, pool := range c.pools {
-		block, ok := pool.Free(taken)
+		block, ok := pool.Choose(InUse(n), taken)
 		if !ok {
 			c.events.Eventf(n, corev1.EventTypeWarning, "CIDRNotAvailable", "No block of /%d is free in the cluster CIDR %s: remove Nodes or start the control plane with a larger one", pool.Bits, pool.Cluster)
 			return reconcile.Result{}, nil

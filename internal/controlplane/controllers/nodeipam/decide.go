@@ -4,8 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
 // Pool is what blocks are cut from.
@@ -100,6 +104,27 @@ func (p Pool) Free(taken []netip.Prefix) (netip.Prefix, bool) {
 		}
 	}
 	return netip.Prefix{}, false
+}
+
+// Choose returns one of the blocks that a Node has in use, if it is one of the pool's and overlaps none of taken, and otherwise a free one.
+func (p Pool) Choose(inUse, taken []netip.Prefix) (netip.Prefix, bool) {
+	for _, b := range inUse {
+		if from, to := p.overlapped(b); b.Bits() == p.Bits && to == from+1 && !slices.ContainsFunc(taken, b.Overlaps) {
+			return b, true
+		}
+	}
+	return p.Free(taken)
+}
+
+// InUse are the blocks that a Node says its Pods have addresses of, though it has been given none: there was a Node of its name before.
+func InUse(n *corev1.Node) []netip.Prefix {
+	var out []netip.Prefix
+	for s := range strings.SplitSeq(n.Annotations[network.AnnPodCIDRs], ",") {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
 }
 
 // Blocks are the blocks a Node has; what does not parse is left out, and cannot come from an API server that validates.

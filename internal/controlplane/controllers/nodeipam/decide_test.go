@@ -7,9 +7,12 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
-// TestFree: "free cluster=P bits=N", the blocks taken below, one a line.
+// TestFree: "free cluster=P bits=N [in-use=P,P]", the blocks taken below, one a line.
 func TestFree(t *testing.T) {
 	datadriven.RunTest(t, "testdata/free.txt", func(t *testing.T, d *datadriven.TestData) string {
 		var cluster string
@@ -24,7 +27,17 @@ func TestFree(t *testing.T) {
 		for _, line := range strings.Fields(d.Input) {
 			taken = append(taken, netip.MustParsePrefix(line))
 		}
-		if b, ok := pool.Free(taken); ok {
+		n := &corev1.Node{}
+		if d.HasArg("in-use") {
+			var inUse []string
+			for _, a := range d.CmdArgs {
+				if a.Key == "in-use" {
+					inUse = a.Vals
+				}
+			}
+			n.Annotations = map[string]string{network.AnnPodCIDRs: strings.Join(inUse, ",")}
+		}
+		if b, ok := pool.Choose(InUse(n), taken); ok {
 			return b.String() + "\n"
 		}
 		return "none\n"
