@@ -120,7 +120,7 @@ func (s *Scheduler) claimChanged(old, c *corev1.PersistentVolumeClaim) {
 		s.giveUp(w, fmt.Sprintf("no volume can be made for claim %s on node %s", name, w.node))
 	}
 	for _, w := range ready {
-		s.calls.start(s.ctx, call{w.pod.UID, func() { s.bind(s.ctx, w.entry, w.pod, w.node) }})
+		s.calls.start(s.ctx, call{w.pod.UID, func() { s.bindThere(s.ctx, w) }})
 	}
 }
 
@@ -183,7 +183,7 @@ func (s *Scheduler) writeVolumes(ctx context.Context, w *volumePod) {
 	case !waits:
 		return
 	case bound:
-		s.bind(ctx, w.entry, w.pod, w.node)
+		s.bindThere(ctx, w)
 		return
 	}
 	err := func() error {
@@ -224,6 +224,48 @@ func (s *Scheduler) writeVolumes(ctx context.Context, w *volumePod) {
 	if waits {
 		s.giveUp(w, err.Error())
 	}
+}
+
+// bindThere binds a Pod whose claims are bound, if its node is one that their volumes can be reached from. A claim may have got another volume than was to be made for it: one that
+// somebody made by hand, or that a node has brought back after the loss of the cluster's state.
+func (s *Scheduler) bindThere(ctx context.Context, w *volumePod) {
+	if why := s.outOfReach(ctx, w); why != "" {
+		s.giveUp(w, why)
+		return
+	}
+	s.bind(ctx, w.entry, w.pod, w.node)
+}
+
+func (s *Scheduler) outOfReach(ctx context.Context, w *volumePod) string {
+	s.mu.Lock()
+	node := s.snap.Node(w.node)
+	names := map[string]string{} // of volumes, by claim
+	for _, k := range w.entry.Pod.Claims {
+		if c := s.snap.Claim(k.Name); c != nil {
+			names[k.Name] = c.Spec.VolumeName
+		}
+	}
+	volumes := map[string]*corev1.PersistentVolume{}
+	for _, name := range names {
+		volumes[name] = s.snap.Volume(name)
+	}
+	s.mu.Unlock()
+	if node == nil {
+		return "" // binding finds that out
+	}
+	for claim, name := range names {
+		v := volumes[name]
+		if v == nil { // it was made a moment ago
+			var err error
+			if v, err = s.client.CoreV1().PersistentVolumes().Get(ctx, name, metav1.GetOptions{}); err != nil {
+				return fmt.Sprintf("claim %s: %v", claim, err)
+			}
+		}
+		if err := volume.CheckNodeAffinity(v, node.Object.Labels); err != nil {
+			return fmt.Sprintf("claim %s was bound to PersistentVolume %s, which cannot be reached from there: %v", claim, name, err)
+		}
+	}
+	return ""
 }
 
 // giveUp takes a Pod, whose volumes cannot be bound, off its node; it is looked at again.

@@ -137,6 +137,26 @@ func TestANodeIsChosenForAVolumeThatIsToBeMadeAndAnotherWhereThatFails(t *testin
 		t.Fatal(err)
 	}
 	controllerstest.Eventually(t, "another node is chosen", func() bool { return getClaim(t, e, "data").Annotations[volume.AnnSelectedNode] == "n2" })
+	persistentVolume(t, e, "pv-made", "made", "n2")
 	bindClaim(t, e, "data", "pv-made")
 	controllerstest.Eventually(t, "the Pod is bound there", func() bool { return get(t, e, "web").Spec.NodeName == "n2" })
+}
+
+func TestAPodIsNotBoundToANodeThatItsVolumeCannotBeReachedFrom(t *testing.T) {
+	e := controllerstest.New(t)
+	s := scheduler.New(e.Client, e.Factory, e.Events, profile.Default())
+	e.Start(t, s.Run)
+	e.Node(t, "n1", "1", "1Gi")
+	storageClass(t, e, "made", "csi.example.com")
+	claim(t, e, "data", "made")
+	create(t, e, "web", "100m", mounts("data"))
+	controllerstest.Eventually(t, "a node is chosen", func() bool { return getClaim(t, e, "data").Annotations[volume.AnnSelectedNode] == "n1" })
+	// Meanwhile the node comes that has had the claim's data all along.
+	e.Node(t, "n2", "1", "1Gi")
+	persistentVolume(t, e, "pv", "made", "n2")
+	bindClaim(t, e, "data", "pv")
+	controllerstest.Eventually(t, "the Pod is bound", func() bool { return get(t, e, "web").Spec.NodeName != "" })
+	if n := get(t, e, "web").Spec.NodeName; n != "n2" {
+		t.Errorf("the Pod is bound to %s, from which its volume cannot be reached", n)
+	}
 }
