@@ -36,7 +36,7 @@ func main() {
 It speaks the Kubernetes API, so kubectl and everything else that does works with it.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(newServeCommand(), newUpCommand(), newTokenCommand(), newEncryptionCommand(), newKubeconfigCommand(), newKubectlCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), newUpCommand(), newTokenCommand(), newEncryptionCommand(), newBackupCommand(), newRestoreCommand(), newKubeconfigCommand(), newKubectlCommand(), newVersionCommand())
 	root.AddCommand(commands()...)
 	if filepath.Base(os.Args[0]) == "kubectl" {
 		root.SetArgs(append([]string{"kubectl"}, os.Args[1:]...))

@@ -116,6 +116,8 @@ type Config struct {
 	ClusterDNS    netip.Addr
 	ClusterDomain string
 
+	// VolumesSettled is until when nodes have to say which volumes are on their disks, before others are made; zero when the cluster knows them.
+	VolumesSettled time.Time
 	// NodeMonitorGracePeriod is after how long a silent Node is given up; zero for the default.
 	NodeMonitorGracePeriod time.Duration
 	// NodeRates bound how fast Pods are taken off lost Nodes; zero for the defaults.
@@ -203,7 +205,7 @@ func table(cfg Config) ([]runner, error) {
 		claimprotection.New(c, f),
 		volumebinding.New(c, f, events),
 		attachdetach.New(c, f, events),
-		localvolume.New(c, f, snapshots, events),
+		localvolume.New(c, f, snapshots, events, cfg.VolumesSettled),
 		volumesnapshot.New(c, custom, dynamics, f, snapshots, events),
 		snapshotschedule.New(custom, f, snapshots, events, clock.RealClock{}),
 		ephemeralvolume.New(c, f, events),

@@ -28,6 +28,8 @@ const (
 	maxRequestBytes = 4 << 20
 	// snapshotCount is the number of writes after which the log is cut.
 	snapshotCount = 2000
+	// clientSocket and peerSocket are in the data directory; clusterToken is etcd's own default.
+	clientSocket, peerSocket, clusterToken = "client.sock", "peer.sock", "etcd-cluster"
 	// maxSocketPath is the room in sockaddr_un, without the final NUL (unix(7)).
 	maxSocketPath = 107
 )
@@ -49,13 +51,13 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("etcd data directory: %w", err)
 	}
-	client, peer := filepath.Join(dir, "client.sock"), filepath.Join(dir, "peer.sock")
+	client, peer := filepath.Join(dir, clientSocket), filepath.Join(dir, peerSocket)
 	if len(client) > maxSocketPath {
 		return nil, fmt.Errorf("etcd data directory %s: the path of a unix socket in it would be longer than %d bytes; choose a shorter --data-dir", dir, maxSocketPath)
 	}
 	// etcd waits forever for the lock of its database when another process holds it; the control plane holds its own lock before it comes here.
 	cfg := embed.NewConfig()
-	cfg.Name = "gitopsd"
+	cfg.Name, cfg.InitialClusterToken = memberName, clusterToken
 	cfg.Dir = dir
 	cfg.ListenClientUrls = []url.URL{{Scheme: "unix", Path: client}}
 	cfg.AdvertiseClientUrls = cfg.ListenClientUrls
@@ -72,6 +74,9 @@ func Start(ctx context.Context, dir string) (*Member, error) {
 	// What raft keeps of the log in memory is for members that lag behind, and there are none: each entry is an object.
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = snapshotCount, 100
 	logs := &slogCore{quiet: new(atomic.Bool)}
+	if err := begin(dir); err != nil {
+		return nil, err
+	}
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(logs))
 
 	e, err := embed.StartEtcd(cfg)
@@ -120,7 +125,7 @@ type slogCore struct {
 
 // expected are the warnings of every start of a healthy single member.
 var expected = []string{
-	"Failed to detect schema version", "failed to update storage version", "Running http and grpc server on single port",
+	"Failed to detect schema version", "Failed to detect storage schema version", "failed to update storage version", "Running http and grpc server on single port",
 	"simple token is not cryptographically signed",
 }
 

@@ -28,16 +28,16 @@ func TestAJoinTokenSurvivesItsTextForm(t *testing.T) {
 
 func TestALockedDataDirectoryIsRefusedWithItsHolder(t *testing.T) {
 	dir := t.TempDir()
-	unlock, err := lock(dir)
+	unlock, err := Lock(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = lock(dir)
+	_, err = Lock(dir)
 	if err == nil || !strings.Contains(err.Error(), "--data-dir") || !strings.Contains(err.Error(), dir) {
 		t.Errorf("a second lock gave %v, want an error that names the directory and the remedy", err)
 	}
 	unlock()
-	again, err := lock(dir)
+	again, err := Lock(dir)
 	if err != nil {
 		t.Fatalf("after the holder went: %v", err)
 	}

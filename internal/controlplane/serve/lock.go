@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock makes the data directory this process's own. The lock ends with the process, however it ends.
-func lock(dir string) (unlock func(), err error) {
+// Lock makes the data directory this process's own. The lock ends with the process, however it ends.
+func Lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w; choose another with --data-dir", err)
 	}

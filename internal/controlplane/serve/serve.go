@@ -91,7 +91,7 @@ func Run(ctx context.Context, o Options, started func()) error {
 	if o.scheduling, err = profile.Load(o.SchedulerConfig); err != nil {
 		return err
 	}
-	unlock, err := lock(o.DataDir)
+	unlock, err := Lock(o.DataDir)
 	if err != nil {
 		return err
 	}
@@ -105,6 +105,9 @@ func Run(ctx context.Context, o Options, started func()) error {
 	if err != nil {
 		return err
 	}
+	if err := noteLoss(o.DataDir); err != nil {
+		return err
+	}
 	keys, err := pki.Open(filepath.Join(o.DataDir, "pki"))
 	if err != nil {
 		return err
@@ -115,7 +118,7 @@ func Run(ctx context.Context, o Options, started func()) error {
 	}
 	webhooks, engine := &lateHandler{}, &atomic.Pointer[gitops.Engine]{}
 	api, err := server.New(ctx, server.Config{
-		EtcdDir: filepath.Join(o.DataDir, "etcd"), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
+		EtcdDir: etcdDir(o.DataDir), PKI: keys, Listener: listener, Advertise: []netip.Addr{advertise}, Names: o.Names,
 		ServiceCIDRs: o.ServiceCIDRs, ClusterDNS: o.ClusterDNS, EncryptionConfig: o.EncryptionConfig, Audit: o.Audit,
 		Authentication: o.Authentication, Authorization: o.Authorization, TracingConfig: o.TracingConfig, Handlers: map[string]http.Handler{"/webhook/": webhooks},
 		Where: func(namespace, application string, ref v1alpha1.ObjectRef, field string) (string, int) {
@@ -189,6 +192,10 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 	webhooks.set(engine.WebhookHandler())
 	known.Store(engine)
 
+	settled, err := afterLoss(ctx, api, client, etcdDir(o.DataDir))
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -199,7 +206,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 			Client: client, Metadata: meta, Discovery: client.Discovery(), REST: api.ClientConfig(), Informers: factory, Events: recorder,
 			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDRs: o.ClusterCIDRs, ServiceCIDRs: o.ServiceCIDRs,
 			KubernetesIP: clusterip.At(o.ServiceCIDRs[0], 1), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
-			ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain,
+			ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, VolumesSettled: settled,
 			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, LoadBalancers: o.LoadBalancers, ACME: o.ACME, Scheduling: o.scheduling,
 		})
 		if err != nil {

@@ -31,7 +31,7 @@ func apiService(t *testing.T, c *servertest.Cluster, name string, wanted func(*a
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	w, err := watchtools.NewRetryWatcherWithContext(ctx, "1", byName(name, client.ApiregistrationV1().APIServices().Watch))
+	w, err := byName(name, client.ApiregistrationV1().APIServices().Watch).WatchWithContext(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestAPIServersInPodsLearnWhomToBelieve(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		w, err := watchtools.NewRetryWatcherWithContext(ctx, "1", byName("extension-apiserver-authentication", k.CoreV1().ConfigMaps("kube-system").Watch))
+		w, err := byName("extension-apiserver-authentication", k.CoreV1().ConfigMaps("kube-system").Watch).WatchWithContext(ctx, metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

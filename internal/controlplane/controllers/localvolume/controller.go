@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	snapshotinformers "github.com/kubernetes-csi/external-snapshotter/client/v8/informers/externalversions"
@@ -48,18 +49,20 @@ type Controller struct {
 
 	ofClaims, ofVolumes, ofNodes *reconcile.Loop
 
+	settled time.Time // until when nodes have to say which volumes they have, before others are made
+
 	mu    sync.Mutex
 	told  map[types.UID]Event
 	given map[string]*corev1.PersistentVolume // volumes that were made and that the cache may not show yet: they take room
 }
 
-// New makes the controller and registers what it wants to hear from f and, of snapshots, from the factory that another controller starts.
-func New(client kubernetes.Interface, f informers.SharedInformerFactory, snapshots snapshotinformers.SharedInformerFactory, events record.EventRecorder) *Controller {
+// New makes the controller and registers what it wants to hear from f and, of snapshots, from the factory that another controller starts. Before settled no volume is made.
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, snapshots snapshotinformers.SharedInformerFactory, events record.EventRecorder, settled time.Time) *Controller {
 	claims, volumes, nodes := f.Core().V1().PersistentVolumeClaims(), f.Core().V1().PersistentVolumes(), f.Core().V1().Nodes()
 	classes, capacities := f.Storage().V1().StorageClasses(), f.Storage().V1().CSIStorageCapacities()
 	kinds := snapshots.Snapshot().V1()
 	c := &Controller{
-		snapshots: kinds.VolumeSnapshots().Lister(), contents: kinds.VolumeSnapshotContents().Lister(),
+		settled: settled, snapshots: kinds.VolumeSnapshots().Lister(), contents: kinds.VolumeSnapshotContents().Lister(),
 		client: client, events: events, claims: claims.Lister(), volumes: volumes.Lister(), nodes: nodes.Lister(), classes: classes.Lister(), capacities: capacities.Lister(),
 		told: map[types.UID]Event{}, given: map[string]*corev1.PersistentVolume{},
 	}
@@ -219,7 +222,7 @@ func (c *Controller) claim(ctx context.Context, key reconcile.Key) (reconcile.Re
 	if err := c.act(ctx, claim, a); err != nil {
 		return reconcile.Result{}, fmt.Errorf("the PersistentVolumeClaim %s: %w", key, err)
 	}
-	return reconcile.Result{}, nil
+	return reconcile.Result{After: max(0, time.Until(c.settled))}, nil
 }
 
 // decide observes what a decision about a claim rests on. c.mu is held, so that no two claims are given the same room.
@@ -246,6 +249,16 @@ func (c *Controller) decide(claim *corev1.PersistentVolumeClaim) (ClaimActions, 
 		}
 	}
 	o.Origin = originOf(claim, listed{c})
+	o.Settling = time.Now().Before(c.settled)
+	volumes, err := c.volumes.List(labels.Everything())
+	if err != nil {
+		return ClaimActions{}, err
+	}
+	for _, v := range volumes {
+		if keptFor(v, claim) {
+			o.Kept = v.Name
+		}
+	}
 	if o.Taken, err = c.taken(node); err != nil {
 		return ClaimActions{}, err
 	}

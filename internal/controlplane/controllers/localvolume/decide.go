@@ -17,6 +17,8 @@ import (
 // Reasons of Events, as other provisioners have them.
 const (
 	reasonSucceeded     = "ProvisioningSucceeded"
+	reasonKept          = "WaitForPersistentVolume"
+	reasonSettling      = "WaitForNodes"
 	reasonFailed        = "ProvisioningFailed"
 	reasonResizing      = "Resizing"
 	reasonResizePending = "FileSystemResizeRequired"
@@ -45,6 +47,15 @@ type ObservedClaim struct {
 	Node   *corev1.Node             // that the scheduler has chosen, or that the volume is on; nil when there is none
 	Taken  int64                    // bytes of all volumes on Node
 	Origin Origin                   // what the claim is to begin with
+	Kept   string                   // a volume that is kept for a claim of this name
+	// Settling says that nodes may not have said yet which volumes they have.
+	Settling bool
+}
+
+// keptFor says whether a volume of this provisioner is kept for a claim, which it is not bound to yet: a node has brought it back.
+func keptFor(v *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) bool {
+	ref := v.Spec.ClaimRef
+	return ref != nil && ref.UID == "" && ref.Namespace == claim.Namespace && ref.Name == claim.Name && pv.IsLocal(v) && v.DeletionTimestamp == nil
 }
 
 // DecideClaim looks at one claim.
@@ -78,6 +89,13 @@ func DecideClaim(o ObservedClaim) ClaimActions {
 	}
 	if o.Origin.Asked && node != o.Origin.Node {
 		return o.elsewhere(fmt.Sprintf("%s is on node %s, and node %s was chosen", o.Origin.From, o.Origin.Node, node))
+	}
+	if o.Kept != "" {
+		return ClaimActions{Event: &Event{corev1.EventTypeNormal, reasonKept, fmt.Sprintf("PersistentVolume %s is kept for this claim: no other is made", o.Kept)}}
+	}
+	if o.Settling {
+		return ClaimActions{Event: &Event{corev1.EventTypeNormal, reasonSettling,
+			"the control plane has lost its state or was restored to an earlier one: before volumes are made, nodes have a minute to say what is on their disks"}}
 	}
 	v, err := pv.ForClaim(claim, o.Class, o.Node, o.Origin.From)
 	if err != nil {

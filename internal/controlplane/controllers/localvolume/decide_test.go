@@ -29,7 +29,7 @@ func node(room string) *corev1.Node {
 
 // TestDecideClaim reads a claim and what is around it as arguments:
 //
-//	claim [size=] [has=] [says=] [modes=] [node=] [bound] [resizing] [immediate] [other] [room=] [taken=] [nonode] [from=] [mode=] [told=]
+//	claim [size=] [has=] [says=] [modes=] [node=] [bound] [resizing] [immediate] [other] [room=] [taken=] [nonode] [from=] [mode=] [told=] [kept] [settling]
 //
 // has is the volume's size, says that of the claim's status; from is what the claim is to begin with, of those in origins, and told the node that it says has that.
 func TestDecideClaim(t *testing.T) {
@@ -54,6 +54,9 @@ func TestDecideClaim(t *testing.T) {
 				},
 			},
 			Class: pv.Class(true), Node: node(arg("room", "")),
+		}
+		if o.Settling = d.HasArg("settling"); d.HasArg("kept") {
+			o.Kept = "pvc-old"
 		}
 		if d.HasArg("nonode") {
 			o.Node = nil

@@ -1,0 +1,198 @@
+package backup
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
+)
+
+const (
+	database = "etcd.db"
+	etcdDir  = "etcd"
+	keysDir  = "pki"
+	secret   = "webhook-secret"
+	// maxKeyBytes bounds what is taken for a key, certificate or configuration of keys.
+	maxKeyBytes = 1 << 20
+)
+
+// Write copies the control plane of a data directory to a file, which is there complete or not at all. Its etcd must be answering.
+func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".backup-*") // only its owner may read it
+	if err != nil {
+		return etcd.Status{}, err
+	}
+	db := tmp.Name() + ".db"
+	defer func() { err = errors.Join(err, tmp.Close(), remove(tmp.Name()), remove(db)) }()
+	status, err := etcd.Save(ctx, filepath.Join(dataDir, etcdDir), db)
+	if err != nil {
+		return status, err
+	}
+	w := tar.NewWriter(tmp)
+	if err := add(w, database, db); err != nil {
+		return status, err
+	}
+	keys, err := filepath.Glob(filepath.Join(dataDir, keysDir, "*"))
+	if err != nil {
+		return status, err
+	}
+	for _, k := range keys {
+		if err := add(w, filepath.Join(keysDir, filepath.Base(k)), k); err != nil {
+			return status, err
+		}
+	}
+	if err := add(w, secret, filepath.Join(dataDir, secret)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return status, err
+	}
+	if err := errors.Join(w.Close(), tmp.Sync()); err != nil {
+		return status, err
+	}
+	if err := os.Rename(tmp.Name(), file); err != nil {
+		return status, err
+	}
+	return status, syncDir(filepath.Dir(file))
+}
+
+// add writes a file into an archive.
+func add(w *tar.Writer, name, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// Restored is what a restore has done.
+type Restored struct {
+	Taken  time.Time // when the backup was
+	Before string    // where the etcd is that was there before; empty if there was none
+}
+
+// Restore makes a data directory, which no control plane may be using, one with what is in a file. now names what was there before.
+func Restore(dataDir, file string, now time.Time) (r Restored, err error) {
+	fresh := filepath.Join(dataDir, etcdDir+".restoring")
+	db := fresh + ".db"
+	if err := errors.Join(os.RemoveAll(fresh), remove(db)); err != nil { // of a restore that was cut short
+		return r, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(fresh), remove(db)) }()
+	keys, taken, err := read(file, db)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", file, err)
+	}
+	r.Taken = taken
+	// All that can be wrong is found before anything is changed.
+	for name, content := range keys {
+		have, err := os.ReadFile(filepath.Join(dataDir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil && !bytes.Equal(have, content) {
+			err = fmt.Errorf("%s is not the one in %s, so the backup is another cluster's, or of before the keys were made anew; restore into an empty --data-dir, or move %s away",
+				filepath.Join(dataDir, name), file, filepath.Join(dataDir, keysDir))
+		}
+		if err != nil {
+			return r, err
+		}
+	}
+	if err := etcd.Restore(db, fresh); err != nil {
+		return r, err
+	}
+	for name, content := range keys {
+		path := filepath.Join(dataDir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return r, err
+		}
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return r, err
+		}
+	}
+	at := filepath.Join(dataDir, etcdDir)
+	before := at + now.UTC().Format(".before-20060102-150405")
+	if err := os.Rename(at, before); err == nil {
+		r.Before = before
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return r, err
+	}
+	if err := os.Rename(fresh, at); err != nil {
+		return r, err
+	}
+	return r, syncDir(dataDir)
+}
+
+// read gives the keys in a backup, by their paths in the data directory, and writes the snapshot to db.
+func read(file, db string) (keys map[string][]byte, taken time.Time, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, taken, err
+	}
+	defer f.Close()
+	keys = map[string][]byte{}
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			if taken.IsZero() || len(keys) == 0 {
+				return nil, taken, errors.New("it lacks etcd's snapshot or the keys: it was not made by gitopsd backup, or is not complete")
+			}
+			return keys, taken, nil
+		case err != nil:
+			return nil, taken, fmt.Errorf("it is no backup of gitopsd: %w", err)
+		case h.Name == database:
+			if err := write(db, r); err != nil {
+				return nil, taken, err
+			}
+			taken = h.ModTime
+		case h.Name == secret, strings.HasPrefix(h.Name, keysDir+"/") && filepath.IsLocal(h.Name) && strings.Count(h.Name, "/") == 1:
+			b, err := io.ReadAll(io.LimitReader(r, maxKeyBytes))
+			if err != nil {
+				return nil, taken, err
+			}
+			keys[h.Name] = b
+		default:
+			return nil, taken, fmt.Errorf("it holds %q, which this release does not know", h.Name)
+		}
+	}
+}
+
+func write(path string, from io.Reader) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close())
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
