@@ -14,15 +14,17 @@ import (
 	"time"
 
 	"github.com/gitopsd/gitopsd/test/cluster"
+	"github.com/gitopsd/gitopsd/test/databases"
 )
 
 func main() {
-	only := flag.String("only", "start,api,drift,repo,memory,push,pods,volumes,soak,scale,apps,dns,services,ingress", "which figures to take")
+	only := flag.String("only", "start,api,drift,repo,memory,push,pods,volumes,soak,scale,apps,dns,services,ingress", "which figures to take; besides, databases")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	perNode := flag.Int("pods-per-node", 30, "how many Pods the scale figures make for each node")
 	apps := flag.Int("apps", 1000, "how many Applications the figures of the GitOps engine are taken with")
 	cycles := flag.Int("cycles", 1000, "how many Pods the soak makes and deletes")
+	rounds := flag.Int("rounds", 20, "how many rounds of faults the databases have to stand")
 	peers := flag.String("peers", "", "folder with kube-apiserver and etcd, to take the API's figures of them too, and with coredns, for those of DNS")
 	bin := flag.String("bin", "bin", "folder of the programs")
 	flag.Parse()
@@ -31,13 +33,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *perNode, *apps, *cycles, *peers, os.Stdout); err != nil {
+	if err := run(ctx, *bin, strings.Split(*only, ","), *idle, *nodes, *perNode, *apps, *cycles, *rounds, *peers, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, perNode, apps, cycles int, peers string, out io.Writer) (err error) {
+func run(ctx context.Context, bin string, only []string, idle time.Duration, nodes, perNode, apps, cycles, rounds int, peers string, out io.Writer) (err error) {
 	wants := func(name string) bool {
 		for _, o := range only {
 			if o == name {
@@ -95,6 +97,12 @@ func run(ctx context.Context, bin string, only []string, idle time.Duration, nod
 	if wants("ingress") {
 		if err := benchIngress(ctx, bin, dir, out); err != nil {
 			return fmt.Errorf("ingress: %w", err)
+		}
+	}
+	if wants("databases") {
+		err := databases.Run(ctx, databases.Options{Dir: filepath.Join(dir, "databases"), Bin: bin, Cache: filepath.Join(".cache", "databases"), Rounds: rounds, Out: out})
+		if err != nil {
+			return fmt.Errorf("databases: %w", err)
 		}
 	}
 	if !wants("push") && !wants("pods") && !wants("memory") && !wants("volumes") && !wants("soak") {

@@ -42,7 +42,18 @@ func New(program, version string) (v1.Image, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil },
+	return FromLayer(layer.Bytes(), Config{Entrypoint: []string{entry}, Env: []string{"VERSION=" + version}, User: "65532:65532"})
+}
+
+// Config is how an image's program is run.
+type Config struct {
+	Entrypoint, Env []string
+	User            string
+}
+
+// FromLayer makes an image of one layer, given as a tar archive.
+func FromLayer(layer []byte, run Config) (v1.Image, error) {
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil },
 		tarball.WithMediaType(types.OCILayer))
 	if err != nil {
 		return nil, err
@@ -57,9 +68,7 @@ func New(program, version string) (v1.Image, error) {
 	}
 	cfg = cfg.DeepCopy()
 	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
-	cfg.Config.Entrypoint = []string{entry}
-	cfg.Config.Env = []string{"VERSION=" + version}
-	cfg.Config.User = "65532:65532"
+	cfg.Config.Entrypoint, cfg.Config.Env, cfg.Config.User = run.Entrypoint, run.Env, run.User
 	return mutate.ConfigFile(img, cfg)
 }
 
