@@ -144,6 +144,9 @@ func (n Node) processes(all Inventory) error {
 
 func links(all Inventory) error {
 	list, err := netlink.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // some came or went meanwhile
+		list, err = netlink.LinkList()
+	}
 	for _, l := range list {
 		all["interface "+l.Attrs().Name] = true
 	}
