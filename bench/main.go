@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "start,api,drift,repo,memory,push,pods,volumes,soak,scale,apps,dns,services,ingress", "which figures to take; besides, databases")
+	only := flag.String("only", "start,api,drift,repo,memory,push,pods,volumes,soak,scale,apps,dns,services,ingress", "which figures to take; besides these there is databases")
 	idle := flag.Duration("idle", 5*time.Minute, "how long the cluster rests before memory is read")
 	nodes := flag.Int("nodes", 100, "how many hollow nodes the scale figures are taken with")
 	perNode := flag.Int("pods-per-node", 30, "how many Pods the scale figures make for each node")
