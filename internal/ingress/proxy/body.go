@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -32,12 +33,20 @@ type body struct {
 	limited bool
 
 	begun, ended, big, bad atomic.Bool
+
+	// over says that nobody wants the rest. Who sends it may learn that late, over HTTP/2 after the client has been answered: from then on the client's time
+	// is the next request's, and over HTTP/2 there is nothing left to set it at. mu is held while it is set.
+	mu   sync.Mutex
+	over atomic.Bool
 }
 
 // clientPause is how long a client may pause in the middle of a body.
 const clientPause = time.Minute
 
-var errTooLarge = errors.New("the body is larger than the route allows")
+var (
+	errTooLarge = errors.New("the body is larger than the route allows")
+	errOver     = errors.New("the answer is over")
+)
 
 // body prepares the request's body: a small one is read. A status says what is wrong with it.
 func (x *exchange) body() (*body, int) {
@@ -71,6 +80,9 @@ func (x *exchange) body() (*body, int) {
 }
 
 func (b *body) end() {
+	b.mu.Lock()
+	b.over.Store(true)
+	b.mu.Unlock()
 	if b.pooled != nil {
 		buffers.Put(b.pooled)
 		b.pooled = nil
@@ -90,7 +102,9 @@ func (b *body) tooLarge() bool { return b.big.Load() }
 // Read implements io.Reader, within the limits of size and time.
 func (b *body) Read(p []byte) (int, error) {
 	b.begun.Store(true)
-	_ = b.rc.SetReadDeadline(time.Now().Add(clientPause))
+	if !b.setReadDeadline(time.Now().Add(clientPause)) {
+		return 0, errOver
+	}
 	n, err := b.from.Read(p)
 	if b.left -= int64(n); b.limited && b.left < 0 {
 		b.big.Store(true)
@@ -100,7 +114,7 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case errors.Is(err, io.EOF):
 		b.ended.Store(true)
-		_ = b.rc.SetReadDeadline(time.Time{}) // from here on it is the server that waits, for the client to leave
+		b.setReadDeadline(time.Time{}) // from here on it is the server that waits, for the client to leave
 	case err != nil:
 		b.bad.Store(true)
 	}
@@ -132,6 +146,9 @@ func (b *body) copy(c *conn, pause time.Duration) bool {
 		if n > 0 {
 			c.by.Store(0)
 			_ = c.SetDeadline(time.Now().Add(pause)) // both: while the body goes on, so may the endpoint's silence
+			if b.over.Load() {
+				return false
+			}
 			if b.length < 0 {
 				_, _ = c.bw.Write(append(strconv.AppendInt(c.bw.AvailableBuffer(), int64(n), 16), "\r\n"...))
 			}
@@ -162,15 +179,29 @@ func (b *body) stop(c *conn, sent <-chan bool) bool {
 		return ok
 	default:
 	}
-	_ = c.SetDeadline(past)
 	b.interrupt()
+	_ = c.SetDeadline(past)
 	<-sent
 	return false
 }
 
-// interrupt ends a read that waits for the client.
-func (b *body) interrupt() {
-	if !b.ended.Load() {
-		_ = b.rc.SetReadDeadline(past)
+// setReadDeadline gives the client so long, unless the body is over.
+func (b *body) setReadDeadline(t time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over.Load() {
+		return false
 	}
+	_ = b.rc.SetReadDeadline(t)
+	return true
+}
+
+// interrupt ends a read that waits for the client, and all later ones. A body of which nothing was read may go to another endpoint.
+func (b *body) interrupt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.begun.Load() || b.over.Swap(true) || b.ended.Load() {
+		return
+	}
+	_ = b.rc.SetReadDeadline(past)
 }
