@@ -126,7 +126,8 @@ func (x *exchange) overHTTP1(e *endpoint, body *body, upgrade string) *failure {
 	for {
 		var c *conn
 		if upgrade == "" {
-			for c = e.take(); c != nil && !idempotent(x.r.Method) && !c.alive(); c = e.take() {
+			// Also one that has more to say than it was asked: that would be taken for this request's answer, and be meant for another.
+			for c = e.take(); c != nil && !c.alive(); c = e.take() {
 				c.Close()
 			}
 		}

@@ -376,6 +376,50 @@ func TestAnAnswerThatIsNoneIsNotPassedOn(t *testing.T) {
 	}
 }
 
+// What an endpoint goes on to say after its answer is the answer to nobody's request.
+func TestTheRestOfAnAnswerIsNoAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	said := make(chan struct{}, 1)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				for r := bufio.NewReader(c); ; {
+					req, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+					if req.Method == http.MethodHead { // wrong, and late enough to look like the next answer
+						time.Sleep(20 * time.Millisecond)
+						fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+						said <- struct{}{}
+						continue
+					}
+					fmt.Fprint(c, "fine")
+				}
+			}()
+		}
+	}()
+	f := start(t, proxy.Config{})
+	f.Set(all(policy(), l.Addr().String()))
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		ask(t, direct, http.MethodHead, "http://"+f.plain, nil)
+		<-said
+		if resp, text := ask(t, direct, method, "http://"+f.plain, nil); text != "fine" {
+			t.Errorf("%s: %s %q", method, resp.Status, text)
+		}
+	}
+}
+
 func certificate(t *testing.T, name string) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
