@@ -226,6 +226,8 @@ func (c *conn) answer() bool {
 		more = more && b.ended.Load()
 		b.end()
 	}
+	c.head.forget()
+	clear(c.resp.header)
 	c.state.Store(idle)
 	if b := c.body.Load(); b != nil && !b.ended.Load() || !more && c.br.Buffered() > 0 {
 		c.linger()

@@ -57,14 +57,21 @@ type head struct {
 
 var chunkedEncoding = []string{"chunked"}
 
+// forget lets go of a head's text, which may be large, so that no connection that waits for the next one holds it.
+func (h *head) forget() {
+	clear(h.req.Header)
+	clear(h.values)
+	h.values = h.values[:0]
+	h.req.Method, h.req.RequestURI, h.req.Proto, h.req.Host, *h.req.URL = "", "", "", "", url.URL{}
+}
+
 // parse reads a head with both its empty line's ends. It fills in all of the request but its body, context, address and TLS.
 func (h *head) parse(text string) error {
 	line, text, _ := strings.Cut(text, "\r\n")
 	r := h.req
-	clear(r.Header)
-	h.values = h.values[:0]
+	h.forget()
 	h.expect, h.close, h.persist = false, false, false
-	r.TransferEncoding, r.Trailer, r.Host, r.Form, r.PostForm, r.MultipartForm = nil, nil, "", nil, nil, nil
+	r.TransferEncoding, r.Trailer, r.Form, r.PostForm, r.MultipartForm = nil, nil, nil, nil, nil
 	if err := h.requestLine(line); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -262,5 +263,33 @@ func TestAClientOfHTTP2IsHandedOnWithAllItSaid(t *testing.T) {
 	}
 	if got, err := io.ReadAll(c); err != nil || string(got) != fmt.Sprintf("handed on with %q, <nil>", begin) {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A client may send the largest header, on many connections, and then wait on each.
+func TestAConnectionThatWaitsHoldsNothingOfItsLastRequest(t *testing.T) {
+	address, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("y", 64<<10)) }, nil)
+	used := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	const count = 100
+	before := used()
+	var conns []net.Conn
+	send := []byte("GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 32<<10) + "\r\n\r\n")
+	for range count {
+		c := dial(t, address)
+		if _, err := c.Write(send); err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatal(resp, err)
+		}
+		conns = append(conns, c)
+	}
+	if each := (used() - before) / count; each > 24<<10 {
+		t.Errorf("each of %d connections holds %d bytes", len(conns), each)
 	}
 }
