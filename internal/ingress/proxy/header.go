@@ -23,15 +23,20 @@ func neighbours(name string) bool {
 
 // ours are headers by which backends learn who the client is: nobody else may say them.
 func ours(name string) bool {
-	if strings.IndexByte(name, '_') >= 0 { // many programs take it for a dash
-		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
-	}
 	switch name {
 	case "Forwarded", "X-Real-Ip", "X-Scheme", "X-Original-Forwarded-For", "X-Original-Uri", "X-Original-Url", "X-Rewrite-Url",
 		"Proxy": // which programs behind CGI take for their own setting HTTP_PROXY
 		return true
 	}
 	return strings.HasPrefix(name, "X-Forwarded-")
+}
+
+// dashed is the name that many programs read in one with underscores: what is not passed on as the one must not be as the other either.
+func dashed(name string) string {
+	if strings.IndexByte(name, '_') < 0 {
+		return name
+	}
+	return textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
 }
 
 // named are the headers that a Connection header names, which are between neighbours too.
@@ -56,7 +61,7 @@ func (x *exchange) eachHeader(f func(name, value string)) {
 	r := x.r
 	drop := named(r.Header)
 	for name, values := range r.Header {
-		if neighbours(name) || ours(name) || name == "Content-Length" || drop != nil && drop[name] {
+		if read := dashed(name); neighbours(read) || ours(read) || read == "Content-Length" || drop != nil && drop[read] {
 			continue
 		}
 		for _, v := range values {
