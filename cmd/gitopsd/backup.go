@@ -44,6 +44,9 @@ that runs or not. The file holds every Secret's key: keep it as you keep those. 
 func takeBackup(ctx context.Context, dir, file string) (etcd.Status, error) {
 	if unlock, err := serve.Lock(dir); err == nil {
 		defer unlock()
+		if at := filepath.Join(dir, "etcd"); !etcd.Begun(at) {
+			return etcd.Status{}, fmt.Errorf("there is no state in %s", at) // one that is begun here would be taken for it
+		}
 		m, err := etcd.Start(ctx, filepath.Join(dir, "etcd"))
 		if err != nil {
 			return etcd.Status{}, err

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
+	"github.com/gitopsd/gitopsd/internal/durable"
 )
 
 const (
@@ -21,12 +23,19 @@ const (
 	etcdDir  = "etcd"
 	keysDir  = "pki"
 	secret   = "webhook-secret"
+	// sums comes last, and says what all the others are: a file that is cut between two of them would else be taken for whole, and a key that was changed for one.
+	sums = "sha256sums"
+	// restoringDir is in a data directory while that is being restored.
+	restoringDir = etcdDir + ".restoring"
 	// maxKeyBytes bounds what is taken for a key, certificate or configuration of keys.
 	maxKeyBytes = 1 << 20
 )
 
 // Write copies the control plane of a data directory to a file, which is there complete or not at all. Its etcd must be answering.
 func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error) {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		return etcd.Status{}, fmt.Errorf("%s is there and is no file: it is not replaced by one", file)
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".backup-*") // only its owner may read it
 	if err != nil {
 		return etcd.Status{}, err
@@ -37,8 +46,8 @@ func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error)
 	if err != nil {
 		return status, err
 	}
-	w := tar.NewWriter(tmp)
-	if err := add(w, database, db); err != nil {
+	w := archive{Writer: tar.NewWriter(tmp)}
+	if err := w.add(database, db); err != nil {
 		return status, err
 	}
 	keys, err := filepath.Glob(filepath.Join(dataDir, keysDir, "*"))
@@ -46,14 +55,14 @@ func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error)
 		return status, err
 	}
 	for _, k := range keys {
-		if err := add(w, filepath.Join(keysDir, filepath.Base(k)), k); err != nil {
+		if err := w.add(filepath.Join(keysDir, filepath.Base(k)), k); err != nil {
 			return status, err
 		}
 	}
-	if err := add(w, secret, filepath.Join(dataDir, secret)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := w.add(secret, filepath.Join(dataDir, secret)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return status, err
 	}
-	if err := errors.Join(w.Close(), tmp.Sync()); err != nil {
+	if err := errors.Join(w.finish(), tmp.Sync()); err != nil {
 		return status, err
 	}
 	if err := os.Rename(tmp.Name(), file); err != nil {
@@ -62,8 +71,13 @@ func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error)
 	return status, syncDir(filepath.Dir(file))
 }
 
-// add writes a file into an archive.
-func add(w *tar.Writer, name, path string) error {
+// archive is a file that is being written, with the sums of what is in it.
+type archive struct {
+	*tar.Writer
+	sums strings.Builder
+}
+
+func (w *archive) add(name, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -76,9 +90,24 @@ func add(w *tar.Writer, name, path string) error {
 	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
 		return err
 	}
-	_, err = io.Copy(w, f)
-	return err
+	h := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(w, h), f); err != nil {
+		return err
+	}
+	w.sums.WriteString(sum(name, h.Sum(nil)))
+	return nil
 }
+
+func (w *archive) finish() error {
+	if err := w.WriteHeader(&tar.Header{Name: sums, Mode: 0o600, Size: int64(w.sums.Len())}); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, w.sums.String())
+	return errors.Join(err, w.Close())
+}
+
+// sum is a line as sha256sum(1) writes it.
+func sum(name string, hash []byte) string { return fmt.Sprintf("%x  %s\n", hash, name) }
 
 // Restored is what a restore has done.
 type Restored struct {
@@ -86,14 +115,26 @@ type Restored struct {
 	Before string    // where the etcd is that was there before; empty if there was none
 }
 
+// CutShort says whether a restore into a data directory was cut short when it had changed something already, so that what is there is neither what was nor what is to be. Another
+// restore mends it.
+func CutShort(dataDir string) (dir string, is bool) {
+	dir = filepath.Join(dataDir, restoringDir)
+	_, err := os.Stat(dir)
+	return dir, err == nil && !etcd.Begun(filepath.Join(dataDir, etcdDir))
+}
+
 // Restore makes a data directory, which no control plane may be using, one with what is in a file. now names what was there before.
 func Restore(dataDir, file string, now time.Time) (r Restored, err error) {
-	fresh := filepath.Join(dataDir, etcdDir+".restoring")
-	db := fresh + ".db"
-	if err := errors.Join(os.RemoveAll(fresh), remove(db)); err != nil { // of a restore that was cut short
+	dir, changed := CutShort(dataDir)
+	fresh, db := filepath.Join(dir, etcdDir), filepath.Join(dir, database)
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.RemoveAll(fresh), remove(db)); err != nil { // of a restore that was cut short
 		return r, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(fresh), remove(db)) }()
+	defer func() {
+		if err == nil || !changed {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
 	keys, taken, err := read(file, db)
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", file, err)
@@ -116,12 +157,12 @@ func Restore(dataDir, file string, now time.Time) (r Restored, err error) {
 	if err := etcd.Restore(db, fresh); err != nil {
 		return r, err
 	}
+	changed = true
+	if err := errors.Join(syncDir(dataDir), os.MkdirAll(filepath.Join(dataDir, keysDir), 0o700)); err != nil {
+		return r, err
+	}
 	for name, content := range keys {
-		path := filepath.Join(dataDir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return r, err
-		}
-		if err := os.WriteFile(path, content, 0o600); err != nil {
+		if err := durable.Replace(filepath.Join(dataDir, name), content); err != nil {
 			return r, err
 		}
 	}
@@ -146,26 +187,37 @@ func read(file, db string) (keys map[string][]byte, taken time.Time, err error) 
 	}
 	defer f.Close()
 	keys = map[string][]byte{}
+	var found strings.Builder
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			if taken.IsZero() || len(keys) == 0 {
-				return nil, taken, errors.New("it lacks etcd's snapshot or the keys: it was not made by gitopsd backup, or is not complete")
-			}
-			return keys, taken, nil
+			return nil, taken, errors.New("it was not made by gitopsd backup, or is not complete")
 		case err != nil:
 			return nil, taken, fmt.Errorf("it is no backup of gitopsd: %w", err)
-		case h.Name == database:
-			if err := write(db, r); err != nil {
+		case h.Name == sums:
+			b, err := io.ReadAll(io.LimitReader(r, maxKeyBytes))
+			if err != nil {
 				return nil, taken, err
 			}
+			if string(b) != found.String() || taken.IsZero() || len(keys) == 0 {
+				return nil, taken, errors.New("it is damaged: its content is not what its checksums say")
+			}
+			return keys, taken, nil
+		case h.Name == database:
+			hash := sha256.New()
+			if err := write(db, io.TeeReader(r, hash)); err != nil {
+				return nil, taken, err
+			}
+			found.WriteString(sum(h.Name, hash.Sum(nil)))
 			taken = h.ModTime
 		case h.Name == secret, strings.HasPrefix(h.Name, keysDir+"/") && filepath.IsLocal(h.Name) && strings.Count(h.Name, "/") == 1:
 			b, err := io.ReadAll(io.LimitReader(r, maxKeyBytes))
 			if err != nil {
 				return nil, taken, err
 			}
+			hash := sha256.Sum256(b)
+			found.WriteString(sum(h.Name, hash[:]))
 			keys[h.Name] = b
 		default:
 			return nil, taken, fmt.Errorf("it holds %q, which this release does not know", h.Name)

@@ -1,11 +1,15 @@
 package backup
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
 )
@@ -149,5 +153,87 @@ func TestABackupThatFailsLeavesNothing(t *testing.T) {
 	}
 	if list, err := filepath.Glob(filepath.Join(to, ".*")); err != nil || len(list) != 0 {
 		t.Errorf("there are %v, %v", list, err)
+	}
+}
+
+func TestABackupThatIsCutOrChangedAnywhereIsRefused(t *testing.T) {
+	dir, stop := controlPlane(t, "then")
+	file := filepath.Join(t.TempDir(), "backup.tar")
+	if _, err := Write(t.Context(), dir, file); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const block, trailer = 512, 2 * 512 // of a tar archive
+	damaged := map[string][]byte{}
+	for n := len(whole) - trailer - block; n > len(whole)-trailer-12*block; n -= block {
+		damaged[fmt.Sprintf("without its last %d bytes", len(whole)-n)] = whole[:n]
+	}
+	for _, text := range []string{"the authority", "the keys of Secrets", "of the webhook"} {
+		damaged["with another for "+text] = bytes.Replace(whole, []byte(text), []byte(strings.ToUpper(text)), 1)
+	}
+	fresh := t.TempDir()
+	bad := filepath.Join(t.TempDir(), "bad.tar")
+	for name, content := range damaged {
+		if err := os.WriteFile(bad, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := Restore(fresh, bad, time.Now()); err == nil {
+			t.Fatalf("%s: %+v", name, r)
+		}
+		if list, err := os.ReadDir(fresh); err != nil || len(list) != 0 {
+			t.Errorf("%s: there are %v, %v", name, list, err)
+		}
+	}
+}
+
+func TestARestoreThatIsCutShortIsSeenUntilAnotherIsDone(t *testing.T) {
+	dir, stop := controlPlane(t, "then")
+	to := t.TempDir()
+	file, bad := filepath.Join(to, "backup.tar"), filepath.Join(to, "bad.tar")
+	if _, err := Write(t.Context(), dir, file); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	put(t, to, "bad.tar", "what?")
+	fresh := t.TempDir()
+	inTheWay := filepath.Join(fresh, "pki", "encryption.yaml.tmp")
+	if err := os.MkdirAll(inTheWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{file, bad, file} {
+		if _, err := Restore(fresh, f, time.Now()); err == nil {
+			t.Fatal("it is not said that a key was not written")
+		}
+		if at, is := CutShort(fresh); !is || at != filepath.Join(fresh, "etcd.restoring") {
+			t.Fatalf("after a restore from %s that failed amid the keys: %s, %v", f, at, is)
+		}
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(fresh, file, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if at, is := CutShort(fresh); is || holds(t, filepath.Join(fresh, etcdDir)) != "then" {
+		t.Errorf("after another: %s, %v", at, is)
+	}
+}
+
+func TestABackupReplacesNothingButFiles(t *testing.T) {
+	dir, stop := controlPlane(t, "now")
+	defer stop()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(t.Context(), dir, pipe); err == nil {
+		t.Error("a pipe was written over")
+	}
+	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		t.Errorf("it is %v, %v", info, err)
 	}
 }

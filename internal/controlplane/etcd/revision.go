@@ -17,9 +17,21 @@ import (
 // one counts comes after all that an earlier one has given out.
 func firstRevision() int64 { return time.Now().UnixMicro() }
 
-// begin makes the database of a member that begins anew, with one revision that is compacted already. Nothing is done for one that has begun: it has a log.
+// minBump is how many revisions at least a restored member leaves out: more than were written since the snapshot. A clock that was put back may say fewer, or none.
+const minBump = 1_000_000_000
+
+// bump is how many revisions a member leaves out that is restored from a snapshot of revision had.
+func bump(had, first int64) int64 { return max(first-had, minBump) }
+
+// Begun says whether a member has ever worked in a directory: it has a log.
+func Begun(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "member", "wal"))
+	return err == nil
+}
+
+// begin makes the database of a member that begins anew, with one revision that is compacted already. Nothing is done for one that has begun.
 func begin(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, "member", "wal")); err == nil {
+	if Begun(dir) {
 		return nil
 	}
 	snap := filepath.Join(dir, "member", "snap")

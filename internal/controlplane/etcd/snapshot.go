@@ -56,7 +56,7 @@ func Restore(file, dir string) error {
 	}
 	err = m.Restore(snapshot.RestoreConfig{
 		SnapshotPath: file, OutputDataDir: dir, Name: memberName, PeerURLs: []string{peerURL}, InitialCluster: memberName + "=" + peerURL, InitialClusterToken: clusterToken,
-		RevisionBump: uint64(max(firstRevision()-had.Revision, 1)), MarkCompacted: true,
+		RevisionBump: uint64(bump(had.Revision, firstRevision())), MarkCompacted: true,
 	})
 	if err != nil {
 		return fmt.Errorf("restoring etcd from %s: %w", file, err)

@@ -125,3 +125,12 @@ func TestASnapshotThatIsNotWholeIsRefused(t *testing.T) {
 		t.Error("a changed snapshot was restored")
 	}
 }
+
+func TestARestoredMemberIsAheadThoughTheClockWasPutBack(t *testing.T) {
+	const had, written = 1_800_000_000_000_000, 50_000_000 // by the clock of 2027, and since the snapshot
+	for _, clock := range []int64{0, had - 1, had, had + 1, had + 60_000_000, had + 3_600_000_000} {
+		if first := had + bump(had, clock); first <= had+written || first < clock {
+			t.Errorf("by a clock of %d it begins with %d", clock, first)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/gitopsd/gitopsd/internal/controlplane/backup"
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
 	"github.com/gitopsd/gitopsd/internal/controlplane/server"
 	"github.com/gitopsd/gitopsd/internal/pv"
@@ -27,12 +28,13 @@ const settling = time.Minute
 
 // noteLoss notes that a control plane which has worked before has no state any more. Without keys it has never worked.
 func noteLoss(dataDir string) error {
-	for path, there := range map[string]bool{filepath.Join(dataDir, "pki"): true, etcdDir(dataDir): false} {
-		if _, err := os.Stat(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		} else if (err == nil) != there {
-			return nil
-		}
+	if dir, is := backup.CutShort(dataDir); is {
+		return fmt.Errorf("a restore into %s was cut short: run gitopsd restore again, or remove %s to begin without a state", dataDir, dir)
+	}
+	if _, err := os.Stat(filepath.Join(dataDir, "pki")); errors.Is(err, fs.ErrNotExist) || etcd.Begun(etcdDir(dataDir)) {
+		return nil
+	} else if err != nil {
+		return err
 	}
 	slog.Warn("the control plane has keys and no state: it is built anew from the Git repository and from what nodes have", "missing", etcdDir(dataDir))
 	if err := os.MkdirAll(etcdDir(dataDir), 0o700); err != nil {
