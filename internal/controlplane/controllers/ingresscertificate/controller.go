@@ -61,11 +61,14 @@ type Controller struct {
 	complaints map[reconcile.Key]string
 }
 
-// try is what became of the last attempts for the same hosts.
+// try is what became of the last attempts for the same hosts, since all was as it should be. One that got a certificate counts, too, until that is what was wanted: by a clock that is
+// wrong it may have ended, and orders would follow each other.
 type try struct {
 	hosts    []string
-	failures int
+	attempts int
 	next     time.Time
+	// data is a certificate that could not be kept. The authority gives no more than a few for the same hosts.
+	data map[string][]byte
 }
 
 // New makes the controller and registers what it wants to hear from f.
@@ -166,21 +169,30 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 	if wait := t.next.Sub(now); wait > 0 {
 		return reconcile.Result{After: wait}, nil
 	}
-	slog.Info("ordering a certificate", "component", "ingresscertificate", "secret", key, "hosts", w.Hosts, "because", a.Order)
-	data, err := c.obtain(ctx, w.Hosts)
+	var err error
+	if t.data == nil {
+		slog.Info("ordering a certificate", "component", "ingresscertificate", "secret", key, "hosts", w.Hosts, "because", a.Order)
+		if t.data, err = c.obtain(ctx, w.Hosts); err != nil && ctx.Err() == nil {
+			c.lookUpAgain()
+		}
+	}
+	if err == nil {
+		err = c.write(ctx, key, secret, w, t.data)
+	}
 	if ctx.Err() != nil {
 		return reconcile.Result{}, nil //nolint:nilerr // another control plane goes on
 	}
-	if err != nil {
-		c.lookUpAgain()
-		t.failures++
-		wait := pause(t.failures)
-		t.next = time.Now().Add(wait)
-		c.note(key, t)
-		c.complain(key, w, fmt.Sprintf("no certificate for %s from %s: %s; the next attempt is in %s", strings.Join(w.Hosts, ", "), c.cfg.Directory, reason(err), wait))
-		return reconcile.Result{After: wait}, nil
+	t.attempts++
+	wait := pause(t.attempts)
+	t.next = time.Now().Add(wait)
+	if err == nil {
+		t.data = nil
 	}
-	return reconcile.Result{}, c.write(ctx, key, secret, w, data)
+	c.note(key, t)
+	if err != nil {
+		c.complain(key, w, fmt.Sprintf("no certificate for %s from %s: %s; the next attempt is in %s", strings.Join(w.Hosts, ", "), c.cfg.Directory, reason(err), wait))
+	}
+	return reconcile.Result{After: wait}, nil
 }
 
 // write keeps a certificate in its Secret.

@@ -9,10 +9,12 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +40,8 @@ import (
 type authority struct {
 	cfg   ingresscertificate.Config
 	roots *x509.CertPool
+	// orders are how many it has been given.
+	orders atomic.Int32
 }
 
 func startAuthority(t *testing.T, httpPort int, life time.Duration) *authority {
@@ -62,9 +66,14 @@ func startAuthority(t *testing.T, httpPort int, life time.Duration) *authority {
 	quiet, store := log.New(io.Discard, "", 0), db.NewMemoryStore()
 	signer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}})
 	front := wfe.New(quiet, store, va.New(quiet, httpPort, 0, true, l.Addr().String(), store), signer, nil, true, false, 1, 1)
-	srv := httptest.NewTLSServer(front.Handler())
+	a, answer := &authority{roots: x509.NewCertPool()}, front.Handler()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/order-plz" {
+			a.orders.Add(1)
+		}
+		answer.ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
-	a := &authority{roots: x509.NewCertPool()}
 	a.roots.AddCert(signer.GetRootCert(0).Cert)
 	a.cfg = ingresscertificate.Config{Email: "ops@here.example", Directory: srv.URL + wfe.DirectoryPath, CA: x509.NewCertPool()}
 	a.cfg.CA.AddCert(srv.Certificate())
@@ -277,6 +286,29 @@ func TestNothingIsOrderedWithoutAnAccountOrOverSomebodysSecret(t *testing.T) {
 	controllerstest.Eventually(t, "an Event says whose Secret it is", func() bool { return w.told("web", "CertificateFailed", "was not made by ACME") })
 	if got := w.secret(t, "default", "web-tls"); string(got.Data[corev1.TLSCertKey]) != "x" {
 		t.Error("somebody's Secret was overwritten")
+	}
+}
+
+func TestACertificateThatCannotBeKeptIsNotOrderedOverAndOver(t *testing.T) {
+	defer ingresscertificate.FirstPauses(2 * time.Second)()
+	w := newWorld(t, time.Hour)
+	secrets, fixed := w.Client.CoreV1().Secrets("default"), true
+	if _, err := secrets.Create(w.Ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-tls", Annotations: map[string]string{ingresscertificate.AnnotationDirectory: w.cfg.Directory}}, Immutable: &fixed,
+		Type: corev1.SecretTypeTLS, Data: map[string][]byte{corev1.TLSCertKey: []byte("x"), corev1.TLSPrivateKeyKey: []byte("y")},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	defer w.order(w.cfg)()
+	w.publish(t, "web", "web-tls", "a.here.example")
+	controllerstest.Eventually(t, "an Event says why it cannot be kept", func() bool { return w.told("web", "CertificateFailed", "immutable") })
+	time.Sleep(3 * time.Second) // there is another attempt
+	if err := secrets.Delete(w.Ctx, "web-tls", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	controllerstest.Eventually(t, "it is served when it can be kept", func() bool { return w.served("a.here.example") != nil })
+	if n := w.orders.Load(); n != 1 {
+		t.Errorf("%d were ordered", n)
 	}
 }
 

@@ -90,7 +90,7 @@ func Decide(w Want, secret *corev1.Secret, directory string, now time.Time) Acti
 		return Action{Order: "there is none"}
 	}
 	from, own := secret.Annotations[AnnotationDirectory]
-	if !own {
+	if !own || secret.Type != corev1.SecretTypeTLS { // the account's own key is in one that names the authority, too
 		return Action{Problem: fmt.Sprintf("Secret %s/%s is there and was not made by ACME: delete it, or name another, or take the annotation %s away", secret.Namespace, secret.Name, translate.AnnotationACME)}
 	}
 	if from != directory {
@@ -136,8 +136,8 @@ func renewal(leaf *x509.Certificate) time.Time {
 	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3)
 }
 
-// pauses are between an attempt that failed and the next. Authorities allow five failures an hour.
+// pauses are between an attempt and the next, if that is needed. Authorities allow five failures an hour.
 var pauses = []time.Duration{20 * time.Second, 5 * time.Minute, 20 * time.Minute, time.Hour, 6 * time.Hour}
 
-// pause is how long to wait after so many failures in a row.
-func pause(failures int) time.Duration { return pauses[min(failures, len(pauses))-1] }
+// pause is how long to wait after so many attempts in a row.
+func pause(attempts int) time.Duration { return pauses[min(attempts, len(pauses))-1] }

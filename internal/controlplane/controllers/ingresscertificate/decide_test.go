@@ -36,15 +36,16 @@ func certified(t *testing.T, from string, hosts ...string) *corev1.Secret {
 		t.Fatal(err)
 	}
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tls", Annotations: map[string]string{AnnotationDirectory: from}},
-		Data:       map[string][]byte{corev1.TLSCertKey: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), corev1.TLSPrivateKeyKey: text},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "tls", Annotations: map[string]string{AnnotationDirectory: from}}, Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{corev1.TLSCertKey: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), corev1.TLSPrivateKeyKey: text},
 	}
 }
 
 func TestDecide(t *testing.T) {
 	good := certified(t, directory, "a.example", "b.example")
-	foreign, broken, mixed := good.DeepCopy(), good.DeepCopy(), good.DeepCopy()
+	foreign, broken, mixed, account := good.DeepCopy(), good.DeepCopy(), good.DeepCopy(), good.DeepCopy()
 	foreign.Annotations = nil
+	account.Type, account.Data = corev1.SecretTypeOpaque, map[string][]byte{accountKey: good.Data[corev1.TLSPrivateKeyKey]}
 	broken.Data[corev1.TLSCertKey] = []byte("what?")
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -84,6 +85,7 @@ func TestDecide(t *testing.T) {
 		{name: "broken", hosts: []string{"a.example"}, secret: broken, order: "it is broken"},
 		{name: "another's key", hosts: []string{"a.example"}, secret: mixed, order: "it is broken"},
 		{name: "somebody else's", hosts: []string{"a.example"}, secret: foreign, problem: "was not made by ACME"},
+		{name: "the account's key", hosts: []string{"a.example"}, secret: account, problem: "was not made by ACME"},
 		{name: "a wildcard", hosts: []string{"*.example.org"}, problem: "wildcards"},
 		{name: "an address", hosts: []string{"192.0.2.1"}, problem: "not one of the public DNS"},
 		{name: "a name of the house", hosts: []string{"printer"}, problem: "not one of the public DNS"},
