@@ -206,7 +206,7 @@ func (q logQuery) answer(ctx context.Context, root *os.Root, w http.ResponseWrit
 // find copies of the first file that is there.
 func (q logQuery) find(root *os.Root, out io.Writer, names ...string) error {
 	for _, name := range names {
-		f, err := root.Open(name)
+		f, err := openNow(root, name)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}
@@ -214,7 +214,7 @@ func (q logQuery) find(root *os.Root, out io.Writer, names ...string) error {
 			return err
 		}
 		defer f.Close()
-		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		if info, err := f.Stat(); err != nil || info.IsDir() {
 			continue
 		}
 		return q.file(f, out)

@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestTheHostsLogsAreServedAndNothingBesideThem(t *testing.T) {
@@ -115,6 +118,33 @@ func TestTheJournalIsAskedForWhatIsWanted(t *testing.T) {
 		}
 		if got := strings.Join(q.journal(q.services[0]), " "); got != "--utc --no-pager --output=short-precise "+want {
 			t.Errorf("%s: %s", query, got)
+		}
+	}
+}
+
+func TestAPipeAmongTheHostsLogsIsNotWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "web.log")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Facts: Facts{SystemLogs: dir}}
+	for _, path := range []string{"/logs/web.log", "/logs/?query=web", "/logs/?query=/web.log"} {
+		answered := make(chan string)
+		go func() {
+			w := httptest.NewRecorder()
+			s.systemLogs(w, httptest.NewRequest(http.MethodGet, path, nil))
+			answered <- w.Body.String()
+		}()
+		select {
+		case text := <-answered:
+			if text != "404 page not found\n" && !strings.Contains(text, "neither in the journal nor among the files") {
+				t.Errorf("%s: %s", path, text)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: it is waited for", path)
+			go func() { _ = os.WriteFile(pipe, nil, 0o600) }()
+			<-answered
 		}
 	}
 }
