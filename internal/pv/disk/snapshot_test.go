@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/pv"
+	"github.com/gitopsd/gitopsd/test/netns"
 )
 
 // Environment of a process that dies at a step: the step, the directory of the store, and what is copied.
@@ -30,11 +31,12 @@ const (
 	dieDoes = "DISK_TEST_DIE_DOES"
 )
 
-// TestMain is also the process that dies.
+// TestMain is also the process that dies. The mounts of the tests are in a namespace of their own: who makes a mount namespace elsewhere on the host meanwhile, as every
+// container does, would get copies of them, by which a volume that was unmounted is still in use.
 func TestMain(m *testing.M) {
 	at := os.Getenv(dieAt)
 	if at == "" {
-		os.Exit(m.Run())
+		netns.Main(m)
 	}
 	reached = func(step string) {
 		if step == at {
