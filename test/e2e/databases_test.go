@@ -14,17 +14,9 @@ func TestDatabasesKeepWhatTheyAcknowledgedWhateverDies(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	err := databases.Run(ctx, databases.Options{
-		Dir: t.TempDir(), Bin: bin, Cache: filepath.Join("..", "..", ".cache", "databases"), Rounds: 1, Out: testWriter{t},
+		Dir: t.TempDir(), Bin: bin, Cache: filepath.Join("..", "..", ".cache", "databases"), Rounds: 1, Out: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// testWriter is a test's log.
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(b []byte) (int, error) {
-	w.t.Logf("%s", b)
-	return len(b), nil
 }
