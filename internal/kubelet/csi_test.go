@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -213,39 +212,14 @@ func TestVolumesOfAStorageDriver(t *testing.T) {
 	})
 }
 
-// attacher does for a driver what the CSI project's external-attacher does, as far as the node and the control plane can tell.
-func (h *host) attacher(d *csidriver.Driver) {
-	api := h.client.StorageV1().VolumeAttachments()
-	done := make(chan struct{})
+// attach runs a driver's attacher until the test's end.
+func (h *host) attach(d *csidriver.Driver) {
 	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
 	h.t.Cleanup(func() { cancel(); <-done })
 	go func() {
 		defer close(done)
-		for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
-			list, err := api.List(ctx, metav1.ListOptions{})
-			if err != nil {
-				continue
-			}
-			for _, a := range list.Items {
-				handle := strings.TrimPrefix(*a.Spec.Source.PersistentVolumeName, "pv-")
-				file := filepath.Join(d.Dir, "attached", handle)
-				switch {
-				case a.DeletionTimestamp != nil:
-					os.Remove(file)
-					a.Finalizers = nil
-					api.Update(ctx, &a, metav1.UpdateOptions{})
-				case len(a.Finalizers) == 0:
-					a.Finalizers = []string{"external-attacher/test"}
-					api.Update(ctx, &a, metav1.UpdateOptions{})
-				case !a.Status.Attached:
-					if os.WriteFile(file, []byte(d.Node), 0o600) != nil {
-						continue
-					}
-					a.Status.Attached, a.Status.AttachmentMetadata = true, map[string]string{"attached-to": d.Node}
-					api.UpdateStatus(ctx, &a, metav1.UpdateOptions{})
-				}
-			}
-		}
+		d.Attach(ctx, h.client)
 	}()
 }
 
@@ -254,7 +228,7 @@ func TestAVolumeIsAttachedBeforeItIsUsedAndDetachedAfter(t *testing.T) {
 	d := &csidriver.Driver{Name: "att.csi.example", Dir: filepath.Join(h.dir, "csi"), Node: "id-of-n1", Stages: true, Attaches: true}
 	stop := h.drive(d, `{attachRequired: true}`)
 	defer stop()
-	h.attacher(d)
+	h.attach(d)
 	h.driven(d, "disk", "{}")
 	h.create("user", onClaim("disk", "exec sleep 1000"))
 	h.wait("user", "to be ready", ready)
