@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,25 +44,28 @@ func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error)
 	}
 	db := tmp.Name() + ".db"
 	defer func() { err = errors.Join(err, tmp.Close(), remove(tmp.Name()), remove(db)) }()
+	keys, err := readKeys(dataDir)
+	if err != nil {
+		return etcd.Status{}, err
+	}
 	status, err := etcd.Save(ctx, filepath.Join(dataDir, etcdDir), db)
 	if err != nil {
 		return status, err
 	}
+	// By a rotation of keys those before may not read all of the snapshot, nor those after.
+	if after, err := readKeys(dataDir); err != nil {
+		return status, err
+	} else if !maps.EqualFunc(keys, after, bytes.Equal) {
+		return status, fmt.Errorf("the keys in %s were changed meanwhile: take it again", filepath.Join(dataDir, keysDir))
+	}
 	w := archive{Writer: tar.NewWriter(tmp)}
-	if err := w.add(database, db); err != nil {
+	if err := w.addFile(database, db); err != nil {
 		return status, err
 	}
-	keys, err := filepath.Glob(filepath.Join(dataDir, keysDir, "*"))
-	if err != nil {
-		return status, err
-	}
-	for _, k := range keys {
-		if err := w.add(filepath.Join(keysDir, filepath.Base(k)), k); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		if err := w.add(name, time.Now(), int64(len(keys[name])), bytes.NewReader(keys[name])); err != nil {
 			return status, err
 		}
-	}
-	if err := w.add(secret, filepath.Join(dataDir, secret)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return status, err
 	}
 	if err := errors.Join(w.finish(), tmp.Sync()); err != nil {
 		return status, err
@@ -71,13 +76,37 @@ func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error)
 	return status, syncDir(filepath.Dir(file))
 }
 
+// readKeys gives the keys in a data directory by their paths there.
+func readKeys(dataDir string) (map[string][]byte, error) {
+	keys := map[string][]byte{}
+	paths, err := filepath.Glob(filepath.Join(dataDir, keysDir, "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range append(paths, filepath.Join(dataDir, secret)) {
+		name, err := filepath.Rel(dataDir, path)
+		if err != nil {
+			return nil, err
+		}
+		content, err := os.ReadFile(path)
+		if name == secret && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys[name] = content
+	}
+	return keys, nil
+}
+
 // archive is a file that is being written, with the sums of what is in it.
 type archive struct {
 	*tar.Writer
 	sums strings.Builder
 }
 
-func (w *archive) add(name, path string) error {
+func (w *archive) addFile(name, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -87,11 +116,15 @@ func (w *archive) add(name, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
+	return w.add(name, info.ModTime(), info.Size(), f)
+}
+
+func (w *archive) add(name string, at time.Time, size int64, from io.Reader) error {
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: size, ModTime: at}); err != nil {
 		return err
 	}
 	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(w, h), f); err != nil {
+	if _, err := io.Copy(io.MultiWriter(w, h), from); err != nil {
 		return err
 	}
 	w.sums.WriteString(sum(name, h.Sum(nil)))

@@ -2,10 +2,14 @@ package backup
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -235,5 +239,35 @@ func TestABackupReplacesNothingButFiles(t *testing.T) {
 	}
 	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
 		t.Errorf("it is %v, %v", info, err)
+	}
+}
+
+// Of a rotation that is under way the backup may have the objects of before, and the keys of after it.
+func TestThereIsNoBackupWhileKeysChange(t *testing.T) {
+	dir, stop := controlPlane(t, "now")
+	defer stop()
+	file := filepath.Join(t.TempDir(), "backup.tar")
+	ctx, cancel := context.WithCancel(t.Context())
+	var rotation sync.WaitGroup
+	rotation.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			key := filepath.Join(dir, keysDir, "encryption.yaml")
+			if err := errors.Join(os.WriteFile(filepath.Join(dir, "next"), []byte(strconv.Itoa(i)), 0o600), os.Rename(filepath.Join(dir, "next"), key)); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	_, err := Write(t.Context(), dir, file)
+	cancel()
+	rotation.Wait()
+	if err == nil || !strings.Contains(err.Error(), "take it again") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("there is one")
+	}
+	if _, err := Write(t.Context(), dir, file); err != nil {
+		t.Error(err)
 	}
 }
