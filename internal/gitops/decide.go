@@ -109,15 +109,17 @@ func healthDelay(objects int) time.Duration {
 // rolledBack says that the commit was applied, did not become healthy, and was taken back; it stays away until Git or the spec changes, or
 // somebody asks for it.
 func rolledBack(s *v1alpha1.ApplicationStatus, commit string, generation int64) bool {
-	if s.ObservedGeneration != generation {
-		return false
-	}
+	return s.ObservedGeneration == generation && latest(s, commit).Result == resultRolledBack
+}
+
+// latest is what became of a commit the last time; the zero entry when nothing is known of it.
+func latest(s *v1alpha1.ApplicationStatus, commit string) v1alpha1.HistoryEntry {
 	for _, h := range s.History {
 		if h.Revision == commit {
-			return h.Result == resultRolledBack
+			return h
 		}
 	}
-	return false
+	return v1alpha1.HistoryEntry{}
 }
 
 // target is the commit that should be applied, given the one at the ref.

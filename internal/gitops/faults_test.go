@@ -196,6 +196,9 @@ func TestACommitThatDoesNotBecomeHealthyIsRolledBackAndStaysAway(t *testing.T) {
 		t.Errorf("wanted %s, history %+v", app.Status.WantedRevision, app.Status.History)
 	}
 	b.eventually("RolledBack", "not healthy in time; rolled back to commit "+good[:12])
+	if said := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionSynced).Message; !strings.Contains(said, "; Deployment shop/web: ") {
+		t.Errorf("the status does not say what was not healthy: %s", said)
+	}
 	b.settle()
 	b.tell() // the same commit again
 	b.healthy(good)

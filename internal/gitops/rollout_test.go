@@ -267,6 +267,12 @@ func TestACommitWhoseHookFailsIsRolledBackWhenAskedTo(t *testing.T) {
 	if b.image() != "web:1" || app.Status.WantedRevision != bad || app.Status.Rollout != nil {
 		t.Errorf("image %s, wanted %s, rollout %+v", b.image(), app.Status.WantedRevision, app.Status.Rollout)
 	}
+	said := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionSynced).Message
+	for _, want := range []string{"commit " + bad[:12] + ": step ", "hook Job shop/smoke (deploy/smoke.yaml:1) failed: ", "; rolled back to commit " + good[:12] + "; push a fix"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the status says %q, want %q in it", said, want)
+		}
+	}
 }
 
 func TestAWaveThatDoesNotBecomeHealthyInTimeStopsTheCommitWhereItIs(t *testing.T) {

@@ -153,7 +153,7 @@ func concludeSync(s *v1alpha1.ApplicationStatus, o outlook) {
 	case s.WantedRevision != s.AppliedRevision && o.pinned:
 		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("%s is applied instead of %s, because somebody rolled back to it; that holds until a push, or gitopsd sync", named(s.AppliedRevision), short(s.WantedRevision)))
 	case s.WantedRevision != s.AppliedRevision && rolledBack(s, s.WantedRevision, o.generation):
-		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("%s did not become healthy and was rolled back to %s; push a fix, or ask for it again with gitopsd sync", named(s.WantedRevision), short(s.AppliedRevision)))
+		synced(syncOutOfSync, metav1.ConditionFalse, resultRolledBack, fmt.Sprintf("%s: %s; push a fix, or ask for it again with gitopsd sync", named(s.WantedRevision), latest(s, s.WantedRevision).Error))
 	case s.WantedRevision != s.AppliedRevision:
 		synced(syncOutOfSync, metav1.ConditionFalse, "Behind", fmt.Sprintf("%s is applied, %s is wanted", named(s.AppliedRevision), short(s.WantedRevision)))
 	case len(o.drift) > 0:
