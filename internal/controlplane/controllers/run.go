@@ -116,8 +116,8 @@ type Config struct {
 	ClusterDNS    netip.Addr
 	ClusterDomain string
 
-	// VolumesSettled is until when nodes have to say which volumes are on their disks, before others are made; zero when the cluster knows them.
-	VolumesSettled time.Time
+	// Settled is until when nodes have to say which volumes are on their disks, and which addresses their Pods have, before others are given; zero when the cluster knows them.
+	Settled time.Time
 	// NodeMonitorGracePeriod is after how long a silent Node is given up; zero for the default.
 	NodeMonitorGracePeriod time.Duration
 	// NodeRates bound how fast Pods are taken off lost Nodes; zero for the defaults.
@@ -196,7 +196,7 @@ func table(cfg Config) ([]runner, error) {
 		serviceaccount.New(c, f, ca),
 		bootstraptokens.New(c, f),
 		csr.New(c, f, csr.CA{Certificate: cfg.CACertificate, Key: cfg.CAKey}),
-		nodeipam.New(c, f, events, pools),
+		nodeipam.New(c, f, events, pools, cfg.Settled),
 		nodelifecycle.New(c, f, events, cfg.NodeMonitorGracePeriod, cfg.NodeRates),
 		deployment.New(c, f, events),
 		replicaset.New(c, f, events),
@@ -205,7 +205,7 @@ func table(cfg Config) ([]runner, error) {
 		claimprotection.New(c, f),
 		volumebinding.New(c, f, events),
 		attachdetach.New(c, f, events),
-		localvolume.New(c, f, snapshots, events, cfg.VolumesSettled),
+		localvolume.New(c, f, snapshots, events, cfg.Settled),
 		volumesnapshot.New(c, custom, dynamics, f, snapshots, events),
 		snapshotschedule.New(custom, f, snapshots, events, clock.RealClock{}),
 		ephemeralvolume.New(c, f, events),

@@ -206,7 +206,7 @@ func runComponents(ctx context.Context, api *server.Server, webhooks *lateHandle
 			Client: client, Metadata: meta, Discovery: client.Discovery(), REST: api.ClientConfig(), Informers: factory, Events: recorder,
 			CACertificate: keys.CA, CAKey: keys.CAKey, SignToken: api.SignLegacyToken, ClusterCIDRs: o.ClusterCIDRs, ServiceCIDRs: o.ServiceCIDRs,
 			KubernetesIP: clusterip.At(o.ServiceCIDRs[0], 1), Advertise: []netip.Addr{endpoint.Addr()}, AdvertisePort: int32(endpoint.Port()),
-			ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, VolumesSettled: settled,
+			ClusterDNS: o.ClusterDNS, ClusterDomain: o.ClusterDomain, Settled: settled,
 			NodeMonitorGracePeriod: o.NodeMonitorGracePeriod, NodeRates: o.NodeRates, LoadBalancers: o.LoadBalancers, ACME: o.ACME, Scheduling: o.scheduling,
 		})
 		if err != nil {

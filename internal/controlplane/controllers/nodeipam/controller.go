@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,6 +36,8 @@ type Controller struct {
 	synced cache.InformerSynced
 	loop   *reconcile.Loop
 
+	settled time.Time // until when Nodes may be missing that have blocks in use
+
 	mu      sync.Mutex
 	written map[types.UID]*gift // what the cache does not show yet
 }
@@ -45,10 +48,10 @@ type gift struct {
 	unsure bool // nobody knows whether the write took effect: it is to be repeated with the same blocks
 }
 
-// New makes the controller and registers what it wants to hear from f.
-func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, pools []Pool) *Controller {
+// New makes the controller and registers what it wants to hear from f. Until settled, Nodes may be missing that have blocks in use, and none is given that nobody says to have.
+func New(client kubernetes.Interface, f informers.SharedInformerFactory, events record.EventRecorder, pools []Pool, settled time.Time) *Controller {
 	inf := f.Core().V1().Nodes()
-	c := &Controller{client: client, events: events, pools: pools, nodes: inf.Lister(), written: map[types.UID]*gift{}}
+	c := &Controller{client: client, events: events, pools: pools, settled: settled, nodes: inf.Lister(), written: map[types.UID]*gift{}}
 	c.loop = reconcile.New("nodeipam", c.reconcile)
 	c.synced = reconcile.Listen(inf.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: c.loop.EnqueueObject,
@@ -121,13 +124,17 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		}
 		return reconcile.Result{}, c.write(ctx, n, g)
 	}
+	inUse := InUse(n)
+	if wait := time.Until(c.settled); wait > 0 && len(inUse) == 0 {
+		return reconcile.Result{After: wait}, nil
+	}
 	taken, err := c.taken()
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	g := &gift{}
 	for _, pool := range c.pools {
-		block, ok := pool.Choose(InUse(n), taken)
+		block, ok := pool.Choose(inUse, taken)
 		if !ok {
 			c.events.Eventf(n, corev1.EventTypeWarning, "CIDRNotAvailable", "No block of /%d is free in the cluster CIDR %s: remove Nodes or start the control plane with a larger one", pool.Bits, pool.Cluster)
 			return reconcile.Result{}, nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/controllerstest"
 	"github.com/gitopsd/gitopsd/internal/controlplane/controllers/nodeipam"
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
 func TestNodesGetBlocksOfTheirOwnAlsoAcrossARestart(t *testing.T) {
@@ -53,7 +55,7 @@ func TestNodesGetBlocksOfTheirOwnAlsoAcrossARestart(t *testing.T) {
 	for round := range 3 {
 		ctx, stop := context.WithCancel(e.Ctx)
 		f := informers.NewSharedInformerFactory(e.Client, 0)
-		c := nodeipam.New(e.Client, f, e.Events, pools)
+		c := nodeipam.New(e.Client, f, e.Events, pools, time.Time{})
 		f.StartWithContext(ctx)
 		done := make(chan struct{})
 		go func() { c.Run(ctx); close(done) }()
@@ -61,5 +63,32 @@ func TestNodesGetBlocksOfTheirOwnAlsoAcrossARestart(t *testing.T) {
 		controllerstest.Eventually(t, "every Node has a block", func() bool { return len(all()) == 2*(round*10+10) })
 		stop()
 		<-done
+	}
+}
+
+// One that is new and comes first is not given what Pods of another have addresses of, which the control plane does not know yet.
+func TestAfterALossANewNodeWaitsForThoseThatHaveBlocks(t *testing.T) {
+	e := controllerstest.New(t)
+	pools, err := nodeipam.Pools([]netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Start(t, nodeipam.New(e.Client, e.Factory, e.Events, pools, time.Now().Add(3*time.Second)).Run)
+	block := func(name string) string {
+		n, err := e.Client.CoreV1().Nodes().Get(e.Ctx, name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.Spec.PodCIDR
+	}
+	for _, n := range []metav1.ObjectMeta{{Name: "new"}, {Name: "old", Annotations: map[string]string{network.AnnPodCIDRs: "10.42.0.0/24"}}} {
+		time.Sleep(300 * time.Millisecond) // the first has been looked at
+		if _, err := e.Client.CoreV1().Nodes().Create(e.Ctx, &corev1.Node{ObjectMeta: n}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	controllerstest.Eventually(t, "both have blocks", func() bool { return block("new") != "" && block("old") != "" })
+	if block("new") != "10.42.1.0/24" || block("old") != "10.42.0.0/24" {
+		t.Errorf("the new one has %s, that with Pods %s", block("new"), block("old"))
 	}
 }
