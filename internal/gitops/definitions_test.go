@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"sigs.k8s.io/yaml"
@@ -58,8 +59,10 @@ func (b *bench) widget() (*unstructured.Unstructured, error) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return d.Resource(schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}).Namespace("shop").Get(b.t.Context(), "w", metav1.GetOptions{})
+	return d.Resource(widgetResource).Namespace("shop").Get(b.t.Context(), "w", metav1.GetOptions{})
 }
+
+var widgetResource = schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}
 
 var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
@@ -120,6 +123,38 @@ func TestADefinitionAndTheObjectThatNeedsItsChangeComeInOneCommit(t *testing.T) 
 	}
 	if d := cmp.Diff(map[string]any{"size": int64(4), "colour": int64(5)}, w.Object["spec"]); d != "" {
 		t.Error(d)
+	}
+}
+
+// The storage of custom resources and of their definitions is the library's, which notes nobody.
+func TestWhoChangedACustomResourceOrItsDefinitionIsKnown(t *testing.T) {
+	b := start(t, func(a *v1alpha1.Application) { a.Spec.Drift = v1alpha1.DriftReport })
+	b.applied(b.push(map[string]string{"deploy/namespace.yaml": namespace, "deploy/definition.yaml": widgets("size"), "deploy/widget.yaml": widget("size: 3")}))
+	alice, err := dynamic.NewForConfig(b.cluster.User(t, "alice", "system:masters"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Resource(widgetResource).Namespace("shop").Patch(t.Context(), "w", types.MergePatchType, []byte(`{"spec":{"size":5}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Resource(definitions).Patch(t.Context(), "widgets.example.com", types.JSONPatchType, []byte(`[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size/maximum","value":20}]`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	app := b.until("both are reported", func(a *v1alpha1.Application) bool { return len(a.Status.Drift) == 2 })
+	for _, d := range app.Status.Drift {
+		if d.User != "alice" {
+			t.Errorf("%s: %s was changed by %q", diff.KeyOf(d.ObjectRef), d.Field, d.User)
+		}
+	}
+	if _, err := alice.Resource(widgetResource).Namespace("shop").Patch(t.Context(), "w", types.MergePatchType, []byte(`{"metadata":{"annotations":{"gitopsd.io/changed-by":"{\"user\":\"bob\"}"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := b.widget()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if note := w.GetAnnotations()[v1alpha1.AnnotationChangedBy]; !strings.Contains(note, `"alice"`) {
+		t.Errorf("somebody else can be named: %s", note)
 	}
 }
 

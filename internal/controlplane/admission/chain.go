@@ -103,6 +103,7 @@ func Chain(c Config) (admission.Interface, error) {
 		{"PodTopologyLabels", topologyLabels(c.Informers)},
 		{"PodResizeValidator", resizeFits(c.Informers)},
 		{"ApplicationRights", applicationRights(c.Authorizer, c.Applications)},
+		{"ChangesNoted", changesNoted()},
 		{"DriftDenial", denyDrift(c)},
 	}, library...) {
 		chain = append(chain, admissionmetrics.WithControllerMetrics(n.plugin, n.name))

@@ -81,7 +81,7 @@ func (s strategy[T]) PrepareForUpdate(ctx context.Context, obj, old runtime.Obje
 			o.SetGeneration(oldO.GetGeneration() + 1)
 		}
 	}
-	noteChangedBy(ctx, o, oldO, changed)
+	NoteChangedBy(ctx, o, oldO, changed)
 }
 
 func (s strategy[T]) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
@@ -212,9 +212,9 @@ type changedBy struct {
 	Time time.Time `json:"time"`
 }
 
-// noteChangedBy records, in the same write, who changes an object that came from Git. Field managers tell which program wrote a field; only
+// NoteChangedBy records, in the same write, who changes an object that came from Git. Field managers tell which program wrote a field; only
 // here is it known on whose behalf. gitopsd's own components write metadata of their own all the time: only what they do to the spec ends a note.
-func noteChangedBy(ctx context.Context, obj, old metav1.Object, spec bool) {
+func NoteChangedBy(ctx context.Context, obj, old metav1.Object, spec bool) {
 	if obj.GetLabels()[v1alpha1.LabelApplication] == "" {
 		return
 	}
