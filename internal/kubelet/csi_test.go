@@ -176,6 +176,34 @@ func TestVolumesOfAStorageDriver(t *testing.T) {
 			h.unmountedAll()
 		})
 	}
+	for _, call := range []string{"NodeUnpublishVolume", "NodeUnstageVolume"} {
+		h.run("a driver that says it has done "+call+" and has not", func(t *testing.T) {
+			name := strings.ToLower(call)
+			h.driven(d, name, "{}")
+			h.create(name, onClaim(name, "echo kept > /data/x; exec sleep 1000"))
+			h.wait(name, "to be ready", ready)
+			data := filepath.Join(d.Dir, "volumes", name, "data", "x")
+			h.eventually("the Pod to have written", func() (bool, string) {
+				b, err := os.ReadFile(data)
+				return string(b) == "kept\n", fmt.Sprint(err)
+			})
+			if err := d.Fault(call, "lie"); err != nil {
+				t.Fatal(err)
+			}
+			h.delete(name)
+			if text := h.sees(name, "FailedMount"); !strings.Contains(text, "still mounted at") {
+				t.Errorf("it says %s", text)
+			}
+			if err := d.Fault(call, ""); err != nil {
+				t.Fatal(err)
+			}
+			h.waitGone(name)
+			if b, err := os.ReadFile(data); string(b) != "kept\n" {
+				t.Errorf("its data is %q, %v", b, err)
+			}
+			h.unmountedAll()
+		})
+	}
 	h.run("a driver that hangs holds up only its Pod", func(t *testing.T) {
 		if err := d.Fault("NodePublishVolume", "hang"); err != nil {
 			t.Fatal(err)
