@@ -146,6 +146,26 @@ func TestAClaimOfTheBuiltInClassFromBeginningToEnd(t *testing.T) {
 			t.Errorf("it says %s", text)
 		}
 	})
+	h.run("a claim of a class that does not exist is told so, and bound once it does", func(t *testing.T) {
+		h.claim("early", `{storageClassName: later, resources: {requests: {storage: 8Mi}}}`)
+		h.create("patient", onClaim("early", "exec sleep 1000"))
+		if text := h.sees("early", "ProvisioningFailed"); !strings.Contains(text, `"later" not found`) {
+			t.Errorf("it says %s", text)
+		}
+		if text := h.sees("patient", "FailedScheduling"); !strings.Contains(text, "unbound immediate PersistentVolumeClaims") {
+			t.Errorf("it says %s", text)
+		}
+		class, err := h.client.StorageV1().StorageClasses().Get(h.ctx(), "local", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		class.ObjectMeta = metav1.ObjectMeta{Name: "later"}
+		if _, err := h.client.StorageV1().StorageClasses().Create(h.ctx(), class, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		h.wait("patient", "to be ready", ready)
+		h.deletePod("patient")
+	})
 	h.run("a volume that is full is told so, and grows", func(t *testing.T) {
 		h.deletePod("reader")
 		h.create("filler", onClaim("data", "dd if=/dev/zero of=/data/big bs=1M count=100; exec sleep 1000"))
