@@ -173,6 +173,7 @@ func removeAllContainers(ctx context.Context, address, dir string, podDirs []str
 	images := image.New(r.Client, image.Pulling{}, dir)
 	for _, d := range podDirs {
 		uid := filepath.Base(d)
+		all = errors.Join(all, r.EndShims(ctx, uid))
 		all = errors.Join(all, step.Volumes{Images: images}.Teardown(ctx, &step.Sandbox{Pod: &v1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}}, Dir: d}))
 	}
 	return all

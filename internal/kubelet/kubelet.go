@@ -233,6 +233,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		return err
 	}
 	wg.Go(func() { deviceDrivers.Run(ctx) })
+	wg.Go(func() { d.runtime.Collect(ctx) })
 	d.node = &pod.Node{
 		Client: d.client, Recorder: recorder,
 		Runtime: d.runtime, Images: d.images, Logs: collector, Objects: objects, Status: status.New(d.client), Probes: probe.NewResults(), Starts: trace.New(), Cgroups: tree, Host: hostFacts,
@@ -244,7 +245,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 		Seccomp:  seccompProfiles(filepath.Join(cfg.DataDir, "seccomp")),
 		Plan: step.Plan{
 			Steps: []step.Step{
-				step.Directory{}, step.Cgroup{Tree: tree, Host: hostFacts}, step.Handler{Class: objects.RuntimeClass, Runtime: runtime.ForHandler},
+				step.Directory{}, step.Shim{End: d.runtime.EndShims}, step.Cgroup{Tree: tree, Host: hostFacts}, step.Handler{Class: objects.RuntimeClass, Runtime: runtime.ForHandler},
 				step.Users{Ranges: users, Able: runtime.GivesUsers},
 				d.volumes(ctx, objects, recorder),
 				step.Namespaces{Pool: pool, Tree: tree, NodeName: cfg.Name, Domain: cfg.Domain, Holder: []string{cfg.Self, "hold"}},

@@ -230,6 +230,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 	if err := r.Client.SnapshotService(image.Snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("deleting the file system of container %s: %w", id, err)
 	}
+	r.removedSome()
 	return nil
 }
 
@@ -316,6 +317,9 @@ func (r *Runtime) RemoveStraySnapshots(ctx context.Context, live map[string]bool
 		if rerr := sn.Remove(ctx, id); rerr != nil && !errdefs.IsNotFound(rerr) {
 			err = rerr
 		}
+	}
+	if len(stray) > 0 {
+		r.removedSome()
 	}
 	if err != nil {
 		return fmt.Errorf("removing file systems of containers that are gone: %w", err)

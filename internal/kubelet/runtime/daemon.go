@@ -208,17 +208,10 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	return nil
 }
 
-// killShims kills the shims that were started for this daemon; the socket in their arguments says whose they are.
+// killShims kills the shims that were started for this daemon.
 func (d *Daemon) killShims() {
-	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, p := range procs {
-		args, err := os.ReadFile(p)
-		if err != nil || !strings.Contains(string(args), "\x00-address\x00"+d.sock+"\x00") {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p))); err == nil {
-			unix.Kill(pid, unix.SIGKILL)
-		}
+	for _, pid := range shimsOf(d.sock) {
+		unix.Kill(pid, unix.SIGKILL)
 	}
 }
 

@@ -6,5 +6,7 @@
 // Containers are found again after any crash by what containerd itself holds: their labels and their tasks. IDs are derived from Pod, name and
 // attempt, so an order that was interrupted and is given again meets what the first one left, never makes a second container.
 //
-// It never decides, retries, or looks at Pods.
+// What containerd itself forgets is seen to here: directories of removed snapshots (Collect), shims that it lost (EndShims).
+//
+// It never decides or looks at Pods, and tries nothing again but such a collection.
 package runtime

@@ -25,11 +25,13 @@ const Namespace = "gitopsd"
 
 // Runtime talks to one containerd.
 type Runtime struct {
-	Client *client.Client
-	pipes  string // where the pipes of executed commands are
-	roots  string // where file systems of containers with their own user IDs are mounted
+	Client  *client.Client
+	address string
+	pipes   string // where the pipes of executed commands are
+	roots   string // where file systems of containers with their own user IDs are mounted
 
 	operations operations
+	removed    chan struct{} // says that snapshots were removed since it was last read
 
 	mu      sync.Mutex
 	root    string
@@ -68,7 +70,7 @@ func Connect(address, pipes, roots string) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("containerd at %s: %w", address, err)
 	}
-	return &Runtime{Client: c, pipes: pipes, roots: roots, operations: operations}, nil
+	return &Runtime{Client: c, address: address, pipes: pipes, roots: roots, operations: operations, removed: make(chan struct{}, 1)}, nil
 }
 
 // waitMethod takes as long as what is waited for, whatever containerd does.
