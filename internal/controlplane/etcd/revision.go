@@ -17,11 +17,17 @@ import (
 // one counts comes after all that an earlier one has given out.
 func firstRevision() int64 { return time.Now().UnixMicro() }
 
-// minBump is how many revisions at least a restored member leaves out: more than were written since the snapshot. A clock that was put back may say fewer, or none.
+// minBump is how many revisions a restored member leaves out where the clock was put back: more than were written since the snapshot.
 const minBump = 1_000_000_000
 
-// bump is how many revisions a member leaves out that is restored from a snapshot of revision had.
-func bump(had, first int64) int64 { return max(first-had, minBump) }
+// bump is how many revisions a member leaves out that is restored from a snapshot of revision had, when the clock says first. By a clock that is ahead of the snapshot, as any that
+// was not put back, no more than up to it: a member that begins anew soon after counts from there, and would be behind one that had left out more.
+func bump(had, first int64) int64 {
+	if first > had {
+		return first - had
+	}
+	return minBump
+}
 
 // Begun says whether a member has ever worked in a directory: it has a log.
 func Begun(dir string) bool {
