@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Server serves HTTP/1.1 at listeners. All fields have to be set, but TLS.
+// Server serves HTTP/1.1 at one listener. All fields have to be set, but TLS.
 type Server struct {
 	// Handler answers. It must hold neither request nor response, nor what is in their headers' maps, once it has returned.
 	Handler http.Handler
