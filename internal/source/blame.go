@@ -31,6 +31,8 @@ func (g *Git) Blame(ctx context.Context, r Request, commit string, files []strin
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", commit, err)
 	}
+	repo.store.mu.Lock()
+	defer repo.store.mu.Unlock()
 	known := map[plumbing.Hash]Commit{}
 	out := make(map[string][]Commit, len(files))
 	for _, file := range files {
@@ -60,8 +62,7 @@ func (r *repository) history(ctx context.Context, commit string) (storer.Encoded
 	if !plumbing.IsHash(commit) {
 		return nil, failf(InvalidSource, "%q is not a full commit hash", clip(commit))
 	}
-	s, err := r.open()
-	if err != nil {
+	if err := r.store.open(); err != nil {
 		return nil, err
 	}
 	w, err := r.look(ctx, v1alpha1.Ref{Commit: commit})
@@ -73,12 +74,12 @@ func (r *repository) history(ctx context.Context, commit string) (storer.Encoded
 	}
 	defer r.remote.close()
 	// The fetch starts from an empty store: what the server is told is there already, it sends without its past.
-	if err := r.empty(s); err != nil {
+	if err := r.store.empty(); err != nil {
 		return nil, err
 	}
 	w.history = true
-	if err := r.remote.fetch(ctx, s, w); err != nil {
+	if err := r.remote.fetch(ctx, r.store, w); err != nil {
 		return nil, explain(r.name, err)
 	}
-	return s.git, nil
+	return r.store.git, nil
 }

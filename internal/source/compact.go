@@ -13,6 +13,8 @@ import (
 // compact replaces the store's packs by one that holds just the commits of the index. The new pack is complete and in place before an old one
 // is removed, so that a crash at any point leaves a store that can be read.
 func (s *store) compact(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	seen := map[plumbing.Hash]bool{}
 	var all []plumbing.Hash
 	for _, c := range s.index.Commits {

@@ -16,6 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/plumbing/transport"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
 	"github.com/gitopsd/gitopsd/internal/reconcile"
@@ -102,8 +103,11 @@ func (g *Git) head(ctx context.Context, r Request) (Commit, error) {
 		return Commit{}, err
 	}
 	defer repo.mu.Unlock()
+	if err := repo.store.open(); err != nil {
+		return Commit{}, err
+	}
 	host := hostOf(r.URL)
-	if err := g.silent(host, repo.name); err != nil && !repo.holds(r) {
+	if err := g.silent(host, repo.name); err != nil && !repo.answers(r) {
 		return Commit{}, err
 	}
 	c, err := repo.head(ctx, r)
@@ -145,22 +149,30 @@ func (g *Git) heed(host string, err error) {
 	}
 }
 
-// lock finds or makes the repository of a request and returns it locked.
-func (g *Git) lock(r Request) (*repository, error) {
+// find finds or makes the repository of a request, which nothing is asked of yet.
+func (g *Git) find(r Request) (*repository, *transport.Endpoint, error) {
 	ep, err := endpoint(r.URL)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key := r.key()
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	repo, ok := g.repos[key]
 	if !ok {
-		repo = &repository{name: Redact(r.URL), url: r.URL, dir: storeDir(g.root, key.url, key.secret)}
+		repo = &repository{name: Redact(r.URL), store: &store{dir: storeDir(g.root, key.url, key.secret), url: r.URL}}
 		g.repos[key] = repo
 	}
 	g.use(repo)
-	g.mu.Unlock()
+	return repo, ep, nil
+}
 
+// lock returns the repository of a request locked, for a look at its remote.
+func (g *Git) lock(r Request) (*repository, error) {
+	repo, ep, err := g.find(r)
+	if err != nil {
+		return nil, err
+	}
 	repo.mu.Lock()
 	if repo.remote != nil && repo.fingerprint == r.Credentials.fingerprint() {
 		return repo, nil
@@ -189,7 +201,7 @@ func (g *Git) use(repo *repository) {
 		return
 	}
 	if last := g.recent[len(g.recent)-1]; last.mu.TryLock() {
-		last.store, last.trees, last.cached = nil, nil, 0
+		last.store.close()
 		last.mu.Unlock()
 		g.recent = g.recent[:len(g.recent)-1]
 	}
@@ -229,12 +241,13 @@ func (g *Git) Forget(inUse []Request) error {
 
 // repository is one URL seen with one set of credentials.
 type repository struct {
-	name, url, dir string
+	name  string
+	store *store
 
-	// mu is held for a whole look: a store is not safe for concurrent use, and the second of two Applications that want the same finds it there.
+	// mu is held for a whole look at the remote: the second of two Applications that want the same finds it there. It guards what follows. Who reads what is here
+	// already does without it, for the remote may take its time.
 	mu       sync.Mutex
 	remote   remote
-	store    *store
 	listed   listing
 	listedAt time.Time
 	// failed is why the remote could not be asked the last time, and failedAt when that was; nil after it could.
@@ -242,64 +255,43 @@ type repository struct {
 	failedAt time.Time
 	// fingerprint is that of the credentials which remote was made with.
 	fingerprint string
-	// trees are folders that were read lately, with all commits' mixed: a hash means the same everywhere. cached counts their entries.
-	trees  map[plumbing.Hash][]object.TreeEntry
-	cached int
 }
 
-// holds says whether a request can be answered without asking the remote.
-func (r *repository) holds(req Request) bool {
-	s, err := r.open()
-	return err == nil && req.Ref.Commit != "" && s.has(req.Ref.Commit)
+// answers says whether a request can be answered without asking the remote.
+func (r *repository) answers(req Request) bool {
+	return req.Ref.Commit != "" && r.store.has(plumbing.NewHash(req.Ref.Commit))
 }
 
 func (r *repository) head(ctx context.Context, req Request) (Commit, error) {
 	defer r.remote.close()
-	s, err := r.open()
-	if err != nil {
-		return Commit{}, err
-	}
 	if !req.NotBefore.IsZero() && r.failed != nil && r.failedAt.After(req.NotBefore) {
 		return Commit{}, r.failed
 	}
 	if !req.NotBefore.IsZero() && r.listedAt.After(req.NotBefore) {
-		if w, err := r.listed.want(r.name, req.Ref); err == nil && s.has(w.commit.String()) {
-			if c, err := readCommit(s.git, w.commit); err == nil {
-				return r.verified(ctx, s, req, w, c)
+		if w, err := r.listed.want(r.name, req.Ref); err == nil {
+			if c, err := r.store.commit(w.commit); err == nil {
+				return r.verified(ctx, req, w, c)
 			}
 		}
 	}
-	if req.Ref.Commit != "" && s.has(req.Ref.Commit) {
+	if r.answers(req) {
 		w := wanted{object: plumbing.NewHash(req.Ref.Commit), commit: plumbing.NewHash(req.Ref.Commit)}
-		if c, err := readCommit(s.git, w.commit); err == nil {
-			return r.verified(ctx, s, req, w, c) // a commit never changes, so there is nothing to ask
+		if c, err := r.store.commit(w.commit); err == nil {
+			return r.verified(ctx, req, w, c) // a commit never changes, so there is nothing to ask
 		}
 	}
 	w, err := r.look(ctx, req.Ref)
 	if err != nil {
 		return Commit{}, err
 	}
-	if err := r.ensure(ctx, s, w); err != nil {
+	if err := r.ensure(ctx, w); err != nil {
 		return Commit{}, err
 	}
-	c, err := readCommit(s.git, w.commit)
+	c, err := r.store.commit(w.commit)
 	if err != nil {
 		return Commit{}, err
 	}
-	return r.verified(ctx, s, req, w, c)
-}
-
-// open returns the store, opened if it is not.
-func (r *repository) open() (*store, error) {
-	if r.store != nil {
-		return r.store, nil
-	}
-	s, err := openStore(r.dir, r.url)
-	if err != nil {
-		return nil, err
-	}
-	r.store = s
-	return s, nil
+	return r.verified(ctx, req, w, c)
 }
 
 // look asks the remote for its refs and chooses among them.
@@ -317,18 +309,18 @@ func (r *repository) look(ctx context.Context, ref v1alpha1.Ref) (wanted, error)
 }
 
 // ensure has the wanted commit in the store; list must have been called. A store that turns out damaged is emptied and filled again.
-func (r *repository) ensure(ctx context.Context, s *store, w wanted) error {
-	if s.has(w.commit.String()) {
-		if _, err := readCommit(s.git, w.commit); err == nil {
-			return nil
-		}
-		if err := r.empty(s); err != nil {
+func (r *repository) ensure(ctx context.Context, w wanted) error {
+	if _, err := r.store.commit(w.commit); err == nil {
+		return nil
+	}
+	if r.store.has(w.commit) {
+		if err := r.store.empty(); err != nil {
 			return err
 		}
 	}
-	err := r.fetch(ctx, s, w)
+	err := r.fetch(ctx, w)
 	if unreadable(err) && ctx.Err() == nil {
-		if err := r.empty(s); err != nil {
+		if err := r.store.empty(); err != nil {
 			return err
 		}
 		// The server may have ended the conversation along with the failed answer.
@@ -336,26 +328,18 @@ func (r *repository) ensure(ctx context.Context, s *store, w wanted) error {
 		if _, err := r.remote.list(ctx); err != nil {
 			return err
 		}
-		err = r.fetch(ctx, s, w)
+		err = r.fetch(ctx, w)
 	}
 	return explain(r.name, err)
 }
 
-func (r *repository) empty(s *store) error {
-	r.trees, r.cached = nil, 0
-	if err := s.reset(r.url); err != nil {
-		return wrapf(StoreFailed, err, "cannot write the Git store %s; make room or fix the permissions", s.dir)
-	}
-	return nil
-}
-
-func (r *repository) fetch(ctx context.Context, s *store, w wanted) error {
-	if s.packs() >= maxPacks {
-		if err := s.compact(ctx); err != nil {
+func (r *repository) fetch(ctx context.Context, w wanted) error {
+	if r.store.packs() >= maxPacks {
+		if err := r.store.compact(ctx); err != nil {
 			return err
 		}
 	}
-	return r.remote.fetch(ctx, s, w)
+	return r.remote.fetch(ctx, r.store, w)
 }
 
 // refOf is the ref that means just one commit.

@@ -74,25 +74,22 @@ func (f *folder) list(context.Context) (listing, error) {
 func (f *folder) close() { f.git = nil }
 
 func (f *folder) fetch(ctx context.Context, s *store, w wanted) error {
-	missing, err := reachable(ctx, f.git, w.commit, func(h plumbing.Hash) bool { return s.git.HasEncodedObject(h) == nil })
+	missing, err := reachable(ctx, f.git, w.commit, s.holds)
 	if errors.Is(err, plumbing.ErrObjectNotFound) && w.unlisted {
 		return failf(RefNotFound, "%s has no commit %s", f.repo, w.commit)
 	}
 	if err != nil {
 		return wrapf(Unreachable, err, "%s: cannot read commit %s; is a push or a repack going on?", f.repo, shortHash(w.commit.String()))
 	}
-	if w.object != w.commit && s.git.HasEncodedObject(w.object) != nil {
+	if w.object != w.commit && !s.holds(w.object) {
 		missing = append(missing, w.object) // the tag
 	}
 	if len(missing) > 0 {
-		if _, err := writePack(s.git, f.git, missing); err != nil {
+		if _, err := writePack(s, f.git, missing); err != nil {
 			return wrapf(StoreFailed, err, "cannot copy %s into the Git store %s", f.repo, s.dir)
 		}
 	}
-	if err := s.add(storedCommit{Hash: w.commit.String(), Shallow: true}); err != nil {
-		return wrapf(StoreFailed, err, "cannot write the Git store %s; make room or fix the permissions", s.dir)
-	}
-	return nil
+	return s.add(storedCommit{Hash: w.commit.String(), Shallow: true})
 }
 
 // reachable lists the commit and everything in its tree, without its history, leaving out whole subtrees that are known.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
@@ -92,13 +91,14 @@ func (c *conversation) fetch(ctx context.Context, s *store, w wanted) error {
 	req.Wants = wants
 	if !whole {
 		req.Depth = packp.DepthCommits(1)
-		if len(s.index.Commits) > 0 {
+		here := s.commits()
+		if len(here) > 0 {
 			req.Depth = packp.DepthCommits(reach)
 		}
 		if err := req.Capabilities.Set(capability.Shallow); err != nil {
 			return err
 		}
-		for _, k := range s.index.Commits {
+		for _, k := range here {
 			req.Haves = append(req.Haves, plumbing.NewHash(k.Hash))
 			if k.Shallow {
 				req.Shallows = append(req.Shallows, plumbing.NewHash(k.Hash))
@@ -108,16 +108,13 @@ func (c *conversation) fetch(ctx context.Context, s *store, w wanted) error {
 	if err := c.receive(ctx, s, req); err != nil {
 		return explain(c.repo, err)
 	}
-	if _, err := object.GetCommit(s.git, w.commit); err != nil {
+	if _, err := s.raw(plumbing.CommitObject, w.commit); err != nil {
 		if w.unlisted {
 			return failf(RefNotFound, "%s has no commit %s on any of its branches and tags", c.repo, w.commit)
 		}
 		return fmt.Errorf("commit %s is not in what the server sent: %w", w.commit, err)
 	}
-	if err := s.add(storedCommit{Hash: w.commit.String(), Shallow: !whole}); err != nil {
-		return wrapf(StoreFailed, err, "cannot write the Git store %s; make room or fix the permissions", s.dir)
-	}
-	return nil
+	return s.add(storedCommit{Hash: w.commit.String(), Shallow: !whole})
 }
 
 func (c *conversation) receive(ctx context.Context, s *store, req *packp.UploadPackRequest) error {
@@ -136,12 +133,12 @@ func (c *conversation) receive(ctx context.Context, s *store, req *packp.UploadP
 	case req.Capabilities.Supports(capability.Sideband):
 		pack = sideband.NewDemuxer(sideband.Sideband, res)
 	}
-	err = packfile.UpdateObjectStorage(s.git, pack)
+	err = packfile.WritePackfileToObjectStorage(s, pack)
 	if errors.Is(err, packfile.ErrEmptyPackfile) {
 		return nil
 	}
 	if err != nil && isDiskError(err) {
-		return wrapf(StoreFailed, err, "cannot write the Git store %s; make room or fix the permissions", s.dir)
+		return s.unwritable(err)
 	}
 	return err
 }

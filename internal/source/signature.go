@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"io"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
@@ -19,13 +18,13 @@ type Verification struct {
 }
 
 // verified checks the signatures that a request wants, and adds who made them to the commit.
-func (r *repository) verified(ctx context.Context, s *store, req Request, w wanted, c Commit) (Commit, error) {
+func (r *repository) verified(ctx context.Context, req Request, w wanted, c Commit) (Commit, error) {
 	v := req.Verify
 	if v == nil {
 		return c, nil
 	}
 	if v.Mode == v1alpha1.VerifyTag || v.Mode == v1alpha1.VerifyCommitAndTag {
-		signer, err := r.verifyTag(ctx, s, req, w, v)
+		signer, err := r.verifyTag(ctx, req, w, v)
 		if err != nil {
 			return Commit{}, err
 		}
@@ -34,7 +33,7 @@ func (r *repository) verified(ctx context.Context, s *store, req Request, w want
 			return c, nil
 		}
 	}
-	raw, err := rawObject(s, plumbing.CommitObject, w.commit)
+	raw, err := r.store.raw(plumbing.CommitObject, w.commit)
 	if err != nil {
 		return Commit{}, err
 	}
@@ -47,19 +46,19 @@ func (r *repository) verified(ctx context.Context, s *store, req Request, w want
 }
 
 // verifyTag checks the annotated tag that was wanted, which the store need not have: a commit that is there already is not fetched again for the sake of a tag.
-func (r *repository) verifyTag(ctx context.Context, s *store, req Request, w wanted, v *Verification) (string, error) {
+func (r *repository) verifyTag(ctx context.Context, req Request, w wanted, v *Verification) (string, error) {
 	if w.object == w.commit {
 		return "", failf(Unverified, "%s: spec.source.verify.mode is %s, but ref names no annotated tag; use one, or the mode commit", r.name, v.Mode)
 	}
-	if s.git.HasEncodedObject(w.object) != nil {
+	if !r.store.holds(w.object) {
 		if _, err := r.look(ctx, req.Ref); err != nil {
 			return "", err
 		}
-		if err := r.fetch(ctx, s, w); err != nil {
+		if err := r.fetch(ctx, w); err != nil {
 			return "", explain(r.name, err)
 		}
 	}
-	raw, err := rawObject(s, plumbing.TagObject, w.object)
+	raw, err := r.store.raw(plumbing.TagObject, w.object)
 	if err != nil {
 		return "", err
 	}
@@ -68,18 +67,4 @@ func (r *repository) verifyTag(ctx context.Context, s *store, req Request, w wan
 		return "", wrapf(Unverified, err, "the tag of commit %s of %s is refused (keys of Secret %s)", w.commit, r.name, v.Secret)
 	}
 	return signer, nil
-}
-
-// rawObject is an object as Git hashes it, without its header.
-func rawObject(s *store, kind plumbing.ObjectType, h plumbing.Hash) ([]byte, error) {
-	o, err := s.git.EncodedObject(kind, h)
-	if err != nil {
-		return nil, err
-	}
-	rd, err := o.Reader()
-	if err != nil {
-		return nil, err
-	}
-	defer rd.Close()
-	return io.ReadAll(io.LimitReader(rd, maxFileBytes))
 }

@@ -117,12 +117,11 @@ func (g *Git) open(ctx context.Context, r Request, name string) (*Tree, error) {
 	}
 	defer repo.mu.Unlock()
 	defer repo.remote.close()
-	s, err := repo.open()
-	if err != nil {
+	if err := repo.store.open(); err != nil {
 		return nil, err
 	}
-	if plumbing.IsHash(name) && s.has(name) {
-		if t, err := repo.tree(s, plumbing.NewHash(name)); err == nil {
+	if plumbing.IsHash(name) {
+		if t, err := repo.tree(plumbing.NewHash(name)); err == nil {
 			return t, nil
 		}
 	}
@@ -136,10 +135,10 @@ func (g *Git) open(ctx context.Context, r Request, name string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := repo.ensure(ctx, s, w); err != nil {
+	if err := repo.ensure(ctx, w); err != nil {
 		return nil, err
 	}
-	return repo.tree(s, w.commit)
+	return repo.tree(w.commit)
 }
 
 // Commit is the tree's commit.

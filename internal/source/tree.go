@@ -49,8 +49,17 @@ var (
 	_ fs.StatFS     = (*Tree)(nil)
 )
 
-// tree makes the Tree of a commit that the store holds; the repository is locked.
-func (r *repository) tree(s *store, commit plumbing.Hash) (*Tree, error) {
+// tree makes the Tree of a commit that the store holds.
+func (r *repository) tree(commit plumbing.Hash) (*Tree, error) {
+	s := r.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.opened(); err != nil {
+		return nil, err
+	}
+	if !s.indexed(commit) {
+		return nil, fmt.Errorf("commit %s is not in the store", commit)
+	}
 	c, err := object.GetCommit(s.git, commit)
 	if err != nil {
 		return nil, fmt.Errorf("commit %s: %w", commit, err)
@@ -273,29 +282,27 @@ func (t *Tree) target(link *node, links int) (string, error) {
 
 // entries returns a tree's entries, which are shared and must not be changed.
 func (t *Tree) entries(h plumbing.Hash) ([]object.TreeEntry, error) {
-	t.repo.mu.Lock()
-	defer t.repo.mu.Unlock()
-	if e, ok := t.repo.trees[h]; ok {
+	s := t.repo.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.trees[h]; ok {
 		return e, nil
 	}
 	tree, err := object.GetTree(t.objects, h)
 	if err != nil {
 		return nil, err
 	}
-	if t.repo.trees == nil || t.repo.cached+len(tree.Entries) > maxCachedEntries {
-		t.repo.trees, t.repo.cached = map[plumbing.Hash][]object.TreeEntry{}, 0
+	if s.trees == nil || s.cached+len(tree.Entries) > maxCachedEntries {
+		s.trees, s.cached = map[plumbing.Hash][]object.TreeEntry{}, 0
 	}
-	t.repo.trees[h] = tree.Entries
-	t.repo.cached += len(tree.Entries)
+	s.trees[h] = tree.Entries
+	s.cached += len(tree.Entries)
 	return tree.Entries, nil
 }
 
-// maxCachedEntries bounds the decoded folders that a repository keeps, at about 100 bytes each. A thousand Applications of one commit look up the same ones.
-const maxCachedEntries = 20_000
-
 func (t *Tree) blob(h plumbing.Hash, name string, limit int64) ([]byte, error) {
-	t.repo.mu.Lock()
-	defer t.repo.mu.Unlock()
+	t.repo.store.mu.Lock()
+	defer t.repo.store.mu.Unlock()
 	name = path.Join(t.within, name)
 	// The size is asked for first: getting the object would decompress all of it into memory.
 	size, err := t.objects.EncodedObjectSize(h)
@@ -417,54 +424,60 @@ func (g *Git) Read(ctx context.Context, r Request, commit string, f func(*Tree) 
 		case attempt == 2:
 			return wrapf(Unreachable, damaged, "%s: what the server sent of commit %s is not whole", t.repo.name, shortHash(commit))
 		}
-		if err := t.repo.discard(t); err != nil {
+		outside(ctx, r.URL, func(context.Context) { err = t.repo.discard(t) })
+		if err != nil {
 			return err
 		}
 	}
 }
 
 // tree returns the tree of a commit, fetched if the store does not have it.
-func (g *Git) tree(ctx context.Context, r Request, commit plumbing.Hash) (*Tree, error) {
+func (g *Git) tree(ctx context.Context, r Request, commit plumbing.Hash) (t *Tree, err error) {
+	repo, _, err := g.find(r)
+	if err != nil {
+		return nil, err
+	}
+	if t, err = repo.tree(commit); err == nil {
+		return t, nil
+	}
+	outside(ctx, r.URL, func(ctx context.Context) { t, err = g.fetched(ctx, r, commit) })
+	return t, err
+}
+
+func (g *Git) fetched(ctx context.Context, r Request, commit plumbing.Hash) (*Tree, error) {
 	repo, err := g.lock(r)
 	if err != nil {
 		return nil, err
 	}
 	defer repo.mu.Unlock()
-	s, err := repo.open()
-	if err != nil {
+	if err := repo.store.open(); err != nil {
 		return nil, err
 	}
-	if s.has(commit.String()) {
-		if t, err := repo.tree(s, commit); err == nil {
-			return t, nil
-		}
-		if err := repo.empty(s); err != nil {
-			return nil, err
-		}
+	if t, err := repo.tree(commit); err == nil {
+		return t, nil // another has fetched it meanwhile
 	}
 	defer repo.remote.close()
 	w, err := repo.look(ctx, refOf(commit))
 	if err != nil {
 		return nil, err
 	}
-	if err := repo.ensure(ctx, s, w); err != nil {
+	if err := repo.ensure(ctx, w); err != nil {
 		return nil, err
 	}
-	return repo.tree(s, commit)
+	return repo.tree(commit)
 }
 
 // discard empties the store that a damaged tree was read from, unless that was replaced meanwhile.
 func (r *repository) discard(t *Tree) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, err := r.open()
-	if err != nil {
-		return err
-	}
-	if s.git != t.objects {
+	s := r.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.git == nil || s.git != t.objects {
 		return nil
 	}
-	return r.empty(s)
+	return s.reset()
 }
 
 // Unchanged says whether everything that a rendering depended on is in a commit just as it was, so that it need not be rendered again.
