@@ -1,6 +1,7 @@
 package pv
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -33,6 +34,18 @@ const AnnDone = "gitopsd.io/volume-data-done"
 
 // AnnRoom is where a Node says what volumes it can make, as a Room.
 const AnnRoom = "gitopsd.io/local-volumes"
+
+// ParameterBound is the parameter of a class of the built-in provisioner that says what bounds its volumes: BoundByImage, also where it is left out, or BoundByQuota.
+const ParameterBound = "boundBy"
+
+// What bounds a volume.
+const (
+	BoundByImage = "image"        // the size of a file system in a file
+	BoundByQuota = "projectQuota" // a quota of the disk's own file system where that has it, an image elsewhere
+)
+
+// AnnBound says of a volume what its class asked for.
+const AnnBound = "gitopsd.io/volume-bound-by"
 
 // DataDir is the directory of a volume's own that holds its files; beside it is what the node keeps for itself.
 const DataDir = "data"
@@ -73,6 +86,7 @@ func (r *Refusal) Error() string { return r.Why }
 func ForClaim(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass, node *corev1.Node, from *Source) (*corev1.PersistentVolume, error) {
 	room, ok := RoomOf(node)
 	host := node.Labels[corev1.LabelHostname]
+	bound := cmp.Or(class.Parameters[ParameterBound], BoundByImage)
 	switch shared := slices.ContainsFunc(claim.Spec.AccessModes, func(m corev1.PersistentVolumeAccessMode) bool {
 		return m == corev1.ReadWriteMany || m == corev1.ReadOnlyMany
 	}); {
@@ -80,6 +94,8 @@ func ForClaim(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass
 		return nil, &Refusal{fmt.Sprintf("volumes of class %s are on the disk of one node: accessModes may be ReadWriteOnce or ReadWriteOncePod; for more, use a class of a network storage", class.Name)}
 	case claim.Spec.Selector != nil:
 		return nil, &Refusal{"a claim with a selector gets a volume that is there, none is made for it"}
+	case bound != BoundByImage && bound != BoundByQuota:
+		return nil, &Refusal{fmt.Sprintf("StorageClass %s: parameters.%s is %q: it may be %q or %q", class.Name, ParameterBound, bound, BoundByImage, BoundByQuota)}
 	case !ok:
 		return nil, &Refusal{fmt.Sprintf("node %s has not said where it keeps volumes (its annotation %s); its daemon may be of an older release", node.Name, AnnRoom)}
 	case host == "":
@@ -102,6 +118,9 @@ func ForClaim(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass
 				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{host}}},
 			}}}},
 		},
+	}
+	if bound == BoundByQuota && from == nil { // what begins with an image is one
+		v.Annotations[AnnBound] = bound
 	}
 	if from != nil {
 		text, err := json.Marshal(from)

@@ -35,6 +35,7 @@ const (
 	reasonGrown     = "FileSystemResizeSuccessful"
 	reasonNotGrown  = "FileSystemResizeFailed"
 	reasonUnbound   = "VolumeSizeNotEnforced"
+	reasonSlower    = "ProjectQuotaMissing"
 	reasonFull      = "VolumeFull"
 	reasonNotGone   = "VolumeFailedDelete"
 	reasonReadopted = "VolumeReadopted"
@@ -359,6 +360,9 @@ func (d *Disks) Open(ctx context.Context, claim *corev1.PersistentVolumeClaim, v
 	}
 	if why := o.Unbound(); why != "" {
 		d.complain(v, claim, reasonUnbound, errors.New(why))
+	}
+	if why := o.Slower(); why != "" {
+		d.complain(v, claim, reasonSlower, fmt.Errorf("%s; the volume is a file system in a file instead", why))
 	}
 	return o.Path, d.growFor(ctx, claim, v)
 }

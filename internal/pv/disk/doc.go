@@ -6,7 +6,8 @@
 //	disk.img      a file system of the volume's size, in a sparse file; what was never written takes no room
 //	data/         where that is mounted: the files
 //
-// The size is a bound because the file system has that size. Where the host has no loop devices or no mkfs.ext4, data/ is a plain directory without a bound.
+// The size is a bound because the file system has that size. A volume may ask for a project quota of the disk's own file system instead: where that has them, data/ is a plain directory
+// of a project of its own, and there is no disk.img. Where the host has no loop devices or no mkfs.ext4, data/ is a plain directory without a bound.
 // A volume of the mode Block has no data/, and its loop device is given to the Pod.
 //
 // Snapshots are beside them, DIR/NAMESPACE/NAME-UID, with snapshot.json and snapshot.img, a copy of a disk.img; a volume may begin with one, or with another volume.

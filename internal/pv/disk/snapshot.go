@@ -81,7 +81,7 @@ func (s *Store) clone(ctx context.Context, v *corev1.PersistentVolume, from, to 
 		return err
 	}
 	if !exists(img) {
-		return fmt.Errorf("it is a plain directory, as its node had no loop devices or no mkfs.ext4 when it was made: there are no snapshots and clones of those")
+		return fmt.Errorf("it is a plain directory, by its class (%s) or as its node had no loop devices or no mkfs.ext4 when it was made: there are no snapshots and clones of those", pv.ParameterBound)
 	}
 	return cloneImage(ctx, img, to, size, func(shared bool) (func() error, error) {
 		nothing := func() error { return nil }

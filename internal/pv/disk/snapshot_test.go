@@ -22,6 +22,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/pv"
 	"github.com/gitopsd/gitopsd/test/netns"
+	"github.com/gitopsd/gitopsd/test/vm"
 )
 
 // Environment of a process that dies at a step: the step, the directory of the store, and what is copied.
@@ -34,6 +35,7 @@ const (
 // TestMain is also the process that dies. The mounts of the tests are in a namespace of their own: who makes a mount namespace elsewhere on the host meanwhile, as every
 // container does, would get copies of them, by which a volume that was unmounted is still in use.
 func TestMain(m *testing.M) {
+	vm.Main(m)
 	at := os.Getenv(dieAt)
 	if at == "" {
 		netns.Main(m)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,10 +74,14 @@ type Opened struct {
 	Fresh  bool   // it was made by this call
 	Bound  bool   // its size is a bound
 	reason string
+	slower string
 }
 
 // Unbound is why a volume's size is no bound; empty if it is one.
 func (o Opened) Unbound() string { return o.reason }
+
+// Slower is why a volume that was made now is a file system in a file where a project quota was asked for; empty if none was, or it has one.
+func (o Opened) Slower() string { return o.slower }
 
 // place is a volume's own directory.
 func (s *Store) place(v *corev1.PersistentVolume) (string, error) {
@@ -132,6 +137,16 @@ func (s *Store) create(dir string, v *corev1.PersistentVolume, o *Opened) error 
 		return err
 	}
 	img := filepath.Join(dir, imageFile)
+	if byQuota(v) && !exists(img) {
+		err := makeProject(filepath.Join(dir, pv.DataDir), v)
+		switch {
+		case err == nil:
+			return writeRecord(dir, v)
+		case !errors.Is(err, errNoQuota):
+			return err
+		}
+		o.slower = err.Error()
+	}
 	if !exists(img) {
 		err := makeImage(img, v)
 		switch {
@@ -166,6 +181,13 @@ func mount(dir string, v *corev1.PersistentVolume, o *Opened) error {
 	if isMount(data) {
 		return nil
 	}
+	if !o.Bound && byQuota(v) && o.reason == "" {
+		if err := bounded(data); err != nil {
+			o.reason = err.Error()
+		}
+		o.Bound = o.reason == ""
+		return o.chmod()
+	}
 	if err := os.MkdirAll(data, 0o777); err != nil {
 		return err
 	}
@@ -174,10 +196,15 @@ func mount(dir string, v *corev1.PersistentVolume, o *Opened) error {
 			return err
 		}
 	}
-	if o.Fresh {
-		return os.Chmod(data, 0o777) // any user may be the one who writes, as for an emptyDir; the umask does not apply
+	return o.chmod()
+}
+
+// chmod opens a new volume to any user, who may be the one who writes, as of an emptyDir; the umask does not apply.
+func (o *Opened) chmod() error {
+	if !o.Fresh {
+		return nil
 	}
-	return nil
+	return os.Chmod(o.Path, 0o777)
 }
 
 // Grow makes a volume as large as it says, while it is in use or not, and says whether it was smaller. An error may be that it has to wait until it is not in use.
@@ -192,13 +219,16 @@ func (s *Store) Grow(v *corev1.PersistentVolume) (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	img := filepath.Join(dir, imageFile)
-	if !exists(img) {
-		return false, nil
+	img, data, size := filepath.Join(dir, imageFile), filepath.Join(dir, pv.DataDir), v.Spec.Capacity.Storage().Value()
+	var grew bool
+	switch {
+	case exists(img):
+		grew, err = growImage(img, data, size, v.Spec.MountOptions)
+	case byQuota(v):
+		grew, err = growProject(data, size)
 	}
-	grew, err := growImage(img, filepath.Join(dir, pv.DataDir), v.Spec.Capacity.Storage().Value(), v.Spec.MountOptions)
 	if err != nil {
-		return false, fmt.Errorf("PersistentVolume %s: making %s larger: %w", v.Name, img, err)
+		return false, fmt.Errorf("PersistentVolume %s: making it larger, in %s: %w", v.Name, dir, err)
 	}
 	if !grew {
 		return false, nil
@@ -225,8 +255,17 @@ func (s *Store) Remove(v *corev1.PersistentVolume) error {
 			return fmt.Errorf("PersistentVolume %s: %w", v.Name, err)
 		}
 	}
+	var project uint32
+	if byQuota(v) {
+		project, _ = projectOf(data)
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("PersistentVolume %s: %w", v.Name, err)
+	}
+	if project != 0 {
+		if err := endProject(s.Dir, project); err != nil {
+			return fmt.Errorf("PersistentVolume %s: its data is gone: %w", v.Name, err)
+		}
 	}
 	os.Remove(filepath.Dir(dir)) // the namespace's, if that was its last
 	return nil
@@ -302,6 +341,16 @@ func (s *Store) Room() (pv.Room, error) {
 	}
 	for _, img := range images {
 		room.Bytes += allocated(img)
+	}
+	volumes, err := s.List()
+	for _, v := range volumes {
+		if byQuota(v) {
+			_, used := projectOf(v.Spec.Local.Path)
+			room.Bytes += used
+		}
+	}
+	if err != nil {
+		slog.Debug("a volume's directory is not understood; its room is counted as taken", "err", err)
 	}
 	return room, nil
 }

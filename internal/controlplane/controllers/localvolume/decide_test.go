@@ -29,7 +29,7 @@ func node(room string) *corev1.Node {
 
 // TestDecideClaim reads a claim and what is around it as arguments:
 //
-//	claim [size=] [has=] [says=] [modes=] [node=] [bound] [resizing] [immediate] [other] [room=] [taken=] [nonode] [from=] [mode=] [told=] [kept] [settling]
+//	claim [size=] [has=] [says=] [modes=] [node=] [bound] [resizing] [immediate] [other] [boundby=] [room=] [taken=] [nonode] [from=] [mode=] [told=] [kept] [settling]
 //
 // has is the volume's size, says that of the claim's status; from is what the claim is to begin with, of those in origins, and told the node that it says has that.
 func TestDecideClaim(t *testing.T) {
@@ -66,6 +66,9 @@ func TestDecideClaim(t *testing.T) {
 		}
 		if d.HasArg("other") {
 			o.Class.Provisioner = "example.com/other"
+		}
+		if by := arg("boundby", ""); by != "" {
+			o.Class.Parameters = map[string]string{pv.ParameterBound: by}
 		}
 		if n := arg("node", ""); n != "" {
 			o.Claim.Annotations[volume.AnnSelectedNode] = n
@@ -112,6 +115,9 @@ func TestDecideClaim(t *testing.T) {
 		var out strings.Builder
 		if v := a.Create; v != nil {
 			fmt.Fprintf(&out, "create %s of %s at %s for %s/%s, %s\n", v.Name, v.Spec.Capacity.Storage(), v.Spec.Local.Path, v.Spec.ClaimRef.Namespace, v.Spec.ClaimRef.Name, v.Spec.PersistentVolumeReclaimPolicy)
+			if by := v.Annotations[pv.AnnBound]; by != "" {
+				fmt.Fprintf(&out, "bound by %s\n", by)
+			}
 			if from, ok := pv.SourceOf(v); ok {
 				fmt.Fprintf(&out, "it begins with %s\n", from)
 			}
