@@ -48,8 +48,7 @@ type conn struct {
 	ctx   context.Context
 	state atomic.Int32
 	body  atomic.Pointer[body] // of the request under way
-	// readBy and writeBy are deadlines that have been set, in Unix nanoseconds: setting one again is a timer each time.
-	readBy, writeBy atomic.Int64
+	readBy, writeBy Deadline
 
 	raw    syscall.RawConn
 	timer  *time.Timer
@@ -62,25 +61,8 @@ type conn struct {
 	stopGone func() bool // forget, made once
 }
 
-func (c *conn) SetReadDeadline(t time.Time) error {
-	c.readBy.Store(t.UnixNano())
-	return c.nc.SetReadDeadline(t)
-}
-
-func (c *conn) SetWriteDeadline(t time.Time) error {
-	c.writeBy.Store(t.UnixNano())
-	return c.nc.SetWriteDeadline(t)
-}
-
-// slack is by how much a deadline may be later than it should, so that it is not set for every request.
-func slack(d time.Duration) time.Duration { return d / 8 }
-
-// within has reading, or writing, end at the earliest after d, and not much later.
-func within(by *atomic.Int64, set func(time.Time) error, now time.Time, d time.Duration) {
-	if left := time.Duration(by.Load() - now.UnixNano()); left < d || left > d+slack(d) {
-		_ = set(now.Add(d + slack(d)))
-	}
-}
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.readBy.Set(t, c.nc.SetReadDeadline) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.writeBy.Set(t, c.nc.SetWriteDeadline) }
 
 // serve answers requests until there are no more. It says whether the connection is its own to close.
 func (c *conn) serve() (own bool) {
@@ -159,12 +141,11 @@ var (
 
 // readHead waits for a request for at most wait, and reads its head.
 func (c *conn) readHead(wait time.Duration) (string, error) {
-	now := time.Now()
 	if c.br.Buffered() == 0 {
 		if c.br.Size() > bufferSize {
 			c.br = bufio.NewReaderSize(c.nc, bufferSize)
 		}
-		within(&c.readBy, c.SetReadDeadline, now, wait)
+		_ = c.readBy.Extend(wait, c.nc.SetReadDeadline)
 		if c.srv.draining.Load() {
 			return "", errDraining
 		}
@@ -215,7 +196,7 @@ func (c *conn) answer() bool {
 		r.Body = b
 	}
 	c.resp.reset(c.head.close)
-	within(&c.writeBy, c.SetWriteDeadline, time.Now(), c.srv.WriteTimeout)
+	_ = c.writeBy.Extend(c.srv.WriteTimeout, c.nc.SetWriteDeadline)
 	c.attend()
 	c.srv.Handler.ServeHTTP(&c.resp, r)
 	if c.state.Load() == taken {

@@ -30,7 +30,6 @@ func read(data []byte) (h *head, text, rest []byte, err error) {
 	c := &conn{srv: &Server{MaxHeader: 36 << 10}, nc: sent{from: bytes.NewReader(data)}}
 	c.br = bufio.NewReader(c.nc)
 	c.head.req = &http.Request{Header: http.Header{}, URL: &url.URL{}}
-	c.readBy.Store(1 << 62)
 	at, err := c.readHead(0)
 	if err != nil {
 		return nil, nil, nil, err

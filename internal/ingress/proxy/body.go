@@ -144,8 +144,7 @@ func (b *body) copy(c *conn, pause time.Duration) bool {
 	for {
 		n, err := b.Read(*buf)
 		if n > 0 {
-			c.by.Store(0)
-			_ = c.SetDeadline(time.Now().Add(pause)) // both: while the body goes on, so may the endpoint's silence
+			_ = c.by.Set(time.Now().Add(pause), c.SetDeadline) // both: while the body goes on, so may the endpoint's silence
 			if b.over.Load() {
 				return false
 			}

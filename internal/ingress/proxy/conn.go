@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
-	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gitopsd/gitopsd/internal/ingress/http1"
 )
 
 // conn is a connection to an endpoint by HTTP/1.1, which carries one request at a time. It is used by the goroutine of that request alone: there is
@@ -20,9 +23,20 @@ type conn struct {
 	br    *bufio.Reader
 	limit *limited // what br reads from
 	bw    *bufio.Writer
-	since time.Time    // when it began to wait
-	by    atomic.Int64 // the deadline, in Unix nanoseconds, where patience was the last to set it
-	used  bool         // it has answered before
+	since time.Time      // when it began to wait
+	by    http1.Deadline // of both directions
+	used  bool           // it has answered before
+
+	raw  syscall.RawConn // the socket; nil: it speaks TLS
+	step func(fd uintptr) bool
+	turn turn
+}
+
+// turn is what step knows of the request that is sent.
+type turn struct {
+	body []byte // what follows its header
+	sent bool
+	err  error
 }
 
 // maxResponseHeader bounds what an endpoint may say before its body.
@@ -31,6 +45,7 @@ const maxResponseHeader = 256 << 10
 var (
 	errHeaderTooLarge = errors.New("the header of the answer is too large")
 	errUnasked        = errors.New("an answer to nothing that was asked")
+	errUnquiet        = errors.New("the endpoint has closed the connection, or said something unasked")
 )
 
 func dial(ctx context.Context, e *endpoint, secure bool, timeout time.Duration) (*conn, error) {
@@ -50,7 +65,15 @@ func dial(ctx context.Context, e *endpoint, secure bool, timeout time.Duration) 
 		nc = t
 	}
 	limit := &limited{c: nc}
-	return &conn{Conn: nc, limit: limit, br: bufio.NewReaderSize(limit, 4096), bw: bufio.NewWriterSize(nc, 4096)}, nil
+	c := &conn{Conn: nc, limit: limit, br: bufio.NewReaderSize(limit, 4096), bw: bufio.NewWriterSize(nc, 4096)}
+	if socket, ok := nc.(syscall.Conn); ok {
+		if c.raw, err = socket.SyscallConn(); err != nil {
+			nc.Close()
+			return nil, err
+		}
+		c.step = c.takeTurn
+	}
+	return c, nil
 }
 
 // backendTLS is as ingress-nginx has it: encrypted, and no certificate is asked for, as Pods have none for their addresses.
@@ -73,27 +96,62 @@ func (l *limited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// alive says whether the other end still has the connection: one that closed it has said so, which reading without waiting shows.
-func (c *conn) alive() bool {
-	if c.br.Buffered() > 0 {
-		return false
+// send sends what is in bw, and body after it, unless the endpoint has closed the connection or said something unasked: that would be taken for the answer, and
+// is meant for another request or for none. The error is errUnquiet then, and nothing has been sent.
+//
+// The look at what is there takes the place of a read that would come after the request, find nothing and wait: it costs no system call.
+func (c *conn) send(body []byte) error {
+	if !c.used {
+		_, _ = c.bw.Write(body)
+		return c.unlessAnswered(c.bw.Flush())
 	}
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return true // TLS: its records may wait for us without meaning an end
+	c.turn.body = body
+	err := c.raw.Read(c.step)
+	t := c.turn
+	c.turn = turn{}
+	switch {
+	case err != nil:
+		return err
+	case !t.sent:
+		return errUnquiet
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	open := false
-	err = raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		open = n < 0 && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EWOULDBLOCK)) || errors.Is(err, syscall.EINTR)
+	return c.unlessAnswered(t.err)
+}
+
+// takeTurn is called before the request, and again once there is something to be read.
+func (c *conn) takeTurn(fd uintptr) (over bool) {
+	t := &c.turn
+	if t.sent || !silent(int(fd)) {
 		return true
-	})
-	return err == nil && open
+	}
+	t.sent = true
+	_, _ = c.bw.Write(t.body)
+	t.err = c.bw.Flush()
+	return t.err != nil
+}
+
+// unlessAnswered forgets what went wrong with sending if there is something to be read: the endpoint may have answered before it closed.
+func (c *conn) unlessAnswered(err error) error {
+	if err == nil || c.by.Set(time.Now().Add(time.Second), c.SetDeadline) != nil {
+		return err
+	}
+	if _, nothing := c.br.Peek(1); nothing != nil {
+		return err
+	}
+	return nil
+}
+
+// silent says whether nothing is there to be read, not even an end.
+func silent(fd int) bool {
+	var one [1]byte
+	_, _, err := unix.Recvfrom(fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return errors.Is(err, unix.EAGAIN)
+}
+
+// quiet is silent without a request to send.
+func (c *conn) quiet() (quiet bool) {
+	err := c.raw.Control(func(fd uintptr) { quiet = silent(int(fd)) })
+	return err == nil && quiet
 }
 
 // response reads the answer's header. hint is told of those that come before it, such as early hints.

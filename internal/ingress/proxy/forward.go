@@ -126,10 +126,7 @@ func (x *exchange) overHTTP1(e *endpoint, body *body, upgrade string) *failure {
 	for {
 		var c *conn
 		if upgrade == "" {
-			// Also one that has more to say than it was asked: that would be taken for this request's answer, and be meant for another.
-			for c = e.take(); c != nil && !c.alive(); c = e.take() {
-				c.Close()
-			}
+			c = e.take()
 		}
 		if c == nil {
 			var err error
@@ -145,6 +142,9 @@ func (x *exchange) overHTTP1(e *endpoint, body *body, upgrade string) *failure {
 		}
 		done()
 		c.Close()
+		if errors.Is(f.err, errUnquiet) {
+			continue
+		}
 		// An endpoint may close a connection in the moment in which it is used again: that says nothing about the endpoint.
 		if !used || f.client || late(f.err) || body.started() || !idempotent(x.r.Method) || x.r.Context().Err() != nil {
 			return f
@@ -171,20 +171,17 @@ func (x *exchange) ask(c *conn, body *body, upgrade string) (_ *http.Response, d
 	x.writeHeader(c.bw, body, upgrade)
 	switch body.kind {
 	case streamedBody:
+		if c.used && !c.quiet() {
+			return nil, done, &failure{err: errUnquiet, unsent: true}
+		}
 		sent := body.send(c, x.policy.Send)
 		done = func() bool {
 			kept := stop()
 			return body.stop(c, sent) && kept
 		}
-	case wholeBody:
-		_, _ = c.bw.Write(body.whole)
-		fallthrough
 	default:
-		if err := c.bw.Flush(); err != nil {
-			// It may have answered before it closed.
-			if c.br.Buffered() == 0 && !c.readable() {
-				return nil, done, &failure{err: err}
-			}
+		if err := c.send(body.whole); err != nil {
+			return nil, done, &failure{err: err}
 		}
 	}
 	resp, err := c.response(x.r, x.hint)
@@ -205,28 +202,9 @@ func (x *exchange) whenGone(f func()) (stop func() bool) {
 	return context.AfterFunc(x.r.Context(), f)
 }
 
-// patience gives both directions at least so long from now, and up to an eighth more: setting a deadline anew for every request would be two timers each
-// time. It says no when nobody waits any more.
+// patience gives both directions at least so long from now. It says no when nobody waits any more.
 func (c *conn) patience(ctx context.Context, d time.Duration) bool {
-	now := time.Now()
-	if left := time.Duration(c.by.Load() - now.UnixNano()); left < d || left > d+d/8 {
-		by := now.Add(d + d/8)
-		c.by.Store(by.UnixNano())
-		if err := c.SetDeadline(by); err != nil {
-			return false
-		}
-	}
-	return ctx.Err() == nil
-}
-
-// readable says whether something of the other end is there to be read.
-func (c *conn) readable() bool {
-	c.by.Store(0)
-	if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
-		return false
-	}
-	_, err := c.br.Peek(1)
-	return err == nil
+	return c.by.Extend(d, c.SetDeadline) == nil && ctx.Err() == nil
 }
 
 // hint passes on what comes before an answer.
@@ -247,7 +225,7 @@ func (x *exchange) answer(resp *http.Response, c *conn, body *body, done func() 
 	finished := false
 	defer func() {
 		whole := done()
-		if finished && whole && !resp.Close && c.br.Buffered() == 0 {
+		if finished && whole && !resp.Close && c.br.Buffered() == 0 && c.raw != nil {
 			c.used = true
 			e.give(c)
 		} else {
