@@ -3,6 +3,8 @@ package proxy_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -39,20 +41,32 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	secure, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error)
 	go func() { ended <- own.Serve(ctx, front, false, time.Second) }()
+	go func() { ended <- own.Serve(ctx, secure, true, time.Second) }()
 	defer func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := errors.Join(<-ended, <-ended); err != nil {
 			b.Error(err)
 		}
 	}()
 	srv := httptest.NewServer(other)
 	defer srv.Close()
-	for _, p := range []struct{ name, address string }{{"Proxy", front.Addr().String()}, {"ReverseProxy", srv.Listener.Addr().String()}} {
+	plain := func(network, address string) (net.Conn, error) { return net.Dial(network, address) }
+	byTLS := func(network, address string) (net.Conn, error) {
+		return tls.Dial(network, address, &tls.Config{InsecureSkipVerify: true})
+	}
+	for _, p := range []struct {
+		name, address string
+		dial          func(network, address string) (net.Conn, error)
+	}{{"Proxy", front.Addr().String(), plain}, {"ProxyByTLS", secure.Addr().String(), byTLS}, {"ReverseProxy", srv.Listener.Addr().String(), plain}} {
 		b.Run(p.name, func(b *testing.B) {
-			c, err := net.Dial("tcp", p.address)
+			c, err := p.dial("tcp", p.address)
 			if err != nil {
 				b.Fatal(err)
 			}

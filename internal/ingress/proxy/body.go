@@ -52,7 +52,7 @@ var (
 func (x *exchange) body() (*body, int) {
 	r := x.r
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return &body{}, 0
+		return &x.bodiless, 0
 	}
 	b := &body{kind: streamedBody, length: r.ContentLength, from: r.Body, rc: http.NewResponseController(x.w), left: x.policy.BodyLimit, limited: x.policy.BodyLimit > 0}
 	if r.ContentLength < 0 || r.ContentLength > bufferedBody {

@@ -30,6 +30,9 @@ type conn struct {
 	raw  syscall.RawConn // the socket; nil: it speaks TLS
 	step func(fd uintptr) bool
 	turn turn
+	peek [1]byte
+
+	usual usual
 }
 
 // turn is what step knows of the request that is sent.
@@ -121,7 +124,7 @@ func (c *conn) send(body []byte) error {
 // takeTurn is called before the request, and again once there is something to be read.
 func (c *conn) takeTurn(fd uintptr) (over bool) {
 	t := &c.turn
-	if t.sent || !silent(int(fd)) {
+	if t.sent || !c.silent(fd) {
 		return true
 	}
 	t.sent = true
@@ -141,16 +144,15 @@ func (c *conn) unlessAnswered(err error) error {
 	return nil
 }
 
-// silent says whether nothing is there to be read, not even an end.
-func silent(fd int) bool {
-	var one [1]byte
-	_, _, err := unix.Recvfrom(fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return errors.Is(err, unix.EAGAIN)
+// silent says whether nothing is there to be read, not even an end. If something is, the connection is of no use any more.
+func (c *conn) silent(fd uintptr) bool {
+	_, err := unix.Read(int(fd), c.peek[:])
+	return err == unix.EAGAIN //nolint:errorlint // a number
 }
 
-// quiet is silent without a request to send.
+// quiet is silent where no request waits to be sent.
 func (c *conn) quiet() (quiet bool) {
-	err := c.raw.Control(func(fd uintptr) { quiet = silent(int(fd)) })
+	err := c.raw.Control(func(fd uintptr) { quiet = c.silent(fd) })
 	return err == nil && quiet
 }
 
@@ -158,6 +160,10 @@ func (c *conn) quiet() (quiet bool) {
 func (c *conn) response(r *http.Request, hint func(int, textproto.MIMEHeader)) (*http.Response, error) {
 	for n := 0; ; n++ {
 		c.limit.left = maxResponseHeader
+		if resp, ok := c.usual.read(c, r.Method); ok {
+			c.limit.left = 1<<63 - 1
+			return resp, nil
+		}
 		resp, err := http.ReadResponse(c.br, r)
 		if err != nil {
 			return nil, err

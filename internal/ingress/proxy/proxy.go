@@ -115,6 +115,7 @@ type exchange struct {
 	client   netip.Addr
 	trusted  bool // what is before us says who the client is
 	endpoint *endpoint
+	bodiless body // of a request that has none
 	status   int
 	sent     int64
 	extended time.Time // when the client last had its time for reading given anew; zero: nothing of this request says so
