@@ -39,15 +39,15 @@ const (
 
 // conn is one connection. All but state, body, the deadlines and what is in gone.go is its own goroutine's.
 type conn struct {
-	srv   *Server
-	nc    net.Conn
-	br    *bufio.Reader
-	bw    *bufio.Writer
-	head  head
-	resp  response
-	ctx   context.Context
-	state atomic.Int32
-	body  atomic.Pointer[body] // of the request under way
+	srv             *Server
+	nc              net.Conn
+	br              *bufio.Reader
+	bw              *bufio.Writer
+	head            head
+	resp            response
+	ctx             context.Context
+	state           atomic.Int32
+	body            atomic.Pointer[body] // of the request under way
 	readBy, writeBy Deadline
 
 	raw    syscall.RawConn
