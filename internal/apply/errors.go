@@ -27,6 +27,8 @@ type Error struct {
 	Temporary bool
 	// Removed says that what was to make room for the object is deleted already, so that the cluster is no longer as it was.
 	Removed bool
+	// Denied says that the account which the Application is applied as lacks a right.
+	Denied bool
 	// Err is what the server answered, if it was asked.
 	Err error
 }
@@ -77,6 +79,11 @@ func (e Errors) Removed() bool {
 	return slices.ContainsFunc(e, func(x *Error) bool { return x.Removed })
 }
 
+// Denied says that at least one of the errors is the lack of a right.
+func (e Errors) Denied() bool {
+	return slices.ContainsFunc(e, func(x *Error) bool { return x.Denied })
+}
+
 var (
 	unknownField   = regexp.MustCompile(`unknown field "([^"]+)"`)
 	duplicateField = regexp.MustCompile(`duplicate field "([^"]+)"`)
@@ -84,6 +91,7 @@ var (
 	wrongType      = regexp.MustCompile(`\.(\S+): expected ([^,]+), got (\S+)`)
 	goField        = regexp.MustCompile(`cannot unmarshal (\S+) into Go struct field [A-Za-z0-9]+\.(\S+) of type (\S+)`)
 	quantity       = regexp.MustCompile(`quantities must match the regular expression`)
+	lacksRight     = regexp.MustCompile(`User "system:serviceaccount:([^":]+):([^":]+)" cannot \S+ resource "[^"]+" in API group "[^"]*" (?:in the namespace "([^"]+)"|at the cluster scope)`)
 	absentAccount  = regexp.MustCompile(`serviceaccount "([^"]+)" not found`)
 )
 
@@ -121,6 +129,10 @@ func explain(s *source.Object, err error) Errors {
 		e.Temporary = true
 	case apierrors.IsForbidden(err):
 		e.Message = "refused: " + st.Message
+		if m := lacksRight.FindStringSubmatch(st.Message); m != nil {
+			e.Denied = true
+			e.Message += "; " + grant(m[1], m[2], m[3])
+		}
 		e.Temporary = true
 	case apierrors.IsNotFound(err), apierrors.IsMethodNotSupported(err):
 		e.Message = "the cluster no longer serves this kind: " + st.Message
@@ -132,6 +144,15 @@ func explain(s *source.Object, err error) Errors {
 		e.Temporary = true
 	}
 	return Errors{e}
+}
+
+// grant says how an account is given what it may not do in a namespace, or everywhere.
+func grant(of, account, namespace string) string {
+	role, binding := "ClusterRole", "ClusterRoleBinding"
+	if namespace != "" {
+		role, binding = fmt.Sprintf("Role of the namespace %q", namespace), "RoleBinding there"
+	}
+	return fmt.Sprintf("to allow it, give the account %s/%s a %s that does, by a %s, or name another account in spec.serviceAccountName", of, account, role, binding)
 }
 
 // fieldErrors finds the fields that a message about decoding speaks of.

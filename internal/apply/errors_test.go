@@ -55,7 +55,11 @@ func TestExplain(t *testing.T) {
 			d.Fatalf(t, "unknown command %s", d.Cmd)
 		}
 		found := explain(object, err)
-		return fmt.Sprintf("%s\nmay pass later: %t\n", found, found.Temporary())
+		text := fmt.Sprintf("%s\nmay pass later: %t\n", found, found.Temporary())
+		if found.Denied() {
+			text += "lacks a right: true\n"
+		}
+		return text
 	})
 }
 

@@ -171,6 +171,9 @@ func next(app *v1alpha1.Application, r *ApplicationReport) string {
 			return fix
 		}
 		return fix + "; " + Revision(r.Revision) + " stays applied"
+	case r.Reason == "Denied":
+		return "have the account " + app.Namespace + "/" + app.Spec.ServiceAccountName + ", which spec.serviceAccountName names, given the right that the message names, or take the object out of Git; " +
+			"gitopsd tries again with each look at Git"
 	case r.Reason == "PathNotFound":
 		return "set spec.source.path to a folder of the repository, or push a commit that has it"
 	case r.Reason == "SignatureRefused":

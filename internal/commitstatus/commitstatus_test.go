@@ -60,6 +60,10 @@ func TestWhatIsReportedFollowsFromTheStatus(t *testing.T) {
 			a.Status.AppliedRevision = "old"
 			synced("Refused", "web.yaml:3: no\nweb.yaml:4: no")(a)
 		}, commitstatus.Failure, "web.yaml:3: no web.yaml:4: no"},
+		"denied": {func(a *v1alpha1.Application) {
+			a.Status.AppliedRevision = "old"
+			synced("Denied", "role.yaml:1: it may not")(a)
+		}, commitstatus.Failure, "role.yaml:1: it may not"},
 		"does not parse": {func(a *v1alpha1.Application) {
 			a.Status.Sync, a.Status.AppliedRevision = "Failed", "old"
 			a.Status.Conditions[0] = metav1.Condition{Type: "SourceReady", Status: metav1.ConditionFalse, Message: "web.yaml:3: not YAML"}

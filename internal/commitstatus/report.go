@@ -44,7 +44,7 @@ func Of(app *v1alpha1.Application) (Report, bool) {
 		r.State, r.Description = Failure, firstLines(source.Message)
 	case synced == nil || source == nil || source.Status != metav1.ConditionTrue:
 		return Report{}, false // the commit at the ref may be another by now
-	case synced.Reason == "RolledBack", synced.Reason == "RolloutFailed", synced.Reason == "Refused":
+	case synced.Reason == "RolledBack", synced.Reason == "RolloutFailed", synced.Reason == "Refused", synced.Reason == "Denied":
 		r.State, r.Description = Failure, firstLines(synced.Message)
 	case s.AppliedRevision != s.WantedRevision:
 		r.Description = firstLines(synced.Message)

@@ -1,6 +1,7 @@
 package gitops
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitopsd/gitopsd/api/v1alpha1"
+	"github.com/gitopsd/gitopsd/internal/apply"
 	"github.com/gitopsd/gitopsd/internal/diff"
 	"github.com/gitopsd/gitopsd/internal/health"
 	"github.com/gitopsd/gitopsd/internal/source"
@@ -29,6 +31,9 @@ const (
 	reasonRollingOut    = "RollingOut"
 	reasonRolloutFailed = "RolloutFailed"
 )
+
+// reasonDenied is that of the condition Synced when the commit was refused because the Application's account lacks a right.
+const reasonDenied = "Denied"
 
 // Values of a history entry's result.
 const (
@@ -137,7 +142,11 @@ func concludeSync(s *v1alpha1.ApplicationStatus, o outlook) {
 	}
 	switch {
 	case o.refusal != nil:
-		synced(syncFailed, metav1.ConditionFalse, resultRefused, refused(o.refusal))
+		reason := resultRefused
+		if objects := (apply.Errors)(nil); errors.As(o.refusal.err, &objects) && objects.Denied() {
+			reason = reasonDenied
+		}
+		synced(syncFailed, metav1.ConditionFalse, reason, refused(o.refusal))
 	case o.failed != nil:
 		reason := "ApplyFailed"
 		if s.Rollout != nil && s.Rollout.Phase == phaseFailed {

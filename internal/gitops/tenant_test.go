@@ -22,7 +22,8 @@ func TestAnAccountThatMayNotReadIsSaidSo(t *testing.T) {
 	b.until("the status says what is refused", func(a *v1alpha1.Application) bool {
 		c := meta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionSynced)
 		return c != nil && a.Status.Sync == "Failed" && strings.Contains(c.Message, "nothing of it was applied:\ndeploy/") && strings.Contains(c.Message, ": refused: ") &&
-			strings.Contains(c.Message, "system:serviceaccount:gitopsd-system:nobody")
+			strings.Contains(c.Message, "system:serviceaccount:gitopsd-system:nobody") && c.Reason == "Denied" &&
+			strings.Contains(c.Message, `to allow it, give the account gitopsd-system/nobody a `)
 	})
 }
 
