@@ -3,6 +3,7 @@ package gitops
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -427,6 +428,40 @@ func TestOnlyTheHealthOfManyObjectsIsNotedLater(t *testing.T) {
 	for objects, want := range map[int]time.Duration{0: 0, 1: 0, 100: 0, 101: 50500 * time.Microsecond, 1000: 500 * time.Millisecond, 20_000: time.Second} {
 		if got := healthDelay(objects); got != want {
 			t.Errorf("%d objects: %s, want %s", objects, got, want)
+		}
+	}
+}
+
+// A note of health alone may wait for those whom a push changes; what else there is to say does not.
+func TestOnlyANoteOfHealthGivesWay(t *testing.T) {
+	web := v1alpha1.ObjectRef{Group: "apps", Version: "v1", Kind: "Deployment", Namespace: "shop", Name: "web"}
+	rolling := outlook{now: noon, generation: 1, head: source.Commit{Hash: "1"}, measured: true, health: []v1alpha1.ObjectHealth{{ObjectRef: web, Health: "Progressing", Message: "0 of 1"}}}
+	for name, c := range map[string]struct {
+		change func(*outlook, *v1alpha1.ApplicationStatus)
+		want   bool
+	}{
+		"nothing":        {func(*outlook, *v1alpha1.ApplicationStatus) {}, false},
+		"healthy":        {func(o *outlook, _ *v1alpha1.ApplicationStatus) { o.health = nil }, true},
+		"degraded":       {func(o *outlook, _ *v1alpha1.ApplicationStatus) { o.late = true }, true},
+		"less unhealthy": {func(o *outlook, _ *v1alpha1.ApplicationStatus) { o.health[0].Message = "1 of 2" }, true},
+		"healthy and drifted": {func(o *outlook, _ *v1alpha1.ApplicationStatus) {
+			o.health, o.drift = nil, []v1alpha1.FieldDrift{{ObjectRef: web}}
+		}, false},
+		"healthy at another spec": {func(o *outlook, _ *v1alpha1.ApplicationStatus) { o.health, o.generation = nil, 2 }, false},
+		"healthy and behind":      {func(o *outlook, _ *v1alpha1.ApplicationStatus) { o.health, o.head.Hash = nil, "2" }, false},
+		"healthy, and reverted": {func(o *outlook, s *v1alpha1.ApplicationStatus) {
+			o.health = nil
+			addHistory(s, v1alpha1.HistoryEntry{Revision: "1", Result: resultApplied, Trigger: triggerDrift})
+		}, false},
+	} {
+		before := v1alpha1.ApplicationStatus{AppliedRevision: "1", UnhealthySince: &metav1.MicroTime{Time: noon}}
+		conclude(&before, rolling)
+		after, o := before.DeepCopy(), rolling
+		o.health = slices.Clone(rolling.health)
+		c.change(&o, after)
+		conclude(after, o)
+		if got := onlyHealth(&before, after); got != c.want {
+			t.Errorf("%s: %t\n%s", name, got, cmp.Diff(before, *after))
 		}
 	}
 }

@@ -194,3 +194,32 @@ func TestFoldersThatNameEachOtherMakeABoundedNumberOfApplications(t *testing.T) 
 		t.Errorf("%d Applications, want 16: %v", len(all.Items), err)
 	}
 }
+
+// A note of health gives way to what a push changes, and is made nevertheless.
+func TestHealthIsToldOfThoseThatAPushDoesNotChange(t *testing.T) {
+	b := start(t, nil)
+	files := shop("web:1")
+	files["other/cm.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other, namespace: shop}\ndata: {round: '1'}\n"
+	first := b.push(files)
+	b.applied(first)
+	const sharing = 12 // more than are looked at at once
+	for i := range sharing {
+		app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("other-", i), Namespace: "gitopsd-system"}}
+		app.Spec.Source = v1alpha1.Source{RepoURL: b.git.Repo(), Path: "other"}
+		app.Spec.TargetNamespace = "shop"
+		app.Spec.Source.Kustomize = &v1alpha1.Kustomize{NameSuffix: fmt.Sprint("-", i)}
+		app.Spec.Interval = &metav1.Duration{Duration: time.Hour}
+		if _, err := b.apps.Create(t.Context(), app, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.all(sharing+1, func(a *v1alpha1.Application) bool { return a.Status.AppliedRevision == first })
+	files["other/cm.yaml"] = strings.Replace(files["other/cm.yaml"], "'1'", "'2'", 1)
+	second := b.repo.Push(files)
+	b.settle()
+	b.tell()
+	b.healthy(second)
+	b.all(sharing+1, func(a *v1alpha1.Application) bool {
+		return a.Status.AppliedRevision == second && a.Status.Health == "Healthy"
+	})
+}

@@ -38,6 +38,8 @@ type pass struct {
 	again time.Duration
 	// noted says that the pass applied a commit whole.
 	noted bool
+	// spared says that the wanted commit changes nothing of the Application, which is noted later.
+	spared bool
 }
 
 func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Result, error) {
@@ -67,7 +69,7 @@ func (e *Engine) reconcile(ctx context.Context, key reconcile.Key) (reconcile.Re
 		p.app.Status.HandledRequest = p.m.request // not before what came of it is in the status too
 	}
 	conclude(&p.app.Status, p.out)
-	if err == nil && p.toldLater(&current.Status) {
+	if err == nil && (p.toldLater(&current.Status) || p.givesWay(&current.Status)) {
 		return reconcile.Result{After: p.again}, nil
 	}
 	p.announce(&current.Status)
@@ -259,6 +261,16 @@ func (p *pass) toldLater(before *v1alpha1.ApplicationStatus) bool {
 		return false
 	}
 	p.repeat(wait)
+	return true
+}
+
+// givesWay puts off, until those have been looked at that a push may change, a status which says nothing new but the health of one that the push does not change: after
+// a thousand Applications were made, the notes that they have become healthy would stand in the way of the first push.
+func (p *pass) givesWay(before *v1alpha1.ApplicationStatus) bool {
+	if p.trigger != triggerWebhook || !p.spared || !onlyHealth(before, &p.app.Status) {
+		return false
+	}
+	p.repeat(time.Millisecond) // in the order of those for whom nobody waits
 	return true
 }
 

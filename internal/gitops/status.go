@@ -197,6 +197,22 @@ func onlyWhich(before, after *v1alpha1.ApplicationStatus) bool {
 	return equality.Semantic.DeepEqual(as, after)
 }
 
+// onlyHealth says whether two statuses differ, and in nothing but how healthy the objects are.
+func onlyHealth(before, after *v1alpha1.ApplicationStatus) bool {
+	if equality.Semantic.DeepEqual(before, after) {
+		return false
+	}
+	as := before.DeepCopy()
+	as.Health, as.Unhealthy, as.UnhealthySince, as.HealthyRevision = after.Health, after.Unhealthy, after.UnhealthySince, after.HealthyRevision
+	for i := range as.Conditions {
+		c := &as.Conditions[i]
+		if a := meta.FindStatusCondition(after.Conditions, c.Type); a != nil && (c.Type == v1alpha1.ConditionHealthy || c.Type == v1alpha1.ConditionReady) {
+			*c = *a
+		}
+	}
+	return equality.Semantic.DeepEqual(as, after)
+}
+
 // concludeReady sums up: the condition that people and scripts wait for.
 func concludeReady(s *v1alpha1.ApplicationStatus, o outlook) {
 	if o.suspended {

@@ -71,6 +71,7 @@ func (p *pass) sync(ctx context.Context) error {
 		p.m.rendered(next)
 	}
 	if err == nil && next.carried && p.notedLater() {
+		p.spared = true
 		p.out.head = source.Commit{}
 		return p.keep(ctx)
 	}
