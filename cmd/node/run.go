@@ -85,7 +85,7 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	f.StringVar(&cfg.Bind, "bind", cfg.Bind, "address that the API server reaches this node's own server at")
 	f.IntVar(&cfg.Port, "port", cfg.Port, "port of this node's own server")
 	f.StringSliceVar(&cfg.ClusterCIDR, "cluster-cidr", cfg.ClusterCIDR, "where Pod addresses of all nodes come from, as given to the control plane")
-	f.StringVar(&cfg.PodNetwork, "pod-network", cfg.PodNetwork, "how packets get to Pods of other nodes: host-gw routes them, vxlan tunnels them, auto routes them to nodes on a common link and tunnels them to those behind a router")
+	f.StringVar(&cfg.PodNetwork, "pod-network", cfg.PodNetwork, "how packets get to Pods of other nodes: host-gw routes them, vxlan tunnels them, auto routes them to nodes on a common link and tunnels them to those behind a router, wireguard sends them encrypted")
 	registerCNI(f, &cfg)
 	f.IntVar(&cfg.MTU, "mtu", 0, "largest packet, in bytes, that the network between the nodes carries (default: what the interface of the default route says)")
 	f.StringSliceVar(&cfg.ClusterDNS, "cluster-dns", nil, "addresses where this node answers DNS questions, and which its Pods are told (default: those of the Service kube-system/kube-dns; none: Pods use the host's resolver)")

@@ -185,6 +185,9 @@ func (c *Config) complete() (err error) {
 	if !slices.Contains(network.Modes, network.Mode(c.PodNetwork)) {
 		return fmt.Errorf("--pod-network %q: must be one of %q", c.PodNetwork, network.Modes)
 	}
+	if c.PodNetwork == string(network.WireGuard) && c.CNIConfDir != "" {
+		return fmt.Errorf("--pod-network %s and --cni-conf-dir: packets to other nodes are the plugins': have these encrypt them, or leave one of the two out", c.PodNetwork)
+	}
 	if c.MTU != 0 && (c.MTU < 1280 || c.MTU > 65535) {
 		return fmt.Errorf("--mtu %d: must be from 1280, the least that IPv6 needs, to 65535", c.MTU)
 	}

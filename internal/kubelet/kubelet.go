@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -55,6 +56,7 @@ import (
 	"github.com/gitopsd/gitopsd/internal/kubelet/trace"
 	"github.com/gitopsd/gitopsd/internal/kubelet/userns"
 	"github.com/gitopsd/gitopsd/internal/netpolicy"
+	"github.com/gitopsd/gitopsd/internal/network"
 	"github.com/gitopsd/gitopsd/internal/proxy"
 	"github.com/gitopsd/gitopsd/internal/resident"
 )
@@ -323,7 +325,7 @@ func (d *daemon) run(ctx context.Context, listener net.Listener) error {
 	must(func() error { return registry.Run(ctx) })
 
 	reg := &register.Node{
-		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IngressPorts: cfg.Ingress.ports(), PodCIDRs: d.network.ranges, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
+		Client: d.client, Name: cfg.Name, Labels: cfg.Labels, IngressPorts: cfg.Ingress.ports(), PodCIDRs: d.network.ranges, WireGuardKey: d.network.key, IPs: []string{cfg.IP}, Port: int32(listener.Addr().(*net.TCPAddr).Port), DataDir: cfg.DataDir,
 		Version: cfg.KubeVersion, Containerd: d.runtime.Version, Images: d.images.List, Changed: d.changed,
 		Event:       d.event,
 		Allocatable: d.allocatable,
@@ -389,7 +391,8 @@ func lean(obj any) (any, error) {
 		m.SetManagedFields(nil)
 	}
 	if n, ok := obj.(*v1.Node); ok {
-		n.Status.Images, n.Annotations = nil, nil
+		n.Status.Images = nil
+		maps.DeleteFunc(n.Annotations, func(name, _ string) bool { return name != network.AnnWireGuardKey })
 	}
 	return obj, nil
 }

@@ -21,6 +21,7 @@ import (
 type podNetwork struct {
 	config network.Config
 	file   string
+	key    string // for WireGuard, where that is how packets get to other nodes
 
 	mu  sync.Mutex
 	net *network.Network
@@ -33,6 +34,12 @@ func newPodNetwork(c *Config) (*podNetwork, error) {
 			CNI: network.CNI{ConfDir: c.CNIConfDir, BinDirs: c.CNIBinDirs}},
 		file: filepath.Join(c.DataDir, "pod-cidrs.json"),
 		up:   make(chan struct{}),
+	}
+	if n.config.Mode == network.WireGuard {
+		var err error
+		if n.key, err = network.WireGuardKey(n.config); err != nil {
+			return nil, err
+		}
 	}
 	b, err := os.ReadFile(n.file)
 	if err != nil {

@@ -37,6 +37,10 @@ func TestDecisions(t *testing.T) {
 				return ""
 			case "routes":
 				return routeDecision(t, d)
+			case "peers":
+				return peersDecision(t, d)
+			case "overhead":
+				return overheads()
 			case "rules":
 				return ruleDecision(t, d)
 			}
@@ -65,38 +69,21 @@ func allocations(t *testing.T, d *datadriven.TestData, used map[netip.Addr]strin
 
 // routeDecision reads lines "node NAME cidr=… ip=…" and "present DST via ADDRESS".
 func routeDecision(t *testing.T, d *datadriven.TestData) string {
-	var nodes []*corev1.Node
-	var present []route
-	for line := range strings.Lines(d.Input) {
-		f := strings.Fields(line)
-		switch f[0] {
-		case "present":
-			present = append(present, route{Dst: netip.MustParsePrefix(f[1]), Via: netip.MustParseAddr(f[3]), Tunnel: len(f) > 4})
-		case "node":
-			n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f[1]}}
-			for _, arg := range f[2:] {
-				switch k, v, _ := strings.Cut(arg, "="); k {
-				case "cidr":
-					n.Spec.PodCIDRs = append(n.Spec.PodCIDRs, v)
-				case "ip":
-					n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: v})
-				}
-			}
-			nodes = append(nodes, n)
-		default:
-			t.Fatalf("%s: unknown line %q", d.Pos, line)
-		}
-	}
+	nodes, present := readNodes(t, d, d.Input)
 	var self string
 	d.ScanArgs(t, "self", &self)
 	var tunnelled []string
+	far := func(ip netip.Addr) bool { return slices.Contains(tunnelled, ip.String()) }
 	for _, a := range d.CmdArgs {
-		if a.Key == "far" {
+		switch a.Key {
+		case "far":
 			tunnelled = a.Vals
+		case "mode":
+			far = (&tunnel{mode: Mode(a.Vals[0])}).far
 		}
 	}
 	own := func(n *corev1.Node) bool { return n.Name == self }
-	peers := wantedPeers(own, nodes, true, func(ip netip.Addr) bool { return slices.Contains(tunnelled, ip.String()) })
+	peers := wantedPeers(own, nodes, true, far)
 	replace, remove := routeChanges(wantedRoutes(own, nodes, peers), present)
 	var b strings.Builder
 	for _, r := range replace {
@@ -106,6 +93,32 @@ func routeDecision(t *testing.T, d *datadriven.TestData) string {
 		fmt.Fprintf(&b, "remove %s\n", r)
 	}
 	return b.String()
+}
+
+func readNodes(t *testing.T, d *datadriven.TestData, text string) (nodes []*corev1.Node, present []route) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		switch f[0] {
+		case "present":
+			present = append(present, route{Dst: netip.MustParsePrefix(f[1]), Via: netip.MustParseAddr(f[3]), Tunnel: len(f) > 4})
+		case "node":
+			n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f[1], Annotations: map[string]string{}}}
+			for _, arg := range f[2:] {
+				switch k, v, _ := strings.Cut(arg, "="); k {
+				case "cidr":
+					n.Spec.PodCIDRs = append(n.Spec.PodCIDRs, v)
+				case "key":
+					n.Annotations[AnnWireGuardKey] = v
+				case "ip":
+					n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: v})
+				}
+			}
+			nodes = append(nodes, n)
+		default:
+			t.Fatalf("%s: unknown line %q", d.Pos, line)
+		}
+	}
+	return nodes, present
 }
 
 // ruleDecision reads lines "pod NAME IP [hostPort:containerPort[/protocol][@hostIP]]…".

@@ -39,6 +39,8 @@ type Config struct {
 	Mode Mode
 	// CNI are plugins that make Pods' interfaces, and lead packets to other nodes, in place of the bridge, routes and tunnel of this package.
 	CNI CNI
+	// wireguard is the name of that interface where it is not the usual one: tests have several nodes in one file system, where a process in place of the kernel is known by it.
+	wireguard string
 }
 
 // HostPort is one port of a Pod that the node's own addresses answer, as in container.ports.
@@ -121,9 +123,13 @@ func New(cfg Config) (*Network, error) {
 	n.cfg.Mode = cmp.Or(cfg.Mode, Auto)
 	n.cfg.MTU = cmp.Or(cfg.MTU, defaultMTU(link))
 	own := func(o *corev1.Node) bool { return o.Name == cfg.NodeName }
-	n.routes = newRouter(func() func(*corev1.Node) bool { return own }, link, &tunnel{mode: n.cfg.Mode, cidrs: cfg.PodCIDRs, mtu: n.cfg.MTU, link: link})
-	if n.cfg.Mode == VXLAN {
-		n.cfg.MTU -= overhead(netip.IPv6Unspecified()) // the nodes' addresses are not known yet; the larger one fits both families
+	t := &tunnel{mode: n.cfg.Mode, cidrs: cfg.PodCIDRs, mtu: n.cfg.MTU, link: link}
+	if err := t.prepare(cfg); err != nil {
+		return nil, err
+	}
+	n.routes = newRouter(func() func(*corev1.Node) bool { return own }, link, t)
+	if n.cfg.Mode == VXLAN || n.cfg.Mode == WireGuard {
+		n.cfg.MTU -= n.cfg.Mode.overhead(netip.IPv6Unspecified()) // the nodes' addresses are not known yet; the larger one fits both families
 	}
 	if n.plugins == nil {
 		if n.bridge, err = ensureBridge(link, n.cfg); err != nil {
@@ -340,7 +346,7 @@ func (n *Network) Remove(ctx context.Context) error {
 	for _, r := range present {
 		errs = append(errs, n.routes.remove(r))
 	}
-	errs = append(errs, removeTunnel(n.link))
+	errs = append(errs, removeTunnel(n.link, n.routes.tunnel.name()))
 	if n.plugins == nil {
 		errs = append(errs, n.bridge.remove(n.link))
 	}

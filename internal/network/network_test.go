@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if os.Args[0] == standInName {
+		fmt.Fprintln(os.Stderr, standIn(os.Args[1]))
+		os.Exit(1)
+	}
 	netns.Main(m)
 }
 
@@ -43,6 +47,7 @@ type node struct {
 	ip       netip.Addr
 	cfg      Config
 	net      *Network
+	key      string // of WireGuard, in base64
 }
 
 // start makes the node's Network, as a process that starts does.
@@ -369,7 +374,7 @@ func TestHostWithoutPodsReachesThoseOfTheNodes(t *testing.T) {
 }
 
 func object(n *node) *corev1.Node {
-	o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.name}}
+	o := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.name, Annotations: map[string]string{AnnWireGuardKey: n.key}}}
 	for _, p := range n.cfg.PodCIDRs {
 		o.Spec.PodCIDRs = append(o.Spec.PodCIDRs, p.String())
 	}

@@ -56,7 +56,7 @@ func wantedRoutes(own func(*corev1.Node) bool, nodes []*corev1.Node, peers []pee
 
 // sameRoutes says that nothing of a node has changed that routes are made from.
 func sameRoutes(a, b *corev1.Node) bool {
-	return slices.Equal(nodeCIDRs(a), nodeCIDRs(b)) && slices.Equal(a.Status.Addresses, b.Status.Addresses) && (a.DeletionTimestamp == nil) == (b.DeletionTimestamp == nil)
+	return slices.Equal(nodeCIDRs(a), nodeCIDRs(b)) && a.Annotations[AnnWireGuardKey] == b.Annotations[AnnWireGuardKey] && slices.Equal(a.Status.Addresses, b.Status.Addresses) && (a.DeletionTimestamp == nil) == (b.DeletionTimestamp == nil)
 }
 
 func nodeCIDRs(n *corev1.Node) []netip.Prefix {

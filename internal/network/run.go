@@ -181,6 +181,9 @@ func (n *Network) healRules(ctx context.Context) {
 // settle makes the tunnel and the routes those to the given nodes.
 func (t router) settle(own func(*corev1.Node) bool, nodes []*corev1.Node) error {
 	index, peers, err := t.settleTunnel(own, nodes)
+	if index == 0 && t.tunnel != nil && t.tunnel.mode == WireGuard {
+		return err // what could not be encrypted is not sent
+	}
 	return errors.Join(err, t.sync(index, wantedRoutes(own, nodes, peers)))
 }
 
@@ -199,8 +202,8 @@ func (t router) settleTunnel(own func(*corev1.Node) bool, nodes []*corev1.Node) 
 		}
 	}
 	peers = wantedPeers(own, nodes, v4, t.tunnel.far)
-	if len(peers) == 0 {
-		return 0, nil, removeTunnel(t.link)
+	if len(peers) == 0 && t.tunnel.mode != WireGuard {
+		return 0, nil, removeTunnel(t.link, t.tunnel.name())
 	}
 	if index, err = t.tunnel.ensure(self); err != nil {
 		return 0, nil, err

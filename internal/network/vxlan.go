@@ -2,6 +2,7 @@ package network
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -22,10 +23,12 @@ const (
 	// HostGateway always routes them, and VXLAN always tunnels them.
 	HostGateway Mode = "host-gw"
 	VXLAN       Mode = "vxlan"
+	// WireGuard always sends them encrypted, and none that are not.
+	WireGuard Mode = "wireguard"
 )
 
 // Modes are all of them.
-var Modes = []Mode{Auto, HostGateway, VXLAN}
+var Modes = []Mode{Auto, HostGateway, VXLAN, WireGuard}
 
 const (
 	tunnelName = "gitopsd-vx"
@@ -34,12 +37,16 @@ const (
 	tunnelPort = 8472
 )
 
-// overhead is how much longer a packet becomes in a tunnel: by an Ethernet header, and those of VXLAN, UDP and IP (RFC 7348).
-func overhead(underlay netip.Addr) int {
-	if underlay.Is4() {
-		return 14 + 8 + 8 + 20
+// overhead is how much longer a packet becomes in a tunnel: by an Ethernet header and that of VXLAN (RFC 7348), or what WireGuard adds, and those of UDP and IP.
+func (m Mode) overhead(underlay netip.Addr) int {
+	own := 14 + 8
+	if m == WireGuard {
+		own = wireguardHeader
 	}
-	return 14 + 8 + 8 + 40
+	if underlay.Is4() {
+		return own + 8 + 20
+	}
+	return own + 8 + 40
 }
 
 // tunnelMAC is the hardware address of a node's end of the tunnel, which the others know it by without asking.
@@ -56,6 +63,8 @@ func tunnelAddr(podCIDR netip.Prefix) netip.Addr { return podCIDR.Masked().Addr(
 type peer struct {
 	Name string
 	Node netip.Addr
+	// Key is what it has published for WireGuard.
+	Key string
 	// CIDRs are the node's Pod ranges. If it is far, all of them are reached through the tunnel, else those for which it has no address of their family.
 	CIDRs []netip.Prefix
 	Far   bool
@@ -69,10 +78,10 @@ func wantedPeers(own func(*corev1.Node) bool, nodes []*corev1.Node, v4 bool, far
 			continue
 		}
 		ip, ok := internalIP(n, v4)
-		if !ok {
+		if !ok && !far(ip) {
 			continue
 		}
-		p := peer{Name: n.Name, Node: ip, CIDRs: nodeCIDRs(n), Far: far(ip)}
+		p := peer{Name: n.Name, Node: ip, Key: n.Annotations[AnnWireGuardKey], CIDRs: nodeCIDRs(n), Far: far(ip)}
 		if slices.ContainsFunc(p.CIDRs, func(c netip.Prefix) bool { return p.takes(n, c) }) {
 			out = append(out, p)
 		}
@@ -93,13 +102,31 @@ type tunnel struct {
 	cidrs []netip.Prefix
 	mtu   int
 	link  *netlink.Handle
+	// wireguard is what encrypts, in the mode of that name.
+	wireguard *wireguard
+}
+
+// prepare makes what does not depend on other nodes, and removes what another mode has left.
+func (t *tunnel) prepare(cfg Config) (err error) {
+	if t.mode != WireGuard {
+		return removeTunnel(t.link, cmp.Or(cfg.wireguard, wireguardName))
+	}
+	if t.wireguard, err = newWireguard(cfg.StateDir, cfg.wireguard); err != nil {
+		return err
+	}
+	if _, err := t.wireguard.link(t.link); err != nil {
+		return fmt.Errorf("tunnel %s: %w", t.name(), err)
+	}
+	return removeTunnel(t.link, tunnelName)
 }
 
 // far tells whether packets for a node's Pods take the tunnel. A node that no route leads to is not far: it says what is wrong when its Pods' routes are set.
 func (t *tunnel) far(node netip.Addr) bool {
 	switch t.mode {
+	case WireGuard:
+		return true // also one whose address is not known: nothing is sent to it as it is
 	case VXLAN:
-		return true
+		return node.IsValid()
 	case Auto:
 		routes, err := t.link.RouteGet(node.AsSlice())
 		return err == nil && len(routes) > 0 && routes[0].Gw != nil
@@ -107,21 +134,50 @@ func (t *tunnel) far(node netip.Addr) bool {
 	return false
 }
 
-// tunnelIndex is that of the tunnel's interface, or 0.
+// tunnelIndex is that of the interface of the host's tunnel, or 0.
 func tunnelIndex(h *netlink.Handle) (int, error) {
-	l, err := h.LinkByName(tunnelName)
+	for _, name := range []string{tunnelName, wireguardName} {
+		l, err := h.LinkByName(name)
+		if err == nil {
+			return l.Attrs().Index, nil
+		}
+		if ignoreNotFound(err) != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// name is that of its interface.
+func (t *tunnel) name() string {
+	if t.wireguard != nil {
+		return t.wireguard.name
+	}
+	return tunnelName
+}
+
+// ensure makes this node's end of the tunnel, with the node's own address as the outer source.
+func (t *tunnel) ensure(own netip.Addr) (index int, err error) {
+	var l netlink.Link
+	if t.wireguard != nil {
+		if l, err = t.wireguard.link(t.link); err == nil {
+			err = t.wireguard.identify()
+		}
+	} else {
+		l, err = t.vxlan(own)
+	}
+	if err == nil {
+		err = t.furnish(l, t.mtu-t.mode.overhead(own))
+	}
 	if err != nil {
-		return 0, ignoreNotFound(err)
+		return 0, fmt.Errorf("tunnel %s: %w", t.name(), err)
 	}
 	return l.Attrs().Index, nil
 }
 
-// ensure makes this node's end of the tunnel, with the node's own address as the outer source.
-func (t *tunnel) ensure(own netip.Addr) (int, error) {
-	fail := func(what string, err error) (int, error) {
-		return 0, fmt.Errorf("tunnel %s: %s: %w", tunnelName, what, err)
-	}
-	mtu := t.mtu - overhead(own)
+// vxlan makes the interface of a VXLAN.
+func (t *tunnel) vxlan(own netip.Addr) (netlink.Link, error) {
+	fail := func(what string, err error) (netlink.Link, error) { return nil, fmt.Errorf("%s: %w", what, err) }
 	have, err := t.link.LinkByName(tunnelName)
 	if err == nil {
 		vx, ok := have.(*netlink.Vxlan)
@@ -139,7 +195,7 @@ func (t *tunnel) ensure(own netip.Addr) (int, error) {
 	}
 	if have == nil {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.MTU, attrs.HardwareAddr = tunnelName, mtu, tunnelMAC(t.cidrs[0])
+		attrs.Name, attrs.HardwareAddr = tunnelName, tunnelMAC(t.cidrs[0])
 		if err := t.link.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: tunnelID, Port: tunnelPort, SrcAddr: own.AsSlice(), Learning: false}); err != nil {
 			return fail("create", err)
 		}
@@ -152,9 +208,14 @@ func (t *tunnel) ensure(own netip.Addr) (int, error) {
 			return fail("set its hardware address", err)
 		}
 	}
-	if have.Attrs().MTU != mtu {
-		if err := t.link.LinkSetMTU(have, mtu); err != nil {
-			return fail("set its MTU", err)
+	return have, nil
+}
+
+// furnish sets what both kinds of tunnel have.
+func (t *tunnel) furnish(l netlink.Link, mtu int) error {
+	if l.Attrs().MTU != mtu {
+		if err := t.link.LinkSetMTU(l, mtu); err != nil {
+			return fmt.Errorf("set its MTU: %w", err)
 		}
 	}
 	for _, c := range t.cidrs {
@@ -162,14 +223,14 @@ func (t *tunnel) ensure(own netip.Addr) (int, error) {
 		if c.Addr().Is6() {
 			addr.Flags = unix.IFA_F_NODAD
 		}
-		if err := t.link.AddrReplace(have, addr); err != nil {
-			return fail("set its address", err)
+		if err := t.link.AddrReplace(l, addr); err != nil {
+			return fmt.Errorf("set its address: %w", err)
 		}
 	}
-	if err := t.link.LinkSetUp(have); err != nil {
-		return fail("set up", err)
+	if err := t.link.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set up: %w", err)
 	}
-	return have.Attrs().Index, nil
+	return nil
 }
 
 // neighbours says for each peer's gateways which hardware address they have, and for that at which node it is.
@@ -190,6 +251,9 @@ func (t *tunnel) neighbours(index int, peers []peer) []netlink.Neigh {
 
 // meet makes the peers those that the tunnel leads to.
 func (t *tunnel) meet(index int, peers []peer) error {
+	if t.wireguard != nil {
+		return t.wireguard.meet(peers)
+	}
 	want := t.neighbours(index, peers)
 	var errs []error
 	for i := range want {
@@ -221,8 +285,8 @@ func (t *tunnel) meet(index int, peers []peer) error {
 	return errors.Join(errs...)
 }
 
-func removeTunnel(h *netlink.Handle) error {
-	l, err := h.LinkByName(tunnelName)
+func removeTunnel(h *netlink.Handle, name string) error {
+	l, err := h.LinkByName(name)
 	if err != nil {
 		return ignoreNotFound(err)
 	}

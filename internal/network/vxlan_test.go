@@ -65,7 +65,7 @@ func behind(t testing.TB, router string, number byte) (string, netip.Addr) {
 
 // TestPodsReachThoseOfNodesBehindARouter has two nodes with a router between, and a third that shares a link with the first.
 func TestPodsReachThoseOfNodesBehindARouter(t *testing.T) {
-	for _, mode := range []Mode{Auto, VXLAN} {
+	for _, mode := range []Mode{Auto, VXLAN, WireGuard} {
 		t.Run(string(mode), func(t *testing.T) {
 			router := netns.New(t)
 			var all []*node
@@ -73,6 +73,9 @@ func TestPodsReachThoseOfNodesBehindARouter(t *testing.T) {
 				ns, ip := behind(t, router, i+1)
 				n := &node{name: fmt.Sprint("n", i), ns: ns, ip: ip, cfg: Config{NodeName: fmt.Sprint("n", i), StateDir: t.TempDir(), ClusterCIDRs: clusterCIDRs, Mode: mode}}
 				n.cfg.PodCIDRs = []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.42.%d.0/24", i+1)), netip.MustParsePrefix(fmt.Sprintf("fd42:0:0:%d::/64", i+1))}
+				if mode == WireGuard {
+					encrypt(t, n)
+				}
 				n.start(t)
 				all = append(all, n)
 			}
@@ -116,6 +119,9 @@ func TestPodsReachThoseOfNodesBehindARouter(t *testing.T) {
 			check()
 			n1.start(t)
 			check()
+			if mode == WireGuard {
+				wantEncrypted(t, n1, n2, 2<<20) // what wantBulk has sent, twice and more
+			}
 
 			if err := netns.Do(n1.ns, func() error { return n1.net.Remove(t.Context()) }); err != nil {
 				t.Fatal(err)

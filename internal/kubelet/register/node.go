@@ -33,10 +33,12 @@ type Node struct {
 	IngressPorts []int
 	// PodCIDRs are the ranges that Pods have addresses of, as far as the node has been given any.
 	PodCIDRs func() []netip.Prefix
-	IPs      []string
-	Port     int32  // of the node's server
-	DataDir  string // on the disk that Pods write to
-	Version  string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
+	// WireGuardKey is the public key that packets for the node's Pods are encrypted for; empty: they are not.
+	WireGuardKey string
+	IPs          []string
+	Port         int32  // of the node's server
+	DataDir      string // on the disk that Pods write to
+	Version      string // of the Kubernetes API that the daemon speaks, which clients compare with theirs
 	// Allocatable is what of the machine's capacity Pods may have.
 	Allocatable func(capacity v1.ResourceList) v1.ResourceList
 	// Offer adds what device plugins have to the machine's capacity, and to what Pods may have of it; nil: nothing.
@@ -130,7 +132,7 @@ func (n *Node) annotations() map[string]string {
 	for i, p := range n.IngressPorts {
 		ports[i] = strconv.Itoa(p)
 	}
-	out := map[string]string{AnnIngressPorts: strings.Join(ports, ",")}
+	out := map[string]string{AnnIngressPorts: strings.Join(ports, ","), network.AnnWireGuardKey: n.WireGuardKey}
 	var ranges []string
 	for _, r := range n.PodCIDRs() {
 		ranges = append(ranges, r.String())
