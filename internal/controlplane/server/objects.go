@@ -110,7 +110,7 @@ func (o objects) Uses(ctx context.Context, node, resource, namespace, name strin
 	return resource == "secrets" && o.driverNeeds(ctx, node, namespace, name)
 }
 
-// driverNeeds tells whether a storage driver is to be given the Secret for a volume of a Pod on the node. Such a Secret may be in any namespace.
+// driverNeeds tells whether a storage driver, or the node itself, is to be given the Secret for a volume of a Pod on the node. Such a Secret may be in any namespace.
 func (o objects) driverNeeds(ctx context.Context, node, namespace, name string) bool {
 	obj, err := o.registry.Store(corev1.Resource("persistentvolumes")).List(genericapirequest.WithNamespace(ctx, ""), &metainternalversion.ListOptions{ResourceVersion: "0"})
 	if err != nil {
@@ -118,7 +118,7 @@ func (o objects) driverNeeds(ctx context.Context, node, namespace, name string) 
 	}
 	volumes := obj.(*corev1.PersistentVolumeList).Items
 	for i := range volumes {
-		if s := volumes[i].Spec.CSI; s != nil && namesSecret(s, namespace, name) && o.Uses(ctx, node, "persistentvolumes", "", volumes[i].Name) {
+		if namesSecret(&volumes[i], namespace, name) && o.Uses(ctx, node, "persistentvolumes", "", volumes[i].Name) {
 			return true
 		}
 	}

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -120,12 +122,18 @@ func anyEnv(p *corev1.Pod, match func(*corev1.EnvVar) bool, from func(*corev1.En
 	return false
 }
 
-// namesSecret tells whether a volume's driver is to be given the Secret on nodes.
-func namesSecret(s *corev1.CSIPersistentVolumeSource, namespace, name string) bool {
-	for _, ref := range []*corev1.SecretReference{s.NodeStageSecretRef, s.NodePublishSecretRef, s.NodeExpandSecretRef} {
-		if ref != nil && ref.Namespace == namespace && ref.Name == name {
-			return true
-		}
+// namesSecret tells whether a volume's driver, or the node itself, is to be given the Secret on nodes.
+func namesSecret(v *corev1.PersistentVolume, namespace, name string) bool {
+	var refs []*corev1.SecretReference
+	if s := v.Spec.CSI; s != nil {
+		refs = []*corev1.SecretReference{s.NodeStageSecretRef, s.NodePublishSecretRef, s.NodeExpandSecretRef}
 	}
-	return false
+	if s := v.Spec.ISCSI; s != nil && s.SecretRef != nil {
+		ref := *s.SecretRef
+		if ref.Namespace == "" && v.Spec.ClaimRef != nil {
+			ref.Namespace = v.Spec.ClaimRef.Namespace
+		}
+		refs = []*corev1.SecretReference{&ref}
+	}
+	return slices.ContainsFunc(refs, func(r *corev1.SecretReference) bool { return r != nil && r.Namespace == namespace && r.Name == name })
 }

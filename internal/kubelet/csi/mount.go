@@ -100,7 +100,7 @@ func (n *Node) mount(ctx context.Context, d *driver, p plan, pod *v1.Pod, attach
 			return err
 		}
 	}
-	secrets, err := n.secrets(ctx, p.PublishSecret)
+	secrets, err := n.SecretOf(ctx, p.PublishSecret)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (n *Node) stage(ctx context.Context, d *driver, p plan, attachment map[stri
 	if err != nil || before != nil && before.Boot == n.boot {
 		return err
 	}
-	secrets, err := n.secrets(ctx, p.StageSecret)
+	secrets, err := n.SecretOf(ctx, p.StageSecret)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (n *Node) expand(ctx context.Context, d *driver, p plan, v Volume) error {
 		return nil
 	}
 	if p.Expand > 0 {
-		secrets, err := n.secrets(ctx, p.ExpandSecret)
+		secrets, err := n.SecretOf(ctx, p.ExpandSecret)
 		if err != nil {
 			return err
 		}
@@ -205,15 +205,15 @@ func (n *Node) expand(ctx context.Context, d *driver, p plan, v Volume) error {
 	return n.Grown(ctx, v.Claim, v.Persistent)
 }
 
-// secrets are what a driver is to know beside the volume; a reference to none gives an empty map.
-func (n *Node) secrets(ctx context.Context, ref *v1.SecretReference) (map[string]string, error) {
+// SecretOf is what a driver, or the host, is to know beside the volume; a reference to none gives an empty map.
+func (n *Node) SecretOf(ctx context.Context, ref *v1.SecretReference) (map[string]string, error) {
 	out := map[string]string{}
 	if ref == nil {
 		return out, nil
 	}
 	s, err := n.Client.CoreV1().Secrets(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("the driver's Secret %s/%s: %w", ref.Namespace, ref.Name, err)
+		return nil, fmt.Errorf("the volume's Secret %s/%s: %w", ref.Namespace, ref.Name, err)
 	}
 	for k, v := range s.Data {
 		out[k] = string(v)

@@ -40,6 +40,8 @@ type Disks interface {
 // Drivers are the storage drivers that run on this node.
 type Drivers interface {
 	Mount(ctx context.Context, v csi.Volume) (csi.Mounted, error)
+	// SecretOf gives the content of a Secret that a volume names.
+	SecretOf(ctx context.Context, ref *v1.SecretReference) (map[string]string, error)
 	// Hold waits until no other node may write to a network volume that no driver mounts.
 	Hold(ctx context.Context, pod *v1.Pod, v *v1.PersistentVolume) error
 }
@@ -114,7 +116,7 @@ func fromClaim(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, src 
 	if err := volume.CheckNodeAffinity(vol, labels); err != nil {
 		return Volume{}, fmt.Errorf("%s: PersistentVolume %s cannot be reached from this node (its spec.nodeAffinity), where the Pod was bound by spec.nodeName: %w", about, vol.Name, err)
 	}
-	readOnly := v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly || pv.OnlyRead(vol) || vol.Spec.NFS != nil && vol.Spec.NFS.ReadOnly
+	readOnly := v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly || pv.OnlyRead(vol) || vol.Spec.NFS != nil && vol.Spec.NFS.ReadOnly || vol.Spec.ISCSI != nil && vol.Spec.ISCSI.ReadOnly
 	made, err := mountVolume(ctx, path, pod, v.Name, readOnly, claim, vol, src)
 	if err != nil {
 		return Volume{}, fmt.Errorf("%s: %w", about, err)
@@ -154,8 +156,13 @@ func mountVolume(ctx context.Context, path string, pod *v1.Pod, name string, rea
 		return Volume{Path: s.Local.Path}, give(s.Local.Path)
 	case s.CSI != nil:
 		return driven(ctx, csi.Volume{Pod: pod, Name: name, Persistent: vol, Claim: claim, ReadOnly: readOnly}, src)
+	case s.ISCSI != nil:
+		if err := src.Hold(ctx, pod, vol); err != nil {
+			return Volume{}, err
+		}
+		return ofVolume(vol, claim, readOnly).setup(ctx, path, pod, src)
 	case block:
-		return Volume{}, fmt.Errorf("PersistentVolume %s: only local volumes and those of CSI drivers can be of the mode Block on this node", vol.Name)
+		return Volume{}, fmt.Errorf("PersistentVolume %s: only local volumes, iSCSI disks and volumes of CSI drivers can be of the mode Block on this node", vol.Name)
 	case s.HostPath != nil:
 		return Volume{Path: s.HostPath.Path}, hostPath(s.HostPath)
 	case s.NFS != nil:
@@ -164,7 +171,7 @@ func mountVolume(ctx context.Context, path string, pod *v1.Pod, name string, rea
 		}
 		return Volume{Path: path}, nfs(ctx, path, s.NFS, vol.Spec.MountOptions)
 	}
-	return Volume{}, fmt.Errorf("PersistentVolume %s: its kind is not provided by this node; use one of local, hostPath, nfs, csi, or the StorageClass %s; for iSCSI use a CSI driver", vol.Name, pv.LocalClass)
+	return Volume{}, fmt.Errorf("PersistentVolume %s: its kind is not provided by this node; use one of local, hostPath, nfs, iscsi, csi, or the StorageClass %s", vol.Name, pv.LocalClass)
 }
 
 func kindOf(info os.FileInfo) string {

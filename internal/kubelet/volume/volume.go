@@ -16,6 +16,7 @@ import (
 
 	"github.com/gitopsd/gitopsd/internal/kubelet/csi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/env"
+	"github.com/gitopsd/gitopsd/internal/kubelet/iscsi"
 	"github.com/gitopsd/gitopsd/internal/kubelet/mounts"
 	"github.com/gitopsd/gitopsd/internal/pv"
 )
@@ -74,6 +75,8 @@ func setup(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, facts en
 		return Volume{Path: v.HostPath.Path}, hostPath(v.HostPath)
 	case v.NFS != nil:
 		return Volume{Path: path, ReadOnly: v.NFS.ReadOnly}, nfs(ctx, path, v.NFS, nil)
+	case v.ISCSI != nil:
+		return ofPod(pod, v.ISCSI).setup(ctx, path, pod, src)
 	case v.CSI != nil:
 		return driven(ctx, csi.Volume{Pod: pod, Name: v.Name, Inline: v.CSI}, src)
 	case pv.ClaimOf(pod, v) != "":
@@ -91,7 +94,7 @@ func setup(ctx context.Context, path string, pod *v1.Pod, v *v1.Volume, facts en
 		return Volume{}, err
 	}
 	if files == nil {
-		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath, nfs, csi, image, or a claim")
+		return Volume{}, fmt.Errorf("its kind is not provided by this node; use one of configMap, secret, downwardAPI, projected, emptyDir, hostPath, nfs, iscsi, csi, image, or a claim")
 	}
 	// All of it is kept in memory: Secrets and tokens must not reach the disk, and the rest is small.
 	if err := tmpfs(path, "mode=0755"); err != nil {
@@ -253,6 +256,9 @@ func hostPath(h *v1.HostPathVolumeSource) error {
 func Teardown(dir string) error {
 	// Not only volumes of memory: what a container mounted in a volume that it shares with the host is the host's, and its content somebody else's.
 	if err := mounts.Detach(dir); err != nil {
+		return err
+	}
+	if err := iscsi.Disconnect(dir); err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)
