@@ -30,26 +30,22 @@ func portKey(c claim) string {
 	return claims + "port/" + c.protocol + "/" + strconv.Itoa(int(c.port))
 }
 
-// takePort takes a port for holder. Taking what the holder already has succeeds, so that a repeated request is harmless.
-func (a *Allocator) takePort(ctx context.Context, c claim, h clusterip.Holder, dryRun bool) (bool, error) {
+// takePort takes a port for h, and returns which holder has it then. Taking what the holder already has succeeds, so that a repeated request is harmless.
+func (a *Allocator) takePort(ctx context.Context, c claim, h clusterip.Holder, dryRun bool) (string, error) {
 	key, holder := portKey(c), h.String()
 	if dryRun {
 		r, err := a.client.Get(ctx, key)
-		if err != nil {
-			return false, err
+		if err != nil || len(r.Kvs) == 0 {
+			return holder, err
 		}
-		return len(r.Kvs) == 0 || string(r.Kvs[0].Value) == holder, nil
+		return string(r.Kvs[0].Value), nil
 	}
 	r, err := a.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
 		Then(clientv3.OpPut(key, holder)).Else(clientv3.OpGet(key)).Commit()
-	if err != nil {
-		return false, err
+	if err != nil || r.Succeeded {
+		return holder, err
 	}
-	if r.Succeeded {
-		return true, nil
-	}
-	kvs := r.Responses[0].GetResponseRange().Kvs
-	return len(kvs) == 1 && string(kvs[0].Value) == holder, nil
+	return string(r.Responses[0].GetResponseRange().Kvs[0].Value), nil // it is there, as the comparison failed for that
 }
 
 func (a *Allocator) releasePort(ctx context.Context, c claim, h clusterip.Holder) error {
@@ -63,9 +59,9 @@ func (a *Allocator) claimPort(ctx context.Context, port int32, protocol string, 
 	if port < a.minPort || port > a.maxPort {
 		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %d-%d", a.minPort, a.maxPort)
 	}
-	ok, err := a.takePort(ctx, portClaim(port, protocol), h, dryRun)
-	if err == nil && !ok {
-		err = errors.New("provided port is already allocated")
+	holder, err := a.takePort(ctx, portClaim(port, protocol), h, dryRun)
+	if err == nil && holder != h.String() {
+		err = fmt.Errorf("provided port is already allocated, to Service %s: take another, or none for one that is free", path.Dir(holder)) // without its UID
 	}
 	return err
 }
@@ -73,8 +69,8 @@ func (a *Allocator) claimPort(ctx context.Context, port int32, protocol string, 
 // nextPort takes a free node port for protocol.
 func (a *Allocator) nextPort(ctx context.Context, protocol string, h clusterip.Holder, dryRun bool) (int32, error) {
 	port, err := pick(ctx, uint64(a.minPort), uint64(a.maxPort), func(n uint64) (int32, bool, error) {
-		ok, err := a.takePort(ctx, portClaim(int32(n), protocol), h, dryRun)
-		return int32(n), ok, err
+		holder, err := a.takePort(ctx, portClaim(int32(n), protocol), h, dryRun)
+		return int32(n), holder == h.String(), err
 	})
 	if errors.Is(err, errFull) {
 		return 0, fmt.Errorf("no node port is free in %d-%d: %w", a.minPort, a.maxPort, errFull)

@@ -203,9 +203,13 @@ func TestServicesNeverShareAnAddressAlsoAfterARestart(t *testing.T) {
 	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "already allocated") {
 		t.Errorf("a second Service with the same cluster IP gave %v, want Invalid: already allocated", err)
 	}
-	_, err = k.CoreV1().Services("shop").Create(t.Context(), service("b", "", first.Spec.Ports[0].NodePort), metav1.CreateOptions{})
-	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "already allocated") {
-		t.Errorf("a second Service with the same node port gave %v, want Invalid: already allocated", err)
+	port := first.Spec.Ports[0].NodePort
+	taken := fmt.Sprintf("spec.ports[0].nodePort: Invalid value: %d: provided port is already allocated, to Service shop/a:", port)
+	for _, dryRun := range [][]string{nil, {metav1.DryRunAll}} {
+		_, err = k.CoreV1().Services("shop").Create(t.Context(), service("b", "", port), metav1.CreateOptions{DryRun: dryRun})
+		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), taken) {
+			t.Errorf("a second Service with the same node port (dry run: %v) gave %v, want Invalid: %s", dryRun, err, taken)
+		}
 	}
 	// What the refused creations had claimed besides is free again, and so is everything of a deleted Service.
 	if err := k.CoreV1().Services("shop").Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
