@@ -116,6 +116,7 @@ func daemonConfig(args []string) (kubelet.Config, bool, error) {
 	f.IntVar(&cfg.Ingress.HTTPSPort, "ingress-https-port", cfg.Ingress.HTTPSPort, "port of this host at which Ingresses are served by HTTPS; 0: at none")
 	f.DurationVar(&cfg.Ingress.HSTS, "ingress-hsts", 0, "how long browsers are told to come by HTTPS only; 0: they are told nothing")
 	f.StringSliceVar(&cfg.Ingress.Trusted, "ingress-trusted-proxies", nil, "address ranges of load balancers in front of the ingress, whose word about who the client is is taken")
+	f.IntVar(&cfg.Ingress.PerClient, "ingress-connections-per-client", cfg.Ingress.PerClient, "how many connections one client's address may have at a port of the ingress; trusted proxies may have all")
 	f.StringVar(&cfg.Ingress.AccessLog, "ingress-access-log", "", "file that gets a line per request of the ingress (default: none)")
 	verbose := f.BoolP("verbose", "v", false, "log each action, and what the libraries say")
 	if err := parse(f, runUsage, args); err != nil {

@@ -32,6 +32,8 @@ type Config struct {
 	Trusted []netip.Prefix
 	// AccessLog is a file that gets a line per request, turned over when it is large; empty: none.
 	AccessLog string
+	// PerClient is how many connections one client may have at a port; zero: as many as is good.
+	PerClient int
 	// Informers give everything but Secrets. Their owner starts them, after New.
 	Informers informers.SharedInformerFactory
 	// Client follows Secrets.
@@ -88,7 +90,7 @@ func New(cfg Config) (*Server, error) {
 		s.file = &lumberjack.Logger{Filename: cfg.AccessLog, MaxSize: logSize, MaxBackups: logFiles}
 		s.lines = proxy.NewAccessLog(s.file)
 	}
-	s.proxy = proxy.New(proxy.Config{HTTPSPort: cfg.HTTPSPort, HSTS: cfg.HSTS, Trusted: cfg.Trusted, Log: s.lines})
+	s.proxy = proxy.New(proxy.Config{HTTPSPort: cfg.HTTPSPort, HSTS: cfg.HSTS, Trusted: cfg.Trusted, ConnectionsPerClient: cfg.PerClient, Log: s.lines})
 	return s, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/gitopsd/gitopsd/internal/dns"
+	"github.com/gitopsd/gitopsd/internal/ingress/proxy"
 	"github.com/gitopsd/gitopsd/internal/kubelet/allocatable"
 	"github.com/gitopsd/gitopsd/internal/kubelet/cpuset"
 	"github.com/gitopsd/gitopsd/internal/kubelet/eviction"
@@ -117,7 +118,7 @@ func Defaults() Config {
 		ClusterCIDR: []string{"10.42.0.0/16"}, PodNetwork: string(network.Auto), CNIBinDirs: []string{"/opt/cni/bin", "/usr/lib/cni"}, Domain: "cluster.local", JoinTimeout: 5 * time.Minute,
 		ContainerLogMaxSize: resource.NewQuantity(logs.DefaultRotation().Size, resource.BinarySI).String(), ContainerLogMaxFiles: logs.DefaultRotation().Files, EnableSystemLogHandler: true,
 		Eviction: eviction.Defaults(), Images: image.DefaultKeeping(), Allocatable: allocatable.Defaults(), CPUs: cpuset.Config{Policy: cpuset.None},
-		Ingress: Ingress{HTTPPort: 8080, HTTPSPort: 8443},
+		Ingress: Ingress{HTTPPort: 8080, HTTPSPort: 8443, PerClient: proxy.PerClient},
 	}
 }
 

@@ -17,6 +17,7 @@ type Ingress struct {
 	HSTS                time.Duration
 	Trusted             []string
 	AccessLog           string
+	PerClient           int // connections of one client at a port
 
 	trusted []netip.Prefix
 }
@@ -30,6 +31,9 @@ func (i *Ingress) complete() error {
 	}
 	if i.HTTPPort != 0 && i.HTTPPort == i.HTTPSPort {
 		return fmt.Errorf("--ingress-http-port and --ingress-https-port are both %d: they must differ", i.HTTPPort)
+	}
+	if i.PerClient < 1 {
+		return fmt.Errorf("--ingress-connections-per-client %d: must be at least 1", i.PerClient)
 	}
 	for _, s := range i.Trusted {
 		p, err := netip.ParsePrefix(s)
@@ -53,7 +57,7 @@ func (d *daemon) openIngress() (err error) {
 		return nil
 	}
 	d.ingress, err = ingress.New(ingress.Config{
-		HTTPPort: cfg.HTTPPort, HTTPSPort: cfg.HTTPSPort, HSTS: cfg.HSTS, Trusted: cfg.trusted, AccessLog: cfg.AccessLog,
+		HTTPPort: cfg.HTTPPort, HTTPSPort: cfg.HTTPSPort, HSTS: cfg.HSTS, Trusted: cfg.trusted, AccessLog: cfg.AccessLog, PerClient: cfg.PerClient,
 		Informers: d.informers, Client: d.client, Event: d.event,
 	})
 	return err

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"net/http"
 	"net/http/httputil"
+	"net/textproto"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,7 +68,7 @@ func (b *body) read(p []byte) (int, error) {
 	if b.chunks != nil {
 		n, err := b.chunks.Read(p)
 		if errors.Is(err, io.EOF) {
-			err = skipTrailer(b.c.br)
+			err = readTrailer(b.c.br, b.c.head.req.Trailer)
 		}
 		return n, err
 	}
@@ -84,8 +86,9 @@ func (b *body) read(p []byte) (int, error) {
 	return n, err
 }
 
-// skipTrailer reads what follows the last chunk, and returns io.EOF. No header there is passed on (RFC 9110, section 6.5.1): nobody has looked at it.
-func skipTrailer(br *bufio.Reader) error {
+// readTrailer reads what follows the last chunk, and returns io.EOF. Of the headers there, those are kept that the request has announced (RFC 9110, section 6.6.2):
+// the keys of into.
+func readTrailer(br *bufio.Reader, into http.Header) error {
 	for left := maxTrailer; left > 0; {
 		line, err := br.ReadSlice('\n')
 		if err != nil {
@@ -102,8 +105,14 @@ func skipTrailer(br *bufio.Reader) error {
 		if text == "" {
 			return io.EOF
 		}
-		if name, value, ok := strings.Cut(text, ":"); !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(strings.Trim(value, " \t")) {
+		name, value, ok := strings.Cut(text, ":")
+		value = strings.Trim(value, " \t")
+		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 			return errBadTrailer
+		}
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		if had, announced := into[name]; announced {
+			into[name] = append(had, value)
 		}
 	}
 	return errBadTrailer

@@ -134,6 +134,7 @@ func (h *head) judge(hosts, lengths int) error {
 	}
 	if len(r.TransferEncoding) > 0 {
 		r.ContentLength = -1
+		r.Trailer = announced(r.Header["Trailer"])
 	}
 	if len(r.Header["Connection"]) > 0 {
 		h.close = httpguts.HeaderValuesContainsToken(r.Header["Connection"], "close")
@@ -150,6 +151,21 @@ func (h *head) judge(hosts, lengths int) error {
 		h.expect = r.ContentLength != 0
 	}
 	return nil
+}
+
+// announced are the headers that are to follow the body, as the keys of a map; nil: none. What says how a message is read cannot be among them.
+func announced(values []string) (out http.Header) {
+	for _, v := range values {
+		for name := range strings.SplitSeq(v, ",") {
+			if name = textproto.CanonicalMIMEHeaderKey(strings.Trim(name, " \t")); httpguts.ValidTrailerHeader(name) {
+				if out == nil {
+					out = http.Header{}
+				}
+				out[name] = nil
+			}
+		}
+	}
+	return out
 }
 
 func (h *head) requestLine(line string) error {

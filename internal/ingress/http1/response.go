@@ -281,5 +281,6 @@ func (c *conn) refuse(r *refusal) {
 	b.WriteString("Content-Length: " + strconv.Itoa(len(r.text)+1) + "\r\n\r\n" + r.text + "\n")
 	_ = c.SetWriteDeadline(time.Now().Add(lingering))
 	_, _ = c.nc.Write(b.Bytes())
+	c.srv.Refused(c.nc.RemoteAddr(), r.status)
 	c.linger()
 }

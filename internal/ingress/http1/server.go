@@ -24,8 +24,9 @@ type Server struct {
 	HeaderTimeout, IdleTimeout, WriteTimeout time.Duration
 	// MaxHeader bounds a request's head, in bytes.
 	MaxHeader int
-	// Complain is told what is wrong with clients.
+	// Complain is told what is wrong with clients, and Refused of each request that was answered without the Handler, as it could not be read.
 	Complain func(error)
+	Refused  func(client net.Addr, status int)
 
 	draining atomic.Bool
 	mu       sync.Mutex

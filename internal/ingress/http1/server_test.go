@@ -25,7 +25,7 @@ func serve(t *testing.T, h http.HandlerFunc, change func(*Server)) (address stri
 		t.Fatal(err)
 	}
 	s := &Server{
-		Handler: h, HeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxHeader: 36 << 10, Complain: func(err error) { t.Log(err) },
+		Handler: h, HeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxHeader: 36 << 10, Complain: func(err error) { t.Log(err) }, Refused: func(net.Addr, int) {},
 		HTTP2: func(c net.Conn) {
 			begin := make([]byte, 24)
 			_, err := io.ReadFull(c, begin)
@@ -70,6 +70,9 @@ func conversations(w http.ResponseWriter, r *http.Request) {
 	case "/echo":
 		text, err := io.ReadAll(r.Body)
 		said := fmt.Sprintf("%s %s %q %v", r.Method, r.RequestURI, text, err)
+		if len(r.Trailer) > 0 {
+			said += fmt.Sprint(" ", r.Trailer)
+		}
 		w.Header().Set("Content-Length", fmt.Sprint(len(said)))
 		_, _ = io.WriteString(w, said)
 	case "/chunks":

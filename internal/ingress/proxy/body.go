@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strconv"
@@ -24,7 +25,8 @@ type body struct {
 	kind   bodyKind
 	length int64 // -1: unknown
 	whole  []byte
-	pooled *[]byte
+	// trailer has what the client announces to follow, and its values once the body has ended.
+	trailer http.Header
 
 	from io.Reader
 	rc   *http.ResponseController
@@ -55,6 +57,8 @@ func (x *exchange) body() (*body, int) {
 		return &x.bodiless, 0
 	}
 	b := &body{kind: streamedBody, length: r.ContentLength, from: r.Body, rc: http.NewResponseController(x.w), left: x.policy.BodyLimit, limited: x.policy.BodyLimit > 0}
+	maps.DeleteFunc(r.Trailer, func(name string, _ []string) bool { return !trailing(name) })
+	b.trailer = r.Trailer
 	if r.ContentLength < 0 || r.ContentLength > bufferedBody {
 		if r.ProtoMajor == 1 {
 			_ = b.rc.EnableFullDuplex() // the answer may begin before the body ends
@@ -62,14 +66,9 @@ func (x *exchange) body() (*body, int) {
 		return b, 0
 	}
 	b.kind = wholeBody
-	if r.ContentLength <= 32<<10 {
-		b.pooled = buffers.Get().(*[]byte)
-		b.whole = (*b.pooled)[:r.ContentLength]
-	} else {
-		b.whole = make([]byte, r.ContentLength)
-	}
 	_ = b.rc.SetReadDeadline(time.Now().Add(clientPause))
-	if _, err := io.ReadFull(r.Body, b.whole); err != nil {
+	var err error
+	if b.whole, err = readWhole(r.Body, int(r.ContentLength)); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return b, http.StatusRequestTimeout
 		}
@@ -79,14 +78,27 @@ func (x *exchange) body() (*body, int) {
 	return b, 0
 }
 
+// firstRead is how much memory a body gets before any of it has come. Beyond that it has no more than four times what its client has sent.
+const firstRead = 4 << 10
+
+// readWhole reads a body of the given length.
+func readWhole(from io.Reader, length int) ([]byte, error) {
+	p := make([]byte, min(length, firstRead))
+	for have := 0; ; {
+		n, err := io.ReadFull(from, p[have:])
+		if have += n; err != nil || have == length {
+			return p, err
+		}
+		more := make([]byte, min(length, 4*len(p)))
+		copy(more, p)
+		p = more
+	}
+}
+
 func (b *body) end() {
 	b.mu.Lock()
 	b.over.Store(true)
 	b.mu.Unlock()
-	if b.pooled != nil {
-		buffers.Put(b.pooled)
-		b.pooled = nil
-	}
 }
 
 // repeatable says whether the body can be sent a second time.
@@ -162,7 +174,9 @@ func (b *body) copy(c *conn, pause time.Duration) bool {
 		switch {
 		case errors.Is(err, io.EOF):
 			if b.length < 0 {
-				_, _ = c.bw.WriteString("0\r\n\r\n")
+				_, _ = c.bw.WriteString("0\r\n")
+				_ = b.trailer.Write(c.bw)
+				_, _ = c.bw.WriteString("\r\n")
 			}
 			return c.bw.Flush() == nil
 		case err != nil:

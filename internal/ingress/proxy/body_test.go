@@ -45,3 +45,38 @@ func TestABodyThatIsOverWaitsForNoClient(t *testing.T) {
 		t.Errorf("read after its end: %v, and the client's time was set to %v", err, d.set)
 	}
 }
+
+// hesitant sends so much at a time, and notes the room that it was given in proportion to what it had sent.
+type hesitant struct {
+	sent, most int
+	step       int
+}
+
+func (h *hesitant) Read(p []byte) (int, error) {
+	h.most = max(h.most, len(p)-4*h.sent)
+	n := min(len(p), h.step)
+	for i := range n {
+		p[i] = byte(h.sent + i)
+	}
+	h.sent += n
+	return n, nil
+}
+
+// A length that is told costs nothing yet: a client has to send what takes memory.
+func TestABodyTakesMemoryAsItComes(t *testing.T) {
+	for _, length := range []int{1, firstRead, firstRead + 1, bufferedBody} {
+		h := &hesitant{step: 100}
+		p, err := readWhole(h, length)
+		if err != nil || len(p) != length {
+			t.Fatalf("%d bytes: %d, %v", length, len(p), err)
+		}
+		for i := range p {
+			if p[i] != byte(i) {
+				t.Fatalf("%d bytes: the one at %d is wrong", length, i)
+			}
+		}
+		if h.most > firstRead {
+			t.Errorf("%d bytes: %d were given that nobody had sent", length, h.most)
+		}
+	}
+}

@@ -286,7 +286,9 @@ func (x *exchange) copyBody(from io.Reader, length int64, trailer http.Header, m
 		switch {
 		case errors.Is(err, io.EOF):
 			for k, v := range trailer {
-				x.w.Header()[http.TrailerPrefix+k] = v
+				if trailing(k) {
+					x.w.Header()[http.TrailerPrefix+k] = v
+				}
 			}
 			return
 		case err != nil:

@@ -2,12 +2,16 @@ package proxy
 
 import (
 	"bufio"
+	"maps"
 	"net"
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/gitopsd/gitopsd/internal/ingress/routes"
 )
@@ -37,6 +41,12 @@ func dashed(name string) string {
 		return name
 	}
 	return textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+}
+
+// trailing says whether a header may follow a body: nothing that says how a message is read, who asks, or what is between neighbours.
+func trailing(name string) bool {
+	read := dashed(name)
+	return httpguts.ValidTrailerHeader(read) && !neighbours(read) && !ours(read)
 }
 
 // named are the headers that a Connection header names, which are between neighbours too.
@@ -148,6 +158,9 @@ func (x *exchange) writeHeader(w *bufio.Writer, b *body, upgrade string) {
 	switch {
 	case b.length < 0:
 		_, _ = w.WriteString("Transfer-Encoding: chunked\r\n")
+		if len(b.trailer) > 0 {
+			_, _ = w.WriteString("Trailer: " + strings.Join(slices.Sorted(maps.Keys(b.trailer)), ", ") + "\r\n")
+		}
 	case b.length > 0 || x.r.Method == http.MethodPost || x.r.Method == http.MethodPut || x.r.Method == http.MethodPatch:
 		_, _ = w.WriteString("Content-Length: ")
 		_, _ = w.Write(strconv.AppendInt(w.AvailableBuffer(), b.length, 10))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -64,7 +65,7 @@ func (l *AccessLog) write(x *exchange, took time.Duration) {
 	b = append(b, " ["...)
 	b = x.began.AppendFormat(b, "02/Jan/2006:15:04:05 -0700")
 	b = append(b, "] "...)
-	b = quoted(b, x.r.Method+" "+x.r.RequestURI+" "+x.r.Proto)
+	b = quoted(b, strings.TrimSpace(x.r.Method+" "+x.r.RequestURI+" "+x.r.Proto)) // empty, as nginx has it, where nothing could be read
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, int64(x.status), 10)
 	b = append(b, ' ')

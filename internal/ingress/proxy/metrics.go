@@ -16,7 +16,7 @@ import (
 var buckets = [...]float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
 
 // statuses are those that are counted one by one; all others as the first of their hundred.
-var statuses = [...]int{100, 101, 200, 201, 202, 204, 206, 300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 413, 421, 422, 429, 499, 500, 502, 503, 504}
+var statuses = [...]int{100, 101, 200, 201, 202, 204, 206, 300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 408, 409, 413, 417, 421, 422, 429, 431, 499, 500, 501, 502, 503, 504, 505}
 
 // slots finds a status in them.
 var slots = func() (out [600]uint8) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -24,6 +25,8 @@ type Config struct {
 	HeaderTimeout time.Duration
 	// WriteTimeout is how long a client may take to read something; zero: as long as is good.
 	WriteTimeout time.Duration
+	// ConnectionsPerClient are at most those that one client may have at a listener; zero: as many as is good. Trusted proxies may have all.
+	ConnectionsPerClient int
 	// Log takes a line per request; nil: none.
 	Log *AccessLog
 }
@@ -99,6 +102,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !x.refused() {
 		x.serve()
 	}
+}
+
+// unread counts and logs a request that was refused before it was one.
+func (p *Proxy) unread(client net.Addr, status int) {
+	x := &exchange{p: p, r: &http.Request{RemoteAddr: client.String()}, began: time.Now(), status: status}
+	x.client, _ = clientOf(x.r, nil)
+	x.end()
 }
 
 // exchange is one request and its answer.

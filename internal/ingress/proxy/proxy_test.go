@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/gitopsd/gitopsd/internal/ingress/proxy"
 	"github.com/gitopsd/gitopsd/internal/ingress/routes"
@@ -419,6 +421,16 @@ func TestAConnectionIsTakenOver(t *testing.T) {
 	if _, text := ask(t, direct, "GET", "http://"+f.plain, nil, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"); text != `no upgrade: "" ""` {
 		t.Errorf("h2c: %s", text)
 	}
+	// Nor is there any for who speaks HTTP/1.0.
+	old, err := net.Dial("tcp", f.plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	fmt.Fprint(old, "GET /chat HTTP/1.0\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if said, err := io.ReadAll(old); err != nil || !strings.HasSuffix(string(said), `no upgrade: "" ""`) {
+		t.Errorf("HTTP/1.0: %q, %v", said, err)
+	}
 	// While a body is read from the connection, nobody can take it over.
 	for _, size := range []int{1, 1 << 20} {
 		if resp, text := ask(t, direct, "POST", "http://"+f.plain, strings.NewReader(strings.Repeat("x", size)), "Connection: Upgrade", "Upgrade: websocket"); text != `no upgrade: "" ""` {
@@ -744,6 +756,132 @@ func TestClientsAreLimited(t *testing.T) {
 	wg.Wait()
 	if resp, _ := ask(t, direct, "GET", "http://"+f.plain, nil); resp.StatusCode != 200 {
 		t.Errorf("after the first: %s", resp.Status)
+	}
+}
+
+// A trailer comes through, by each protocol, if it was announced and is not one that could be taken for what only headers may say.
+func TestTrailersPassBothWays(t *testing.T) {
+	at := endpoint(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Trailer", "X-Back, X-Forwarded-For")
+		fmt.Fprint(w, r.Trailer, " announced ", r.Header["Trailer"])
+		w.Header().Set("X-Back", "b")
+		w.Header().Set("X-Forwarded-For", "evil")
+	})
+	f := start(t, proxy.Config{})
+	f.Set(all(policy(), at))
+	for name, client := range map[string]*http.Client{"HTTP/1.1": direct, "HTTP/2": h2Client(t, false)} {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+f.plain, io.MultiReader(strings.NewReader("text")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Trailer = http.Header{"X-Sum": {"4"}, "X-Real-Ip": {"10.0.0.1"}}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || string(text) != "map[X-Sum:[4]] announced []" { // net/http moves that header to the map
+			t.Errorf("%s: the backend was told %q, %v", name, text, err)
+		}
+		if resp.Trailer.Get("X-Back") != "b" || resp.Trailer.Get("X-Forwarded-For") != "" {
+			t.Errorf("%s: the client was told %v", name, resp.Trailer)
+		}
+	}
+}
+
+// What cannot be read as a request is no route's, but counted and logged as nginx does.
+func TestMetricsAndLogTellOfWhatIsNoRequest(t *testing.T) {
+	var text lockedBuilder
+	log := proxy.NewAccessLog(&text)
+	f := start(t, proxy.Config{Log: log, HeaderTimeout: 50 * time.Millisecond})
+	for _, said := range []string{"nonsense\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", "GET / HTTP/1.1\r\nHost: "} {
+		c, err := net.Dial("tcp", f.plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(c, said)
+		_, _ = io.ReadAll(c) // until it is closed
+		c.Close()
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []int{400, 431, 408} {
+		if line := regexp.MustCompile(fmt.Sprintf(`(?m)^127\.0\.0\.1 - - \[.*\] "" %d 0 "" "" 0\.\d\d\d "" \[\] -$`, status)); !line.MatchString(text.String()) {
+			t.Errorf("%d is not logged: %q", status, text.String())
+		}
+		if n := counted(t, f, "nginx_ingress_controller_requests", strconv.Itoa(status)); n != 1 {
+			t.Errorf("%d is counted %v times", status, n)
+		}
+	}
+}
+
+// counted is a counter's value, of those that have a label of the given value; empty: any.
+func counted(t *testing.T, f *front, name, label string) (sum float64) {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(f.Collector())
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == name && (label == "" || slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == label })) {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// One client leaves room for others, unless it is a proxy that stands for many.
+func TestOneClientMayHaveSoManyConnections(t *testing.T) {
+	at := endpoint(t, says("fine"))
+	for _, trusted := range [][]netip.Prefix{nil, {netip.MustParsePrefix("127.0.0.1/32")}} {
+		f := start(t, proxy.Config{ConnectionsPerClient: 3, Trusted: trusted})
+		f.Set(all(policy(), at))
+		connect := func(from string) (net.Conn, bool) {
+			c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", f.plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			_, err = c.Read(make([]byte, 1))
+			return c, err == nil
+		}
+		var conns []net.Conn
+		for range 3 {
+			c, ok := connect("127.0.0.1")
+			if !ok {
+				t.Fatal("a connection within the limit was refused")
+			}
+			conns = append(conns, c)
+		}
+		if _, ok := connect("127.0.0.1"); ok != (trusted != nil) {
+			t.Errorf("a fourth connection, from proxies %v: %v", trusted, ok)
+		}
+		if _, ok := connect("127.0.0.2"); !ok {
+			t.Error("another client's connection was refused")
+		}
+		if trusted != nil {
+			continue
+		}
+		if n := counted(t, f, "gitopsd_ingress_connections_refused_total", ""); n != 1 {
+			t.Errorf("%v connections are counted as refused", n)
+		}
+		conns[0].Close()
+		deadline := time.Now().Add(20 * time.Second)
+		for _, ok := connect("127.0.0.1"); !ok; _, ok = connect("127.0.0.1") { // the server has to read the end first
+			if time.Now().After(deadline) {
+				t.Fatal("a place that was given back is not had again")
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 

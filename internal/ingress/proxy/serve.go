@@ -25,18 +25,20 @@ const (
 	maxStreams    = 128 // of one connection
 	// maxConnections are at a listener at once. A connection that waits takes some 10 KiB.
 	maxConnections = 32768
+	// PerClient are those of one client, unless the Config says otherwise: many for who shares an address with others, few beside all.
+	PerClient = maxConnections / 16
 )
 
 // Serve answers at a listener until ctx ends, then lets requests under way end for at most grace. secure has it speak TLS.
 func (p *Proxy) Serve(ctx context.Context, l net.Listener, secure bool, grace time.Duration) error {
-	l = &bounded{Listener: l, slots: make(chan struct{}, maxConnections), refused: func() { p.count.refused.Add(1) }}
+	l = p.bound(l)
 	two := &http.Server{
 		Handler: p, ReadHeaderTimeout: cmp.Or(p.cfg.HeaderTimeout, headerTimeout), IdleTimeout: idleTimeout, WriteTimeout: p.cfg.WriteTimeout, MaxHeaderBytes: maxHeader, Protocols: new(http.Protocols),
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: 30 * time.Second, PingTimeout: 10 * time.Second},
 		ErrorLog: log.New(complaints{}, "", 0),
 	}
 	one := &http1.Server{
-		Handler: p, HeaderTimeout: two.ReadHeaderTimeout, IdleTimeout: idleTimeout, WriteTimeout: p.cfg.WriteTimeout, MaxHeader: maxHeader, Complain: func(err error) { two.ErrorLog.Print(err) },
+		Handler: p, HeaderTimeout: two.ReadHeaderTimeout, IdleTimeout: idleTimeout, WriteTimeout: p.cfg.WriteTimeout, MaxHeader: maxHeader, Complain: func(err error) { two.ErrorLog.Print(err) }, Refused: p.unread,
 	}
 	if secure {
 		two.Protocols.SetHTTP2(true)
@@ -110,49 +112,4 @@ var _ io.Writer = complaints{}
 func (complaints) Write(b []byte) (int, error) {
 	slog.Debug("a client of the ingress", "component", "ingress", "err", strings.TrimSpace(string(b)))
 	return len(b), nil
-}
-
-// bounded closes connections that are too many.
-type bounded struct {
-	net.Listener
-	slots   chan struct{}
-	refused func()
-}
-
-func (b *bounded) Accept() (net.Conn, error) {
-	for {
-		c, err := b.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		select {
-		case b.slots <- struct{}{}:
-			return &slot{Conn: c, leave: sync.OnceFunc(func() { <-b.slots })}, nil
-		default:
-			b.refused()
-			c.Close()
-		}
-	}
-}
-
-// slot is a connection that gives its place back when it is closed.
-type slot struct {
-	net.Conn
-	leave func()
-}
-
-func (s *slot) Close() error {
-	s.leave()
-	return s.Conn.Close()
-}
-
-// NetConn is the connection below.
-func (s *slot) NetConn() net.Conn { return s.Conn }
-
-// CloseWrite ends one direction.
-func (s *slot) CloseWrite() error {
-	if half, ok := s.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return s.Close()
 }

@@ -16,10 +16,10 @@ import (
 )
 
 // upgrade is the protocol that the client wants to go on with, such as websocket; empty when it wants none. HTTP/2 is none of them: whoever spoke it
-// through here would be past all routes.
+// through here would be past all routes. HTTP/1.0 has no upgrade (RFC 9110, section 7.8).
 func (x *exchange) upgrade() string {
 	h := x.r.Header
-	if x.r.ProtoMajor != 1 || !httpguts.HeaderValuesContainsToken(h["Connection"], "upgrade") {
+	if x.r.ProtoMajor != 1 || x.r.ProtoMinor == 0 || !httpguts.HeaderValuesContainsToken(h["Connection"], "upgrade") {
 		return ""
 	}
 	u := h.Get("Upgrade")
