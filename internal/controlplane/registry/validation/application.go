@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -107,7 +109,7 @@ func duration(at *field.Path, d *metav1.Duration, least time.Duration) field.Err
 
 func gitSource(at *field.Path, source *v1alpha1.Source) field.ErrorList {
 	if source.RepoURL == "" && source.Helm != nil && source.Helm.Chart != nil {
-		return append(chartAlone(at, source), helm(at.Child("helm"), source.Helm)...)
+		return append(chartAlone(at, source), helm(at.Child("helm"), source.Path, source.Helm)...)
 	}
 	errs := repoURL(at.Child("repoURL"), source.RepoURL)
 	errs = append(errs, gitRef(at.Child("ref"), source.Ref)...)
@@ -119,7 +121,7 @@ func gitSource(at *field.Path, source *v1alpha1.Source) field.ErrorList {
 			errs = append(errs, dnsSubdomain(at.Child("secretRef", "name"), source.SecretRef.Name)...)
 		}
 	}
-	return append(errs, helm(at.Child("helm"), source.Helm)...)
+	return append(errs, helm(at.Child("helm"), source.Path, source.Helm)...)
 }
 
 // chartAlone is for a source without a repository, which cannot have what is read from one.
@@ -145,7 +147,7 @@ func chartAlone(at *field.Path, source *v1alpha1.Source) field.ErrorList {
 // maxReleaseName is Helm's own bound: templates make names of objects from it.
 const maxReleaseName = 53
 
-func helm(at *field.Path, h *v1alpha1.Helm) field.ErrorList {
+func helm(at *field.Path, folder string, h *v1alpha1.Helm) field.ErrorList {
 	if h == nil {
 		return nil
 	}
@@ -161,7 +163,13 @@ func helm(at *field.Path, h *v1alpha1.Helm) field.ErrorList {
 			errs = append(errs, field.Required(at.Child("valuesFiles").Index(i), ""))
 			continue
 		}
-		errs = append(errs, relativePath(at.Child("valuesFiles").Index(i), f)...)
+		inRepo := path.Join(folder, f)
+		if rest, ok := strings.CutPrefix(f, "/"); ok {
+			inRepo = path.Clean(rest)
+		}
+		if !fs.ValidPath(inRepo) {
+			errs = append(errs, field.Invalid(at.Child("valuesFiles").Index(i), f, "leads out of the repository"))
+		}
 	}
 	if h.Values != nil && len(h.Values.Raw) > 0 {
 		var values map[string]any
