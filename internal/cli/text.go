@@ -99,5 +99,5 @@ func place(file string, line int) string {
 	if file == "" {
 		return "-"
 	}
-	return fmt.Sprintf("%s:%d", file, line)
+	return source.At(file, line)
 }

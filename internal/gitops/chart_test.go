@@ -79,13 +79,13 @@ func TestAChartIsRenderedWithTheApplicationsValuesAndItsKindsComeFirst(t *testin
 	}
 }
 
-func TestDriftOfAChartsObjectIsSetBackAndNamesTheTemplate(t *testing.T) {
+func TestDriftOfAChartsObjectIsSetBackAndNamesTheTemplatesLine(t *testing.T) {
 	b := start(t, func(a *v1alpha1.Application) { a.Spec.TargetNamespace = "shop" })
 	b.applied(b.push(chartFiles()))
 	b.editAs("alice", `{"spec":{"replicas":5}}`)
 	app := b.until("the drift is reverted", func(a *v1alpha1.Application) bool { return len(a.Status.Reverted) > 0 })
-	if d := app.Status.Reverted[0]; d.Field != "spec.replicas" || d.File != "deploy/templates/web.yaml" || d.Line != 0 {
-		t.Errorf("reverted %+v, want spec.replicas of deploy/templates/web.yaml", d)
+	if d := app.Status.Reverted[0]; d.Field != "spec.replicas" || d.File != "deploy/templates/web.yaml" || d.Line != 6 {
+		t.Errorf("reverted %+v, want spec.replicas of deploy/templates/web.yaml:6", d)
 	}
 }
 

@@ -12,10 +12,12 @@ type Document struct {
 	File string
 	// Value is made of maps, slices, strings, booleans, int64, float64 and nil.
 	Value any
-	// Line is where it begins; zero when it was made from the file and is not its text.
+	// Line is where it begins; zero when that is not known.
 	Line int
 
 	lines lineMap
+	// made says that it was made from the file and is not its text, so that several may begin at one line.
+	made bool
 }
 
 // Documents parses a YAML or JSON file. The error is a ParseErrors.
@@ -77,7 +79,7 @@ func (d Document) Items() []Document {
 	var out []Document
 	for _, item := range items {
 		n := size(item)
-		one := Document{File: d.File, Value: item, Line: d.Line}
+		one := Document{File: d.File, Value: item, Line: d.Line, made: d.made}
 		if len(d.lines) > 0 {
 			one.lines, one.Line = slices.Clone(d.lines[skip:skip+n]), int(d.lines[skip])
 		}

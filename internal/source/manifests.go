@@ -142,7 +142,7 @@ func (p *parser) file(f File) {
 			err.Message += fmt.Sprintf("; %s has %d of them, the most", p.greedy, p.most)
 		}
 		if f.Rendered && err.Line > 0 {
-			err = &ParseError{File: err.File, Message: fmt.Sprintf("line %d of what the template makes: %s", err.Line, err.Message)}
+			err = &ParseError{File: err.File, Line: f.line(err.Line), Message: fmt.Sprintf("line %d of what the template makes: %s", err.Line, err.Message)}
 		}
 		p.errs = append(p.errs, err)
 		return
@@ -152,7 +152,8 @@ func (p *parser) file(f File) {
 			if content, ok := d.Value.(map[string]any); d.Value == nil || ok && (len(content) == 0 || p.from.Omit != nil && p.from.Omit(content)) {
 				continue
 			}
-			d.lines, d.Line = nil, 0
+			d = d.Shifted(f.line)
+			d.made = true
 		}
 		for _, item := range d.Items() {
 			p.document(item)

@@ -14,8 +14,17 @@ type File struct {
 	// Path is relative to the root of the repository, with slashes.
 	Path string
 	Data []byte
-	// Rendered says that the data was made from the file and is not its text, so that lines in it say nothing about the file.
+	// Rendered says that the data was made from the file and is not its text. Lines has the line of the file for each line of the data, as far as that is known: zero, or no Lines at all, where it is not.
 	Rendered bool
+	Lines    []int32
+}
+
+// line is the line of the file that a line of rendered data was made from.
+func (f File) line(n int) int {
+	if n < 1 || n > len(f.Lines) {
+		return 0
+	}
+	return int(f.Lines[n-1])
 }
 
 // Object is one Kubernetes object as Git has it.
@@ -86,7 +95,7 @@ func (o *Object) Place(field string) (file string, line int) {
 // Value returns the value of a field, given as for Line.
 func (o *Object) Value(field string) (any, bool) { return lookup(o.Content, field) }
 
-// Position is "file:line" of the object's beginning; the file alone for an object that was rendered from it.
+// Position is "file:line" of the object's beginning; the file alone where the line is not known.
 func (o *Object) Position() string { return At(o.Origin.File, o.Origin.Line) }
 
 // Twice says where the same object was defined first, and what to do.
@@ -94,7 +103,7 @@ func (o *Object) Twice(first *Object) string {
 	switch {
 	case first.Position() != o.Position():
 		return fmt.Sprintf("is already defined at %s; remove one of the two", first.Position())
-	case o.Origin.Line == 0:
+	case o.written.made:
 		return "is made twice by this template; give the two different names"
 	}
 	return "is made twice of this file, by two kustomizations below spec.source.path; point the path at one of them, or keep the other out with a .sourceignore"

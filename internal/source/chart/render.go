@@ -84,7 +84,10 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 	if want := c.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, capabilities.KubeVersion.String()) {
 		return nil, fail(definition, "the chart is for Kubernetes %s, and this is %s", want, capabilities.KubeVersion.String())
 	}
-	top, err := util.ToRenderValues(c, values, common.ReleaseOptions{Name: r.Name, Namespace: r.Namespace, Revision: 1, IsInstall: true}, capabilities)
+	given := func() (common.Values, error) {
+		return util.ToRenderValues(c, values, common.ReleaseOptions{Name: r.Name, Namespace: r.Namespace, Revision: 1, IsInstall: true}, capabilities)
+	}
+	top, err := given()
 	if err != nil {
 		return nil, fail("values.yaml", "%v", err)
 	}
@@ -92,7 +95,7 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 	if err != nil {
 		return nil, explain(err, c.Name(), root)
 	}
-	return manifests(c, rendered, root, r.SkipCRDs)
+	return manifests(c, rendered, trace(ctx, c, given, rendered), root, r.SkipCRDs)
 }
 
 func load(files []source.File, root string) (*chartv2.Chart, error) {
@@ -132,7 +135,7 @@ func absent(c *chartv2.Chart) []string {
 }
 
 // manifests are the definitions of kinds, then what the templates made, by path; notes for people and empty results are left out.
-func manifests(c *chartv2.Chart, rendered map[string]string, root string, skipCRDs bool) ([]source.File, error) {
+func manifests(c *chartv2.Chart, rendered map[string]string, lines map[string][]int32, root string, skipCRDs bool) ([]source.File, error) {
 	var out []source.File
 	for _, crd := range c.CRDObjects() {
 		if skipCRDs {
@@ -149,7 +152,7 @@ func manifests(c *chartv2.Chart, rendered map[string]string, root string, skipCR
 		if path.Base(name) == "NOTES.txt" || strings.TrimSpace(text) == "" {
 			continue
 		}
-		out = append(out, source.File{Path: within(name, c.Name(), root), Data: []byte(text), Rendered: true})
+		out = append(out, source.File{Path: within(name, c.Name(), root), Data: []byte(text), Rendered: true, Lines: lines[name]})
 	}
 	return out, nil
 }

@@ -69,7 +69,7 @@ func TestAChartBecomesObjectsThatKnowTheirTemplates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{"deploy/web/templates/deployment.yaml: Deployment shop-ns/shop-web"}, summary(objects)); d != "" {
+	if d := cmp.Diff([]string{"deploy/web/templates/deployment.yaml:1: Deployment shop-ns/shop-web"}, summary(objects)); d != "" {
 		t.Fatal(d)
 	}
 	if v, _ := objects[0].Value("spec.template.spec.containers[0].image"); v != "web:v1" {
@@ -122,10 +122,10 @@ func TestDefinitionsOfKindsComeFirstAsTheyAreAndWithTheirLines(t *testing.T) {
 	want := []string{
 		"deploy/web/crds/widget.yaml:2: CustomResourceDefinition widgets.example.com",
 		"deploy/web/charts/sub/crds/gadget.yaml:2: CustomResourceDefinition gadgets.example.com",
-		"deploy/web/charts/sub/templates/cm.yaml: ConfigMap renamed",
-		"deploy/web/templates/deployment.yaml: Deployment ns/r-web",
-		"deploy/web/templates/several/listed.yaml: ConfigMap a",
-		"deploy/web/templates/several/listed.yaml: ConfigMap b",
+		"deploy/web/charts/sub/templates/cm.yaml:1: ConfigMap renamed",
+		"deploy/web/templates/deployment.yaml:1: Deployment ns/r-web",
+		"deploy/web/templates/several/listed.yaml:5: ConfigMap a",
+		"deploy/web/templates/several/listed.yaml:5: ConfigMap b",
 	}
 	if d := cmp.Diff(want, summary(objects)); d != "" {
 		t.Error(d)
@@ -143,7 +143,7 @@ func TestHooksOfAnInstallationAreObjectsAndThoseOfTestsAreNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{"deploy/web/templates/hooks.yaml: Job migrate", "deploy/web/templates/hooks.yaml: Job both"}, summary(objects)); d != "" {
+	if d := cmp.Diff([]string{"deploy/web/templates/hooks.yaml:1: Job migrate", "deploy/web/templates/hooks.yaml:13: Job both"}, summary(objects)); d != "" {
 		t.Error(d)
 	}
 }
@@ -160,8 +160,8 @@ func TestWhatIsWrongWithAChartIsSaidWithFileAndLine(t *testing.T) {
 		{"a failing function in another file", map[string]string{
 			"deploy/web/templates/_x.tpl": "{{ define \"x\" }}\n{{ .Values.image.tag.deep }}\n{{ end }}\n", "deploy/web/templates/bad.yaml": "b: {{ include \"x\" . }}\n",
 		}, chart.Release{}, []string{"deploy/web/templates/_x.tpl:2:"}},
-		{"YAML that a template makes", map[string]string{"deploy/web/templates/bad.yaml": "apiVersion: v1\nkind: {{ .Values.image }}: x\n"}, chart.Release{}, []string{"deploy/web/templates/bad.yaml: line 2 of what the template makes: "}},
-		{"an object without a name", map[string]string{"deploy/web/templates/bad.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n"}, chart.Release{}, []string{"deploy/web/templates/bad.yaml: ConfigMap: metadata.name"}},
+		{"YAML that a template makes", map[string]string{"deploy/web/templates/bad.yaml": "apiVersion: v1\nkind: {{ .Values.image }}: x\n"}, chart.Release{}, []string{"deploy/web/templates/bad.yaml:2: line 2 of what the template makes: "}},
+		{"an object without a name", map[string]string{"deploy/web/templates/bad.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n"}, chart.Release{}, []string{"deploy/web/templates/bad.yaml:3: ConfigMap: metadata.name"}},
 		{"a dependency that is not committed", map[string]string{"deploy/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\ndependencies: [{name: redis, version: 1.x.x, repository: https://charts.example.com}]\n"}, chart.Release{}, []string{"deploy/web/Chart.yaml: ", "redis", "helm dependency build"}},
 		{"a library", map[string]string{"deploy/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\ntype: library\n"}, chart.Release{}, []string{"deploy/web/Chart.yaml: ", "library"}},
 		{"no version", map[string]string{"deploy/web/Chart.yaml": "apiVersion: v2\nname: web\n"}, chart.Release{}, []string{"deploy/web/Chart.yaml: ", "version"}},
