@@ -57,7 +57,7 @@ func (s *Storage) openRoutes(nodes *genericregistry.Store) (storage.Interface, f
 		return nil, nil, err
 	}
 	routes := routeStorage{whole}
-	cached, err := cacheOf(routes, c, prefix, cacher.Config{
+	cached, err := s.cacheOf(routes, c, prefix, cacher.Config{
 		NewFunc: nodes.NewFunc, NewListFunc: nodes.NewListFunc, GetAttrsFunc: nodes.PredicateFunc(labels.Everything(), fields.Everything()).GetAttrs,
 		KeyFunc: func(obj runtime.Object) (string, error) {
 			return nodes.KeyFunc(context.Background(), objectMeta(obj).GetName())
@@ -117,12 +117,12 @@ func sameRoutes(a, b *corev1.Node) bool {
 // has the same version in both, which is just what is not so here.
 type cachedRoutes struct {
 	routeStorage
-	cache *cacher.Cacher
+	cache *filling
 }
 
 // GetList implements storage.Interface.
 func (s cachedRoutes) GetList(ctx context.Context, key string, opts storage.ListOptions, list runtime.Object) error {
-	if opts.ResourceVersion == "0" && opts.Predicate.Continue == "" && s.cache.Ready() {
+	if opts.ResourceVersion == "0" && opts.Predicate.Continue == "" && s.cache.isSettled() {
 		return s.cache.GetList(ctx, key, opts, list)
 	}
 	return s.routeStorage.GetList(ctx, key, opts, list)
@@ -135,7 +135,7 @@ func (s cachedRoutes) Watch(ctx context.Context, key string, opts storage.ListOp
 
 // ReadinessCheck implements storage.Interface.
 func (s cachedRoutes) ReadinessCheck() error {
-	if !s.cache.Ready() {
+	if !s.cache.isSettled() {
 		return storage.ErrStorageNotReady
 	}
 	return nil

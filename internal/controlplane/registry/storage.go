@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -48,6 +49,10 @@ type Storage struct {
 	// transformer turns objects of a resource into their stored form and back.
 	transformer func(schema.GroupResource) value.Transformer
 	parts       interned
+	// resumeAt is the revision that watch caches begin with.
+	resumeAt func() int64
+	// streams counts those that the watches of caches have to etcd.
+	streams atomic.Int64
 }
 
 var _ generic.RESTOptionsGetter = (*Storage)(nil)
@@ -65,7 +70,9 @@ func NewStorage(client *clientv3.Client, transformer func(schema.GroupResource) 
 	kc.Kubernetes = kc
 	kc.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	c := etcd3.NewCompactor(client, compactionInterval, clock.RealClock{}, nil)
-	return &Storage{client: kc, compactor: c, stop: c.Stop, transformer: transformer}
+	s := &Storage{client: kc, compactor: c, stop: c.Stop, transformer: transformer}
+	s.resumeAt = sync.OnceValue(s.since)
+	return s
 }
 
 // Close stops the compaction; the etcd client stays open.
@@ -169,7 +176,7 @@ func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix strin
 		watched.Close()
 		return nil, nil, err
 	}
-	cached, err := cacheOf(watched, c, resourcePrefix, cacher.Config{
+	cached, err := s.cacheOf(watched, c, resourcePrefix, cacher.Config{
 		KeyFunc: key, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: attrs, IndexerFuncs: triggers, Indexers: indexers,
 	})
 	if err != nil {
@@ -177,8 +184,8 @@ func (s *Storage) open(c *storagebackend.ConfigForResource, resourcePrefix strin
 		raw.Close()
 		return nil, nil, err
 	}
-	codec.cache.Store(cached)
-	delegator := cacher.NewCacheDelegator(cached, raw)
+	codec.cache.Store(cached.Cacher)
+	delegator := delegator{cacher.NewCacheDelegator(cached.Cacher, raw), cached, raw}
 	// A resource that is served in two groups is given up by both.
 	return delegator, sync.OnceFunc(func() {
 		delegator.Stop()
@@ -199,11 +206,4 @@ func (s *Storage) etcd(c *storagebackend.ConfigForResource, resourcePrefix strin
 	versioner := storage.APIObjectVersioner{}
 	return etcd3.New(s.client, s.compactor, codec, newFunc, newListFunc, c.Prefix, resourcePrefix, c.GroupResource, s.transformer(c.GroupResource),
 		c.LeaseManagerConfig, etcd3.NewDefaultDecoder(codec, versioner), versioner)
-}
-
-// cacheOf fills a watch cache from a storage. The rest of its configuration is in config.
-func cacheOf(of storage.Interface, c *storagebackend.ConfigForResource, resourcePrefix string, config cacher.Config) (*cacher.Cacher, error) {
-	config.Storage, config.Versioner, config.GroupResource = of, storage.APIObjectVersioner{}, c.GroupResource
-	config.EventsHistoryWindow, config.ResourcePrefix, config.Codec = c.EventsHistoryWindow, resourcePrefix, c.Codec
-	return cacher.NewCacherFromConfig(config)
 }
