@@ -215,7 +215,7 @@ func (w *worker) start(ctx context.Context, name string) {
 			default:
 				m := runtime.Meta{PodUID: string(w.pod.UID), Name: name, Attempt: c.Attempt, SpecHash: c.SpecHash, Sandbox: w.sandboxID(), ImageID: c.ImageID}
 				w.startFailed(name, c.Attempt, m, err)
-				go w.remove(ctx, id)
+				w.remove(ctx, id)
 			}
 		})
 	}()

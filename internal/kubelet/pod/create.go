@@ -57,6 +57,9 @@ func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, user 
 		return m, nil, configError, err
 	}
 	id := m.ID()
+	if err := w.removals.over(ctx, id); err != nil {
+		return m, nil, createError, err
+	}
 	end = trace.Begin(ctx, "create: log")
 	streams, err := w.node.Logs.Open(ctx, id, logs.Streams{
 		Log: w.node.LogPath(in.pod, in.container.Name, in.attempt), TTY: in.container.TTY, HasStdin: in.container.Stdin,
@@ -82,7 +85,7 @@ func (w *worker) make(ctx context.Context, in orderInput) (m runtime.Meta, user 
 		if runtime.IsDown(err) || ctx.Err() != nil {
 			return m, nil, createError, err
 		}
-		go w.remove(ctx, id)
+		w.remove(ctx, id)
 		if strings.Contains(err.Error(), "OCI runtime create failed") {
 			return m, nil, startError, err
 		}

@@ -75,7 +75,7 @@ func (w *worker) adopt(ctx context.Context, s runtime.State, alive bool) {
 	c := w.container(s.Name)
 	if c.spec == nil || c.Phase == lifecycle.Exited && c.Attempt >= s.Attempt {
 		// Its end is recorded; only the removal was interrupted.
-		go w.remove(ctx, s.ID)
+		w.remove(ctx, s.ID)
 		return
 	}
 	if c.Phase == lifecycle.Exited {
@@ -107,7 +107,7 @@ func (w *worker) adopt(ctx context.Context, s runtime.State, alive bool) {
 		c.Phase = lifecycle.Absent
 		if !alive {
 			// In other namespaces the attempt has another ID; with these, making it again begins with the removal of what is there.
-			go w.remove(ctx, s.ID)
+			w.remove(ctx, s.ID)
 		}
 	default:
 		// The machine went down, or the shim was killed, or the namespaces are gone: nobody knows how it ended.
@@ -238,7 +238,7 @@ func (w *worker) exited(ctx context.Context, x runtime.Exit) {
 		}
 		w.tell(func() {
 			w.end(name, end)
-			go w.remove(ctx, x.ID)
+			w.remove(ctx, x.ID)
 		})
 	}()
 }
@@ -291,21 +291,23 @@ func reason(code int32, oom bool) string {
 	return "Error"
 }
 
-// remove deletes a container, trying until it is gone or ctx ends.
+// remove has a container deleted, which is tried until it is gone or ctx ends.
 func (w *worker) remove(ctx context.Context, id string) {
-	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 30*time.Second) {
-		err := w.node.Runtime.Delete(ctx, id)
-		if err == nil {
-			w.node.Logs.Close(ctx, id)
-			return
+	w.removals.begin(id, func() {
+		for delay := 100 * time.Millisecond; ; delay = min(2*delay, 30*time.Second) {
+			err := w.node.Runtime.Delete(ctx, id)
+			if err == nil {
+				w.node.Logs.Close(ctx, id)
+				return
+			}
+			w.log.Debug("removing a container failed; it is tried again", "id", id, "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(delay):
+			}
 		}
-		w.log.Debug("removing a container failed; it is tried again", "id", id, "err", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(delay):
-		}
-	}
+	})
 }
 
 // watch starts the probes of a running container. known says that it ran before this daemon did.

@@ -65,6 +65,7 @@ type worker struct {
 	waited       bool         // for another Pod of its name
 	trace        *trace.Start // nil for a Pod that was taken over
 	resize       resizing
+	removals     removals
 }
 
 // container is what a worker knows of one container beyond what decides.
