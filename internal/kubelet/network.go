@@ -12,6 +12,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
+	"github.com/gitopsd/gitopsd/internal/durable"
 	"github.com/gitopsd/gitopsd/internal/kubelet/step"
 	"github.com/gitopsd/gitopsd/internal/network"
 )
@@ -93,7 +94,7 @@ func (n *podNetwork) assigned(node *v1.Node) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(n.file, b, 0o600); err != nil {
+	if err := durable.Replace(n.file, b); err != nil {
 		return fmt.Errorf("keeping the node's Pod addresses: %w", err)
 	}
 	return n.start(cidrs)

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/test/csidriver"
@@ -97,6 +98,72 @@ func TestTheProjectsResizerGrowsAVolumeTogetherWithTheNode(t *testing.T) {
 	h.wait("db", "to be ready", ready)
 	h.grows("disk", "db")
 	h.deletePod("again")
+	h.unmountedAll()
+}
+
+// The class of a claim's changeable attributes is carried out by the project's resizer; the cluster keeps what both say.
+func TestTheProjectsResizerModifiesAVolume(t *testing.T) {
+	installed(t, "csi-resizer")
+	h := start(t)
+	d := &csidriver.Driver{Name: "modify.csi.example", Dir: filepath.Join(h.dir, "csi"), Node: "id-of-n1", Stages: true}
+	stop := h.drive(d, `{attachRequired: false}`)
+	defer stop()
+	h.sidecars(d, "csi-resizer")
+	h.driven(d, "disk", "{}")
+	for name, parameters := range map[string]map[string]string{"slow": {"iops": "1"}, "fast": {"iops": "2"}, "absurd": {"impossible": "yes"}} {
+		if _, err := h.client.StorageV1().VolumeAttributesClasses().Create(h.ctx(), &storagev1.VolumeAttributesClass{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, DriverName: d.Name, Parameters: parameters,
+		}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.create("db", onClaim("disk", "exec sleep 1000"))
+	h.wait("db", "to be ready", ready)
+	ask := func(class string) {
+		t.Helper()
+		body := fmt.Sprintf(`{"spec": {"volumeAttributesClassName": %q}}`, class)
+		if _, err := h.client.CoreV1().PersistentVolumeClaims("default").Patch(h.ctx(), "disk", types.MergePatchType, []byte(body), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has := func(class, parameters string) {
+		t.Helper()
+		h.eventually("the volume to be of the class "+class, func() (bool, string) {
+			c, v := h.bound("disk")
+			b, _ := os.ReadFile(filepath.Join(d.Dir, "volumes", "disk", "modified"))
+			return ptr.Deref(c.Status.CurrentVolumeAttributesClassName, "") == class && ptr.Deref(v.Spec.VolumeAttributesClassName, "") == class && c.Status.ModifyVolumeStatus == nil &&
+				string(b) == parameters, fmt.Sprintf("%q, %v, %+v", b, ptr.Deref(v.Spec.VolumeAttributesClassName, ""), c.Status)
+		})
+	}
+	stands := func(class string, status v1.PersistentVolumeClaimModifyVolumeStatus) {
+		t.Helper()
+		h.eventually(fmt.Sprintf("a change to the class %s to be %s", class, status), func() (bool, string) {
+			c, _ := h.bound("disk")
+			s := c.Status.ModifyVolumeStatus
+			return s != nil && s.TargetVolumeAttributesClassName == class && s.Status == status, fmt.Sprintf("%+v", c.Status)
+		})
+	}
+	ask("slow")
+	has("slow", "iops=1\n")
+
+	if err := d.Fault("ControllerModifyVolume", "the array is busy"); err != nil {
+		t.Fatal(err)
+	}
+	ask("fast")
+	stands("fast", v1.PersistentVolumeClaimModifyVolumeInProgress)
+	if err := d.Fault("ControllerModifyVolume", ""); err != nil {
+		t.Fatal(err)
+	}
+	has("fast", "iops=2\n")
+
+	ask("missing")
+	stands("missing", v1.PersistentVolumeClaimModifyVolumePending)
+	ask("absurd")
+	stands("absurd", v1.PersistentVolumeClaimModifyVolumeInfeasible)
+	ask("fast")
+	has("fast", "iops=2\n")
+	h.wait("db", "to be ready still", ready)
+	h.deletePod("db")
 	h.unmountedAll()
 }
 

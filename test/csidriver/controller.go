@@ -117,8 +117,11 @@ func (d *Driver) ControllerExpandVolume(_ context.Context, r *spec.ControllerExp
 	return &spec.ControllerExpandVolumeResponse{CapacityBytes: size, NodeExpansionRequired: true}, d.Make(r.VolumeId, size)
 }
 
-// ControllerModifyVolume implements the interface.
+// ControllerModifyVolume implements the interface. It cannot do what the parameter "impossible" asks.
 func (d *Driver) ControllerModifyVolume(_ context.Context, r *spec.ControllerModifyVolumeRequest) (*spec.ControllerModifyVolumeResponse, error) {
+	if _, asked := r.MutableParameters["impossible"]; asked {
+		return nil, status.Errorf(codes.InvalidArgument, "volume %s cannot do what is impossible", r.VolumeId)
+	}
 	var text strings.Builder
 	for k, v := range r.MutableParameters {
 		text.WriteString(k + "=" + v + "\n")

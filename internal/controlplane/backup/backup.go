@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gitopsd/gitopsd/internal/controlplane/etcd"
 	"github.com/gitopsd/gitopsd/internal/durable"
 )
@@ -33,17 +35,46 @@ const (
 	maxKeyBytes = 1 << 20
 )
 
+// unfinished is what the names are like of files that are being written.
+const unfinished = ".backup-*"
+
+// sweep removes what backups that were killed have left in a directory, unless another is being written there just now. Until release no other sweep removes anything.
+func sweep(dir string) (release func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		left, err := filepath.Glob(filepath.Join(dir, unfinished))
+		for _, path := range left {
+			err = errors.Join(err, durable.Remove(path))
+		}
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	// Where directories cannot be locked, as on some network file systems, nothing is ever swept.
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_SH)
+	return func() { f.Close() }, nil
+}
+
 // Write copies the control plane of a data directory to a file, which is there complete or not at all. Its etcd must be answering.
 func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error) {
 	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
 		return etcd.Status{}, fmt.Errorf("%s is there and is no file: it is not replaced by one", file)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".backup-*") // only its owner may read it
+	release, err := sweep(filepath.Dir(file))
+	if err != nil {
+		return etcd.Status{}, err
+	}
+	defer release()
+	tmp, err := os.CreateTemp(filepath.Dir(file), unfinished) // only its owner may read it
 	if err != nil {
 		return etcd.Status{}, err
 	}
 	db := tmp.Name() + ".db"
-	defer func() { err = errors.Join(err, tmp.Close(), remove(tmp.Name()), remove(db)) }()
+	defer func() { err = errors.Join(err, tmp.Close(), durable.Remove(tmp.Name()), durable.Remove(db)) }()
 	keys, err := readKeys(dataDir)
 	if err != nil {
 		return etcd.Status{}, err
@@ -73,7 +104,7 @@ func Write(ctx context.Context, dataDir, file string) (_ etcd.Status, err error)
 	if err := os.Rename(tmp.Name(), file); err != nil {
 		return status, err
 	}
-	return status, syncDir(filepath.Dir(file))
+	return status, durable.SyncDir(filepath.Dir(file))
 }
 
 // readKeys gives the keys in a data directory by their paths there.
@@ -160,7 +191,7 @@ func CutShort(dataDir string) (dir string, is bool) {
 func Restore(dataDir, file string, now time.Time) (r Restored, err error) {
 	dir, changed := CutShort(dataDir)
 	fresh, db := filepath.Join(dir, etcdDir), filepath.Join(dir, database)
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.RemoveAll(fresh), remove(db)); err != nil { // of a restore that was cut short
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.RemoveAll(fresh), durable.Remove(db)); err != nil { // of a restore that was cut short
 		return r, err
 	}
 	defer func() {
@@ -191,7 +222,7 @@ func Restore(dataDir, file string, now time.Time) (r Restored, err error) {
 		return r, err
 	}
 	changed = true
-	if err := errors.Join(syncDir(dataDir), os.MkdirAll(filepath.Join(dataDir, keysDir), 0o700)); err != nil {
+	if err := errors.Join(durable.SyncDir(dataDir), os.MkdirAll(filepath.Join(dataDir, keysDir), 0o700)); err != nil {
 		return r, err
 	}
 	for name, content := range keys {
@@ -209,7 +240,7 @@ func Restore(dataDir, file string, now time.Time) (r Restored, err error) {
 	if err := os.Rename(fresh, at); err != nil {
 		return r, err
 	}
-	return r, syncDir(dataDir)
+	return r, durable.SyncDir(dataDir)
 }
 
 // read gives the keys in a backup, by their paths in the data directory, and writes the snapshot to db.
@@ -265,19 +296,4 @@ func write(path string, from io.Reader) error {
 	}
 	_, err = io.Copy(f, from)
 	return errors.Join(err, f.Close())
-}
-
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

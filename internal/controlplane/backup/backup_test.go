@@ -271,3 +271,48 @@ func TestThereIsNoBackupWhileKeysChange(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestABackupSweepsWhatKilledOnesHaveLeft(t *testing.T) {
+	dir, stop := controlPlane(t, "1")
+	defer stop()
+	out := t.TempDir()
+	left := func() (names []string) {
+		t.Helper()
+		all, err := os.ReadDir(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	for _, name := range []string{".backup-1234", ".backup-1234.db", "backup-of-mine"} {
+		if err := os.WriteFile(filepath.Join(out, name), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// They may be another's that is being written.
+	other, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(other.Fd()), unix.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(t.Context(), dir, filepath.Join(out, "a.tar")); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(left(), " "); got != ".backup-1234 .backup-1234.db a.tar backup-of-mine" {
+		t.Errorf("beside another that is being written there are %s", got)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(t.Context(), dir, filepath.Join(out, "a.tar")); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(left(), " "); got != "a.tar backup-of-mine" {
+		t.Errorf("there are %s", got)
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/backend"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"go.etcd.io/etcd/server/v3/storage/schema"
+
+	"github.com/gitopsd/gitopsd/internal/durable"
 )
 
 // Clients follow the API from the last revision that they were told. Were a member that begins anew to count from 1, or a restored one from where the backup was, they would wait
@@ -42,7 +44,7 @@ func begin(dir string) error {
 	}
 	snap := filepath.Join(dir, "member", "snap")
 	db := filepath.Join(snap, "db")
-	if err := errors.Join(remove(db), os.MkdirAll(snap, 0o700)); err != nil { // of a start that was cut short
+	if err := errors.Join(durable.Remove(db), os.MkdirAll(snap, 0o700)); err != nil { // of a start that was cut short
 		return fmt.Errorf("etcd data directory: %w", err)
 	}
 	be := backend.NewDefaultBackend(quiet(), db)

@@ -2,9 +2,7 @@ package etcd
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -77,14 +75,7 @@ func Unsettled(dir string) bool {
 }
 
 // Settled ends it.
-func Settled(dir string) error { return remove(filepath.Join(dir, unsettledFile)) }
-
-func remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
+func Settled(dir string) error { return durable.Remove(filepath.Join(dir, unsettledFile)) }
 
 // quiet sends etcd's warnings where its other messages go.
 func quiet() *zap.Logger { return zap.New(&slogCore{quiet: new(atomic.Bool)}) }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gitopsd/gitopsd/internal/durable"
 )
 
 // ErrInUse says that a volume cannot be copied while it is written to.
@@ -72,7 +74,7 @@ func cloneImage(ctx context.Context, from, to string, size int64, still func(sha
 		return err
 	}
 	reached("renamed")
-	return syncDir(filepath.Dir(to))
+	return durable.SyncDir(filepath.Dir(to))
 }
 
 // copySparse copies a file with its holes.

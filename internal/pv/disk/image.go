@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/gitopsd/gitopsd/internal/durable"
 )
 
 // errUnbound says that this host has no means to bound a volume.
@@ -53,7 +55,7 @@ func makeImage(img string, v *corev1.PersistentVolume) error {
 	if err := os.Rename(fresh, img); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(img))
+	return durable.SyncDir(filepath.Dir(img))
 }
 
 // find looks for an administrator's program also where PATH may not lead.

@@ -397,12 +397,3 @@ func writeJSON(path string, obj any) error {
 	}
 	return durable.Replace(path, b)
 }
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
