@@ -23,26 +23,32 @@ import (
 func (h *host) sidecars(d *csidriver.Driver, programs ...string) {
 	h.t.Helper()
 	for _, program := range programs {
-		log := filepath.Join(h.dir, program+".log")
-		f, err := os.Create(log)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		cmd := exec.Command(program, "--csi-address", filepath.Join(h.dir, "n", "kubelet", "plugins", d.Name, "csi.sock"), "--kubeconfig", filepath.Join(h.dir, "cp", "admin.kubeconfig"), "--v=5")
-		cmd.Stdout, cmd.Stderr = f, f
-		if err := cmd.Start(); err != nil {
-			h.t.Fatal(err)
-		}
-		f.Close()
-		t := h.t
-		t.Cleanup(func() {
-			cmd.Process.Kill()
-			cmd.Wait()
-			if b, _ := os.ReadFile(log); t.Failed() {
-				t.Logf("%s:\n%s", program, b[max(0, len(b)-8000):])
-			}
-		})
+		h.beside(program, "--csi-address", filepath.Join(h.dir, "n", "kubelet", "plugins", d.Name, "csi.sock"))
 	}
+}
+
+// beside runs one of the project's programs until the test ends.
+func (h *host) beside(program string, args ...string) {
+	h.t.Helper()
+	log := filepath.Join(h.dir, program+".log")
+	f, err := os.Create(log)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	cmd := exec.Command(program, append(args, "--kubeconfig", filepath.Join(h.dir, "cp", "admin.kubeconfig"), "--v=5")...)
+	cmd.Stdout, cmd.Stderr = f, f
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	f.Close()
+	t := h.t
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if b, _ := os.ReadFile(log); t.Failed() {
+			t.Logf("%s:\n%s", program, b[max(0, len(b)-8000):])
+		}
+	})
 }
 
 // installed skips a test without the CSI project's programs.
@@ -157,7 +163,7 @@ func TestTheProjectsResizerModifiesAVolume(t *testing.T) {
 	has("fast", "iops=2\n")
 
 	ask("missing")
-	stands("missing", v1.PersistentVolumeClaimModifyVolumePending)
+	stands("", v1.PersistentVolumeClaimModifyVolumePending) // the target is named once it is there
 	ask("absurd")
 	stands("absurd", v1.PersistentVolumeClaimModifyVolumeInfeasible)
 	ask("fast")

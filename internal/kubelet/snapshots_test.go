@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	snapshotclient "github.com/kubernetes-csi/external-snapshotter/client/v8/clientset/versioned"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/pv"
+	"github.com/gitopsd/gitopsd/test/csidriver"
 )
 
 // kinds is the client of VolumeSnapshots.
@@ -186,4 +189,77 @@ func names(l *v1.PersistentVolumeList) (out []string) {
 		out = append(out, l.Items[i].Name)
 	}
 	return out
+}
+
+// TestTheProjectsSnapshotControllerRunsBesideOurs has both look at the same kinds, as where a storage driver's snapshots need the project's.
+func TestTheProjectsSnapshotControllerRunsBesideOurs(t *testing.T) {
+	installed(t, "snapshot-controller")
+	h := start(t)
+	h.beside("snapshot-controller")
+	d := &csidriver.Driver{Name: "shots.csi.example", Dir: filepath.Join(h.dir, "csi"), Node: "id-of-n1", Stages: true}
+	stop := h.drive(d, `{attachRequired: false}`)
+	defer stop()
+	h.driven(d, "disk", "{}")
+	h.claim("data", `{resources: {requests: {storage: 16Mi}}}`)
+	h.create("db", onClaim("data", "echo one > /data/x; exec sleep 1000"))
+	h.wait("db", "to be ready", ready)
+	api := h.kinds().SnapshotV1()
+
+	// The driver's is the project's: ours does not touch it.
+	h.eventually("a class of the driver's", func() (bool, string) {
+		_, err := api.VolumeSnapshotClasses().Create(h.ctx(), &snapshotv1.VolumeSnapshotClass{
+			ObjectMeta: metav1.ObjectMeta{Name: "shots"}, Driver: d.Name, DeletionPolicy: snapshotv1.VolumeSnapshotContentDelete,
+		}, metav1.CreateOptions{})
+		return err == nil || apierrors.IsAlreadyExists(err), fmt.Sprint(err)
+	})
+	if _, err := api.VolumeSnapshots("default").Create(h.ctx(), &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: snapshotv1.VolumeSnapshotSpec{
+		VolumeSnapshotClassName: ptr.To("shots"), Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: ptr.To("disk")},
+	}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually("the project's controller to have begun its own", func() (bool, string) {
+		list, err := api.VolumeSnapshotContents().List(h.ctx(), metav1.ListOptions{})
+		return err == nil && slices.ContainsFunc(list.Items, func(c snapshotv1.VolumeSnapshotContent) bool {
+			return c.Spec.Driver == d.Name && c.Spec.VolumeSnapshotRef.Name == "theirs"
+		}), fmt.Sprint(list, err)
+	})
+
+	for i := range 3 {
+		h.snapshot(fmt.Sprint("ours-", i), "data")
+	}
+	// Both are level-triggered: would either undo the other's, they would not come to rest.
+	still := time.Now()
+	last := ""
+	h.eventually("both to be at rest for ten seconds", func() (bool, string) {
+		snapshots, err := api.VolumeSnapshots("default").List(h.ctx(), metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		contents, err := api.VolumeSnapshotContents().List(h.ctx(), metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		var now strings.Builder
+		for _, s := range snapshots.Items {
+			fmt.Fprintln(&now, s.Name, s.ResourceVersion)
+		}
+		for _, c := range contents.Items {
+			fmt.Fprintln(&now, c.Name, c.ResourceVersion)
+		}
+		if now.String() != last {
+			last, still = now.String(), time.Now()
+		}
+		return time.Since(still) > 10*time.Second, last
+	})
+	for i := range 3 {
+		h.snapshotReady(fmt.Sprint("ours-", i))
+	}
+	if err := api.VolumeSnapshots("default").Delete(h.ctx(), "ours-0", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually("one to be gone with its data", func() (bool, string) {
+		_, err := api.VolumeSnapshots("default").Get(h.ctx(), "ours-0", metav1.GetOptions{})
+		left, _ := filepath.Glob(filepath.Join(h.dir, "n", "volumes", "default", "ours-0-*"))
+		return apierrors.IsNotFound(err) && len(left) == 0, fmt.Sprint(err, left)
+	})
 }
