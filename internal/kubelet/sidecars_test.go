@@ -55,7 +55,7 @@ func (h *host) beside(program string, args ...string) {
 func installed(t *testing.T, programs ...string) {
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("SKIPPED: %v; build it from github.com/kubernetes-csi/external-%s", err, strings.TrimPrefix(program, "csi-"))
+			t.Skipf("SKIPPED: %v; build it from github.com/kubernetes-csi/external-%s", err, strings.NewReplacer("csi-", "", "snapshot-controller", "snapshotter").Replace(program))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -13,6 +14,14 @@ import (
 
 // SnapshotFinalizer keeps a VolumeSnapshotContent which is being deleted until its node has dealt with the data.
 const SnapshotFinalizer = "gitopsd.io/snapshot-data"
+
+// projectsFinalizer is what the CSI project's snapshot-controller, where that runs too, puts on every content. A driver's own part takes it off again, which the node is for its snapshots.
+const projectsFinalizer = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection"
+
+// WithoutData are the finalizers of a content whose data has been dealt with.
+func WithoutData(finalizers []string) []string {
+	return slices.DeleteFunc(slices.Clone(finalizers), func(f string) bool { return f == SnapshotFinalizer || f == projectsFinalizer })
+}
 
 // AnnDefaultSnapshotClass makes a VolumeSnapshotClass the default one of its driver, as the CSI project's own controller knows it.
 const AnnDefaultSnapshotClass = "snapshot.storage.kubernetes.io/is-default-class"

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
@@ -112,8 +111,7 @@ func (d *Disks) snapshot(ctx context.Context, key reconcile.Key) (reconcile.Resu
 		return reconcile.Result{}, err
 	}
 	d.Registered() // there is more room now
-	left := slices.DeleteFunc(slices.Clone(c.Finalizers), func(f string) bool { return f == pv.SnapshotFinalizer })
-	return reconcile.Result{}, d.patchContent(ctx, c, map[string]any{"metadata": map[string]any{"uid": c.UID, "resourceVersion": c.ResourceVersion, "finalizers": left}})
+	return reconcile.Result{}, d.patchContent(ctx, c, map[string]any{"metadata": map[string]any{"uid": c.UID, "resourceVersion": c.ResourceVersion, "finalizers": pv.WithoutData(c.Finalizers)}})
 }
 
 // take has a snapshot be there and its content say so.

@@ -288,7 +288,7 @@ func (c *Controller) content(ctx context.Context, name string) error {
 		}
 		c.events.Eventf(pv.Ref("VolumeSnapshotContent", content), corev1.EventTypeWarning, reasonLeft, "node %s does not exist any more: if its disk does, snapshot %s is still there", content.Labels[pv.NodeLabel], pv.SnapshotHandle(content))
 		next := content.DeepCopy()
-		next.Finalizers = slices.DeleteFunc(next.Finalizers, func(f string) bool { return f == pv.SnapshotFinalizer })
+		next.Finalizers = pv.WithoutData(next.Finalizers)
 		if _, err := c.custom.SnapshotV1().VolumeSnapshotContents().Update(ctx, next, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("letting VolumeSnapshotContent %s go: %w", name, err)
 		}
