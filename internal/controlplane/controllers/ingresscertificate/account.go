@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/mholt/acmez/v3"
@@ -84,7 +85,8 @@ func (c *Controller) account(ctx context.Context) (acme.Account, error) {
 	if err != nil {
 		return acme.Account{}, err
 	}
-	account := acme.Account{Contact: []string{"mailto:" + c.cfg.Email}, TermsOfServiceAgreed: true, PrivateKey: key}
+	contact := []string{"mailto:" + c.cfg.Email}
+	account := acme.Account{Contact: slices.Clone(contact), TermsOfServiceAgreed: true, PrivateKey: key}
 	thumbprint, err := account.Thumbprint()
 	if err != nil {
 		return acme.Account{}, err
@@ -94,6 +96,11 @@ func (c *Controller) account(ctx context.Context) (acme.Account, error) {
 	}
 	if account, err = c.acme.NewAccount(ctx, account); err != nil {
 		return acme.Account{}, fmt.Errorf("the account at %s: %w", c.cfg.Directory, err)
+	}
+	if !slices.Equal(account.Contact, contact) { // what the authority has: it was made with another address
+		if _, err := c.acme.UpdateAccount(ctx, acme.Account{Contact: contact, Location: account.Location, PrivateKey: key}); err != nil {
+			return acme.Account{}, fmt.Errorf("telling %s of the account's email address: %w", c.cfg.Directory, err)
+		}
 	}
 	c.known = account
 	return account, nil

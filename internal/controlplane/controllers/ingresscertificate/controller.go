@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -61,8 +62,8 @@ type Controller struct {
 	complaints map[reconcile.Key]string
 }
 
-// try is what became of the last attempts for the same hosts, since all was as it should be. One that got a certificate counts, too, until that is what was wanted: by a clock that is
-// wrong it may have ended, and orders would follow each other.
+// try is what became of the last attempts for the same hosts. One that got a certificate counts, too: by a clock that is wrong it may have ended, or somebody deletes its Secret again
+// and again, and orders would follow each other.
 type try struct {
 	hosts    []string
 	attempts int
@@ -158,14 +159,14 @@ func (c *Controller) reconcile(ctx context.Context, key reconcile.Key) (reconcil
 		if a.Problem != "" {
 			c.complain(key, w, a.Problem)
 		} else {
-			c.forget(key)
+			c.content(key)
 		}
 		if a.Again.IsZero() {
 			return reconcile.Result{}, nil
 		}
 		return reconcile.Result{After: max(a.Again.Sub(now), time.Second)}, nil
 	}
-	t := c.tried(key, w.Hosts)
+	t := c.tried(key, w.Hosts, now)
 	if wait := t.next.Sub(now); wait > 0 {
 		return reconcile.Result{After: wait}, nil
 	}
@@ -232,9 +233,13 @@ func reason(err error) string {
 	return text
 }
 
-func (c *Controller) tried(key reconcile.Key, hosts []string) try {
+// old says that attempts are over for as long as the longest pause: they do not count any more.
+func (t try) old(now time.Time) bool { return now.Sub(t.next) > pause(len(pauses)) }
+
+func (c *Controller) tried(key reconcile.Key, hosts []string, now time.Time) try {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	maps.DeleteFunc(c.tries, func(_ reconcile.Key, t try) bool { return t.old(now) })
 	if t := c.tries[key]; slices.Equal(t.hosts, hosts) {
 		return t
 	}
@@ -247,11 +252,10 @@ func (c *Controller) note(key reconcile.Key, t try) {
 	c.tries[key] = t
 }
 
-// forget is for what is as it should be, or is not asked for any more.
-func (c *Controller) forget(key reconcile.Key) {
+// content is for what is as it should be, or is not asked for any more.
+func (c *Controller) content(key reconcile.Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.tries, key)
 	delete(c.complaints, key)
 }
 

@@ -3,14 +3,18 @@ package ingresscertificate_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +29,7 @@ import (
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 
@@ -40,6 +45,7 @@ import (
 type authority struct {
 	cfg   ingresscertificate.Config
 	roots *x509.CertPool
+	store *db.MemoryStore
 	// orders are how many it has been given.
 	orders atomic.Int32
 }
@@ -66,7 +72,7 @@ func startAuthority(t *testing.T, httpPort int, life time.Duration) *authority {
 	quiet, store := log.New(io.Discard, "", 0), db.NewMemoryStore()
 	signer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}})
 	front := wfe.New(quiet, store, va.New(quiet, httpPort, 0, true, l.Addr().String(), store), signer, nil, true, false, 1, 1)
-	a, answer := &authority{roots: x509.NewCertPool()}, front.Handler()
+	a, answer := &authority{roots: x509.NewCertPool(), store: store}, front.Handler()
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/order-plz" {
 			a.orders.Add(1)
@@ -256,6 +262,7 @@ func TestAnIngressGetsTheCertificateThatItAsksFor(t *testing.T) {
 }
 
 func TestACertificateIsRenewedInTime(t *testing.T) {
+	defer ingresscertificate.FirstPauses(2 * time.Second)()
 	w := newWorld(t, 15*time.Second)
 	stop := w.order(w.cfg)
 	defer stop()
@@ -309,6 +316,49 @@ func TestACertificateThatCannotBeKeptIsNotOrderedOverAndOver(t *testing.T) {
 	controllerstest.Eventually(t, "it is served when it can be kept", func() bool { return w.served("a.here.example") != nil })
 	if n := w.orders.Load(); n != 1 {
 		t.Errorf("%d were ordered", n)
+	}
+}
+
+func TestAnAddressThatChangesIsToldTheAuthority(t *testing.T) {
+	w := newWorld(t, time.Hour)
+	contact := func() []string {
+		block, _ := pem.Decode(w.account(t).Data[corev1.TLSPrivateKeyKey])
+		key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := w.store.GetAccountByKey(key.(crypto.Signer).Public())
+		if err != nil || a == nil {
+			t.Fatalf("the authority has no such account: %v", err)
+		}
+		return a.Contact
+	}
+	for i, email := range []string{"ops@here.example", "ops@here.example", "other@here.example"} {
+		cfg, host := w.cfg, fmt.Sprintf("%c.here.example", 'a'+i)
+		cfg.Email = email
+		stop := w.order(cfg)
+		w.publish(t, host, host, host)
+		controllerstest.Eventually(t, host+" is served", func() bool { return w.served(host) != nil })
+		stop()
+		if got := contact(); !slices.Equal(got, []string{"mailto:" + email}) {
+			t.Errorf("the authority has %v, want %s", got, email)
+		}
+	}
+}
+
+// A Secret that somebody deletes as often as it is made is not ordered as often: the authority would give no more for weeks.
+func TestASecretThatIsDeletedAgainAndAgainIsNotOrderedAsOften(t *testing.T) {
+	defer ingresscertificate.FirstPauses(time.Second)()
+	w := newWorld(t, time.Hour)
+	defer w.order(w.cfg)()
+	w.publish(t, "web", "web-tls", "a.here.example")
+	for deadline := time.Now().Add(8 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err := w.Client.CoreV1().Secrets("default").Delete(w.Ctx, "web-tls", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Fatal(err)
+		}
+	}
+	if n := w.orders.Load(); n < 2 || n > 3 { // at once and after each of the two short pauses, as far as there was time; the next is long
+		t.Errorf("%d were ordered, want 2 or 3", n)
 	}
 }
 
