@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
@@ -22,8 +23,11 @@ const (
 	markEnd   = "\uE0A2"
 )
 
-// maxTraced bounds the text of the manifests for which lines are worth a second rendering.
-const maxTraced = 8 << 20
+// Bounds on what is rendered a second time for the sake of lines: the text of the manifests, and how long the first time took.
+const (
+	maxTraced     = 8 << 20
+	maxTracedTime = 5 * time.Second
+)
 
 // trace returns, for each rendered file, the template's line for each of its own; zero where it is not known. values makes what the templates are given.
 func trace(ctx context.Context, c *chartv2.Chart, values func() (common.Values, error), rendered map[string]string) map[string][]int32 {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
@@ -91,11 +92,16 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 	if err != nil {
 		return nil, fail("values.yaml", "%v", err)
 	}
+	began := time.Now()
 	rendered, err := engine.Engine{}.RenderWithContext(ctx, c, top)
 	if err != nil {
 		return nil, explain(err, c.Name(), root)
 	}
-	return manifests(c, rendered, trace(ctx, c, given, rendered), root, r.SkipCRDs)
+	var lines map[string][]int32
+	if time.Since(began) < maxTracedTime {
+		lines = trace(ctx, c, given, rendered)
+	}
+	return manifests(c, rendered, lines, root, r.SkipCRDs)
 }
 
 func load(files []source.File, root string) (*chartv2.Chart, error) {
