@@ -53,7 +53,13 @@ func (p *past) GetList(ctx context.Context, key string, opts storage.ListOptions
 	p.listed = true
 	then := opts
 	then.ResourceVersion, then.ResourceVersionMatch = strconv.FormatInt(p.since(), 10), metav1.ResourceVersionMatchExact
-	if then.ResourceVersion == "0" || p.Interface.GetList(ctx, key, then, list) != nil { // it is compacted by now
+	if then.ResourceVersion == "0" {
+		return p.Interface.GetList(ctx, key, opts, list)
+	}
+	if p.Interface.GetList(ctx, key, then, list) != nil { // it is compacted by now, or in a form that nobody can read any more
+		if err := meta.SetList(list, nil); err != nil { // what could be read of it may be gone since
+			return err
+		}
 		return p.Interface.GetList(ctx, key, opts, list)
 	}
 	if meta.LenList(list) == 0 {
@@ -96,6 +102,7 @@ func (p *past) IsWatchListSemanticsUnSupported() bool { return true }
 type filling struct {
 	*cacher.Cacher
 	settled chan struct{}
+	stopped <-chan struct{}
 	cancel  context.CancelFunc
 }
 
@@ -110,7 +117,7 @@ func (s *Storage) cacheOf(of storage.Interface, c *storagebackend.ConfigForResou
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &filling{Cacher: cached, settled: make(chan struct{}), cancel: cancel}
+	f := &filling{Cacher: cached, settled: make(chan struct{}), stopped: ctx.Done(), cancel: cancel}
 	go f.settle(ctx, from, resourcePrefix, config.NewFunc)
 	return f, nil
 }
@@ -165,10 +172,12 @@ func (f *filling) isSettled() bool {
 	}
 }
 
-// Watch waits until the cache is settled.
+// Watch waits until the cache is settled. One that is stopped before never is, and says so.
 func (f *filling) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
 	select {
 	case <-f.settled:
+		return f.Cacher.Watch(ctx, key, opts)
+	case <-f.stopped:
 		return f.Cacher.Watch(ctx, key, opts)
 	case <-ctx.Done():
 		return nil, ctx.Err()

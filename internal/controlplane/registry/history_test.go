@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"testing"
@@ -33,7 +34,13 @@ type process struct {
 
 func started(t *testing.T, m *etcd.Member) *process {
 	t.Helper()
-	s := NewStorage(m.Client(), func(schema.GroupResource) value.Transformer { return identity.NewEncryptCheckTransformer() })
+	return startedWith(t, m, identity.NewEncryptCheckTransformer())
+}
+
+// startedWith is one that stores objects in that form.
+func startedWith(t *testing.T, m *etcd.Member, form value.Transformer) *process {
+	t.Helper()
+	s := NewStorage(m.Client(), func(schema.GroupResource) value.Transformer { return form })
 	r, err := New(Deps{Storage: s, Services: NewAllocator(m.Client(), nil)})
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +82,9 @@ func (p *process) remove(name string) {
 		p.t.Fatal(err)
 	}
 }
+
+// settled is closed when what list says is read from the cache.
+func (p *process) settled() <-chan struct{} { return p.store.Storage.Storage.(delegator).cache.settled }
 
 func (p *process) watch(revision string) (watch.Interface, error) {
 	p.t.Helper()
@@ -186,5 +196,72 @@ func TestAWatchOfWhatIsCompactedHasToBeginAnewAfterARestart(t *testing.T) {
 	}
 	if !apierrors.IsResourceExpired(err) {
 		t.Errorf("a watch of what is compacted: %v", err)
+	}
+}
+
+// The past may be in a form that nobody can read any more, as after a change of keys. Then the cache begins with what there is, and with none of what could be read of the past.
+func TestAPastThatCannotBeReadLeavesNothingInTheCache(t *testing.T) {
+	m, err := etcd.Start(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	form := func(prefixes ...string) value.Transformer {
+		var keys []value.PrefixTransformer
+		for _, prefix := range prefixes {
+			keys = append(keys, value.PrefixTransformer{Prefix: []byte(prefix), Transformer: identity.NewEncryptCheckTransformer()})
+		}
+		return value.NewPrefixTransformers(errors.New("no key for it"), keys...)
+	}
+	p := startedWith(t, m, form("first:"))
+	p.create("web")
+	p.stop()
+
+	p = startedWith(t, m, form("second:", "first:"))
+	revision, err := strconv.ParseInt(p.create("gone").ResourceVersion, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Client().Compact(t.Context(), revision); err != nil {
+		t.Fatal(err)
+	}
+	p.set("web", "1")
+	p.remove("gone")
+	p.stop()
+
+	p = startedWith(t, m, form("second:"))
+	defer p.stop()
+	<-p.settled()
+	if got := p.list(); len(got) != 1 || got["web"] != "1" {
+		t.Errorf("after the restart a reader gets %v", got)
+	}
+}
+
+// Who waits for a cache that is stopped before it has settled is told, rather than kept waiting for as long as a watch may last.
+func TestAWatchOfACacheThatNeverSettledEndsWithIt(t *testing.T) {
+	m, err := etcd.Start(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	p := startedWith(t, m, identity.NewEncryptCheckTransformer())
+	p.create("web")
+	p.stop()
+
+	p = startedWith(t, m, value.NewPrefixTransformers(errors.New("no key for it")))
+	told := make(chan error, 1)
+	go func() {
+		_, err := p.watch("")
+		told <- err
+	}()
+	time.Sleep(50 * time.Millisecond) // it waits; if not yet, it is told all the same
+	p.stop()
+	select {
+	case err := <-told:
+		if err == nil {
+			t.Error("a cache that could not be filled is watched")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the watch of a cache that was stopped does not end")
 	}
 }

@@ -122,7 +122,7 @@ type cachedRoutes struct {
 
 // GetList implements storage.Interface.
 func (s cachedRoutes) GetList(ctx context.Context, key string, opts storage.ListOptions, list runtime.Object) error {
-	if opts.ResourceVersion == "0" && opts.Predicate.Continue == "" && s.cache.isSettled() {
+	if opts.ResourceVersion == "0" && opts.Predicate.Continue == "" && s.cache.isSettled() && s.cache.Ready() {
 		return s.cache.GetList(ctx, key, opts, list)
 	}
 	return s.routeStorage.GetList(ctx, key, opts, list)
