@@ -109,6 +109,25 @@ func attributesOf(dir *os.File) (attributes, error) {
 	return a, nil
 }
 
+// ownProject are the attributes of a volume's directory. The project is its own, or zero: one that it has of the directory above is that of others beside it, such as what an administrator
+// has bounded all of the data directory by.
+func ownProject(dir *os.File) (attributes, error) {
+	a, err := attributesOf(dir)
+	if err != nil {
+		return a, err
+	}
+	parent, err := os.Open(filepath.Dir(dir.Name()))
+	if err != nil {
+		return a, err
+	}
+	defer parent.Close()
+	above, err := attributesOf(parent)
+	if above.project == a.project {
+		a.project = 0
+	}
+	return a, err
+}
+
 // makeProject makes a directory whose files, with all that are made below it, take no more room than a volume has. It may be there already.
 func makeProject(path string, v *corev1.PersistentVolume) error {
 	parent, err := os.Open(filepath.Dir(path))
@@ -127,7 +146,7 @@ func makeProject(path string, v *corev1.PersistentVolume) error {
 		return err
 	}
 	defer dir.Close()
-	a, err := attributesOf(dir)
+	a, err := ownProject(dir)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -178,11 +197,14 @@ func bounded(path string) error {
 	if err := hasQuota(dir); err != nil {
 		return err
 	}
-	a, err := attributesOf(dir)
+	a, err := ownProject(dir)
 	if err != nil {
 		return err
 	}
-	if q, err := quotaOf(dir, a.project); err != nil || a.project == 0 || a.flags&inherit == 0 || q.hard == 0 {
+	if a.project == 0 {
+		return fmt.Errorf("%s is of no project of its own: it was copied", path)
+	}
+	if q, err := quotaOf(dir, a.project); err != nil || a.flags&inherit == 0 || q.hard == 0 {
 		return errors.Join(fmt.Errorf("%s is of the project %d, which has no quota: it was copied, or the quota was removed", path, a.project), err)
 	}
 	return nil
@@ -195,7 +217,7 @@ func growProject(path string, size int64) (bool, error) {
 		return false, err
 	}
 	defer dir.Close()
-	a, err := attributesOf(dir)
+	a, err := ownProject(dir)
 	if err != nil || a.project == 0 {
 		return false, err
 	}
@@ -206,14 +228,14 @@ func growProject(path string, size int64) (bool, error) {
 	return true, limit(dir, a.project, size)
 }
 
-// projectOf is the project that a directory is of, with what it takes of the disk; 0 if it is of none.
+// projectOf is the project of its own that a volume's directory is of, with what it takes of the disk; 0 if it is of none.
 func projectOf(path string) (id uint32, used int64) {
 	dir, err := os.Open(path)
 	if err != nil {
 		return 0, 0
 	}
 	defer dir.Close()
-	a, err := attributesOf(dir)
+	a, err := ownProject(dir)
 	if err != nil || a.project == 0 {
 		return 0, 0
 	}

@@ -103,6 +103,28 @@ func TestAProjectQuotaBoundsAVolume(t *testing.T) {
 			if o, err := s.Open(v); err != nil || !o.Bound || o.Unbound() != "" {
 				t.Errorf("with quotas again it was opened as %+v: %v", o, err)
 			}
+			// All of a data directory may be of a project: what is made below is of that too, but the quota is somebody else's.
+			below := &disk.Store{Dir: filepath.Join(other.Spec.Local.Path, "volumes")}
+			if err := os.Mkdir(below.Dir, 0o711); err != nil {
+				t.Fatal(err)
+			}
+			inner := quotaVolume(below, "data-1", "8Mi")
+			if o, err := below.Open(inner); err != nil || !o.Bound {
+				t.Errorf("below a project it was opened as %+v: %v", o, err)
+			}
+			if err := asPod(func() error { return write(file(inner, "a"), 10) }); !full(err) {
+				t.Errorf("10 of 8 MiB, below a project: %v", err)
+			}
+			if err := asPod(func() error { return write(file(other, "b"), 10) }); err != nil {
+				t.Errorf("50 of the 64 MiB of a project, below which a volume was made: %v", err)
+			}
+			if err := below.Remove(inner); err != nil {
+				t.Error(err)
+			}
+			if err := asPod(func() error { return write(file(other, "c"), 40) }); !full(err) {
+				t.Errorf("90 of the 64 MiB of a project, below which a volume was removed: %v", err)
+			}
+
 			for _, v := range []*corev1.PersistentVolume{v, other} {
 				if err := s.Remove(v); err != nil {
 					t.Error(err)
