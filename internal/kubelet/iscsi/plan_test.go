@@ -85,6 +85,9 @@ func TestADiskIsFoundByItsTargetAndLUN(t *testing.T) {
 	add("class/iscsi_session/session10/targetname", "iqn.a\n")
 	add("class/iscsi_session/session10/device/target4:0:0/4:0:0:1/block/sdd/dev", "8:48")
 	want(1, "/dev/sdb", "/dev/sdd")
-	add("class/iscsi_session/session2/device/target3:0:0/3:0:0:1/block/sdb/holders/dm-0/dev", "")
-	want(1, "/dev/dm-0")
+	add("class/iscsi_session/session2/device/target3:0:0/3:0:0:1/block/sdb/holders/dm-1/dm/uuid", "mpath-360000000000000000e00000000010001\n")
+	want(1, "/dev/dm-1")
+	// The host's LVM has found a volume group on it: what is in that is not the disk.
+	add("class/iscsi_session/session2/device/target3:0:0/3:0:0:11/block/sdc/holders/dm-0/dm/uuid", "LVM-x4mkW1dKCvZy5Xn2hT0qYv3eUuYb1r9o\n")
+	want(11, "/dev/sdc")
 }

@@ -241,11 +241,22 @@ func disks(sysfs string, t Target) (devices []string) {
 		// HOST:CHANNEL:TARGET:LUN, below the session.
 		found, _ := filepath.Glob(filepath.Join(filepath.Dir(name), fmt.Sprintf("device/target*/*:*:*:%d/block/*", t.LUN)))
 		for _, d := range found {
-			if holders, _ := filepath.Glob(filepath.Join(d, "holders/dm-*")); len(holders) > 0 {
-				return []string{"/dev/" + filepath.Base(holders[0])}
+			if path := multipath(d); path != "" {
+				return []string{"/dev/" + path}
 			}
 			devices = append(devices, "/dev/"+filepath.Base(d))
 		}
 	}
 	return devices
+}
+
+// multipath is the device that multipathd has made of a disk's ways; empty: none. What LVM or dm-crypt has made of a disk's content is not the disk, though the host may have brought it up by itself.
+func multipath(disk string) string {
+	holders, _ := filepath.Glob(filepath.Join(disk, "holders/dm-*"))
+	for _, h := range holders {
+		if uuid, err := os.ReadFile(filepath.Join(h, "dm/uuid")); err == nil && strings.HasPrefix(string(uuid), "mpath-") {
+			return filepath.Base(h)
+		}
+	}
+	return ""
 }
