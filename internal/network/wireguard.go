@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/gitopsd/gitopsd/internal/durable"
 )
 
 // AnnWireGuardKey is a Node's annotation: the public key that packets for its Pods are encrypted for, in base64. Empty: it takes none that are.
@@ -54,9 +56,8 @@ func newWireguard(stateDir, name string) (*wireguard, error) {
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the Pod network's state directory: %w", err)
 	}
-	// Written whole or not at all: others know the node by this key.
-	tmp := file + ".tmp"
-	if err := errors.Join(os.WriteFile(tmp, []byte(key.String()+"\n"), 0o600), os.Rename(tmp, file)); err != nil {
+	// Written whole or not at all, whatever crashes: others know the node by this key.
+	if err := durable.Replace(file, []byte(key.String()+"\n")); err != nil {
 		return nil, fmt.Errorf("keep the node's WireGuard key: %w", err)
 	}
 	return &wireguard{name: cmp.Or(name, wireguardName), key: key}, nil
@@ -125,7 +126,7 @@ func (w *wireguard) identify() error {
 
 // meet makes the peers those that the interface sends to, and takes packets from.
 func (w *wireguard) meet(peers []peer) error {
-	want, err := wireguardPeers(peers)
+	want, err := wireguardPeers(w.key.PublicKey(), peers)
 	return errors.Join(err, w.configure(func(have *wgtypes.Device) wgtypes.Config {
 		return wgtypes.Config{Peers: peerChanges(want, have.Peers)}
 	}))
@@ -133,11 +134,11 @@ func (w *wireguard) meet(peers []peer) error {
 
 // wireguardPeers says which key each peer has, where it is, and which addresses are behind it. One that cannot be reached so is an error, and left out: what is sent to its
 // Pods is refused by the interface, not sent as it is.
-func wireguardPeers(peers []peer) ([]wgtypes.PeerConfig, error) {
+func wireguardPeers(own wgtypes.Key, peers []peer) ([]wgtypes.PeerConfig, error) {
 	peers = slices.SortedFunc(slices.Values(peers), func(a, b peer) int { return cmp.Compare(a.Name, b.Name) })
 	var out []wgtypes.PeerConfig
 	var errs []error
-	owners, taken := map[wgtypes.Key]string{}, map[netip.Prefix]bool{}
+	owners, taken := map[wgtypes.Key]string{own: "this node"}, map[netip.Prefix]bool{}
 	for _, p := range peers {
 		key, err := wgtypes.ParseKey(p.Key)
 		switch {
@@ -146,7 +147,7 @@ func wireguardPeers(peers []peer) ([]wgtypes.PeerConfig, error) {
 		case err != nil:
 			err = fmt.Errorf("its annotation %s: %w", AnnWireGuardKey, err)
 		case owners[key] != "":
-			err = fmt.Errorf("it has the key of node %s: remove wireguard.key from its data directory's network folder, and start it again", owners[key])
+			err = fmt.Errorf("it has the key of %s: remove wireguard.key from its data directory's network folder, and start it again", owners[key])
 		case !p.Node.IsValid():
 			err = errors.New("it has no address of the family of this node's")
 		}
@@ -154,7 +155,7 @@ func wireguardPeers(peers []peer) ([]wgtypes.PeerConfig, error) {
 			errs = append(errs, fmt.Errorf("nothing can be sent to Pods of node %s: %w", p.Name, err))
 			continue
 		}
-		owners[key] = p.Name
+		owners[key] = "node " + p.Name
 		c := wgtypes.PeerConfig{PublicKey: key, Endpoint: net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Node, wireguardPort)), ReplaceAllowedIPs: true}
 		for _, cidr := range p.CIDRs {
 			if !taken[cidr] { // two nodes that claim one range are settled by name, as for routes

@@ -205,7 +205,7 @@ func peersDecision(t *testing.T, d *datadriven.TestData) string {
 	}
 	var self string
 	d.ScanArgs(t, "self", &self)
-	want, err := wireguardPeers(wantedPeers(func(n *corev1.Node) bool { return n.Name == self }, nodes, true, (&tunnel{mode: WireGuard}).far))
+	want, err := wireguardPeers(key("own"), wantedPeers(func(n *corev1.Node) bool { return n.Name == self }, nodes, true, (&tunnel{mode: WireGuard}).far))
 	var b strings.Builder
 	for _, c := range peerChanges(want, have) {
 		if c.Remove {
@@ -244,7 +244,7 @@ func wantEncrypted(t *testing.T, n, other *node, least int64) {
 		t.Errorf("%s has sent %d bytes encrypted, want at least %d", n.name, p.TransmitBytes, least)
 	}
 	own := func(o *corev1.Node) bool { return o.Name == n.name }
-	want, err := wireguardPeers(wantedPeers(own, []*corev1.Node{object(n), object(other)}, true, n.net.routes.tunnel.far))
+	want, err := wireguardPeers(n.net.routes.tunnel.wireguard.key.PublicKey(), wantedPeers(own, []*corev1.Node{object(n), object(other)}, true, n.net.routes.tunnel.far))
 	if changes := peerChanges(want, d.Peers); err != nil || len(changes) > 0 {
 		t.Errorf("set again, which ends sessions: %v, %v", changes, err)
 	}
