@@ -100,7 +100,8 @@ func (l *limited) Read(p []byte) (int, error) {
 }
 
 // send sends what is in bw, and body after it, unless the endpoint has closed the connection or said something unasked: that would be taken for the answer, and
-// is meant for another request or for none. The error is errUnquiet then, and nothing has been sent.
+// is meant for another request or for none. The error is errUnquiet then, and no more has been sent than
+// the beginning of a header that is larger than bw.
 //
 // The look at what is there takes the place of a read that would come after the request, find nothing and wait: it costs no system call.
 func (c *conn) send(body []byte) error {
