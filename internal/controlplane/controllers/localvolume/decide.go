@@ -147,7 +147,8 @@ func (o ObservedClaim) grow() ClaimActions {
 		next.Spec.Capacity[corev1.ResourceStorage] = want.DeepCopy()
 		return ClaimActions{Grow: next, Event: &Event{corev1.EventTypeNormal, reasonResizing, fmt.Sprintf("volume %s grows from %s to %s", v.Name, has, want)}}
 	}
-	if claim.Status.Capacity.Storage().Cmp(*has) >= 0 || slices.ContainsFunc(claim.Status.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool {
+	// Who binds a pair writes the claim's status last: a size that is not said yet is not one that is behind.
+	if claim.Status.Phase != corev1.ClaimBound || claim.Status.Capacity.Storage().Cmp(*has) >= 0 || slices.ContainsFunc(claim.Status.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool {
 		return c.Type == corev1.PersistentVolumeClaimFileSystemResizePending
 	}) {
 		return ClaimActions{}

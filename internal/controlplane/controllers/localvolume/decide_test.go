@@ -29,7 +29,7 @@ func node(room string) *corev1.Node {
 
 // TestDecideClaim reads a claim and what is around it as arguments:
 //
-//	claim [size=] [has=] [says=] [modes=] [node=] [bound] [resizing] [immediate] [other] [boundby=] [room=] [taken=] [nonode] [from=] [mode=] [told=] [kept] [settling]
+//	claim [size=] [has=] [says=] [modes=] [node=] [bound] [unsaid] [resizing] [immediate] [other] [boundby=] [room=] [taken=] [nonode] [from=] [mode=] [told=] [kept] [settling]
 //
 // has is the volume's size, says that of the claim's status; from is what the claim is to begin with, of those in origins, and told the node that it says has that.
 func TestDecideClaim(t *testing.T) {
@@ -87,6 +87,9 @@ func TestDecideClaim(t *testing.T) {
 			o.Claim.Annotations[volume.AnnBindCompleted] = "yes"
 			o.Claim.Spec.VolumeName = "pvc-u1"
 			o.Claim.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound, Capacity: bytesOf(arg("says", arg("has", "1Gi")))}
+		}
+		if d.HasArg("unsaid") { // its pair is being made
+			o.Claim.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
 		}
 		if d.HasArg("resizing") {
 			o.Claim.Status.Conditions = []corev1.PersistentVolumeClaimCondition{{Type: corev1.PersistentVolumeClaimFileSystemResizePending, Status: corev1.ConditionTrue}}
