@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,8 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/cacher"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
 // nodesREST shows nodes what they need of all Nodes, and everybody else, and nodes that select, the Nodes as they are.
@@ -98,10 +101,15 @@ func forRoutes(ctx context.Context, o *metainternalversion.ListOptions) bool {
 
 // keepRoutes leaves of a Node what the routes to its Pods are made from.
 func keepRoutes(n *corev1.Node) {
+	var annotations map[string]string
+	if key, ok := n.Annotations[network.AnnWireGuardKey]; ok {
+		annotations = map[string]string{network.AnnWireGuardKey: key}
+	}
 	*n = corev1.Node{
 		TypeMeta: n.TypeMeta,
 		ObjectMeta: metav1.ObjectMeta{
 			Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, CreationTimestamp: n.CreationTimestamp, DeletionTimestamp: n.DeletionTimestamp,
+			Annotations: annotations,
 		},
 		Spec:   corev1.NodeSpec{PodCIDR: n.Spec.PodCIDR, PodCIDRs: n.Spec.PodCIDRs},
 		Status: corev1.NodeStatus{Addresses: n.Status.Addresses},
@@ -110,7 +118,7 @@ func keepRoutes(n *corev1.Node) {
 
 // sameRoutes tells of two versions of a Node, as keepRoutes leaves them, that they differ in nothing.
 func sameRoutes(a, b *corev1.Node) bool {
-	return apiequality.Semantic.DeepEqual(a.Spec, b.Spec) && apiequality.Semantic.DeepEqual(a.Status, b.Status) && a.DeletionTimestamp.Equal(b.DeletionTimestamp)
+	return maps.Equal(a.Annotations, b.Annotations) && apiequality.Semantic.DeepEqual(a.Spec, b.Spec) && apiequality.Semantic.DeepEqual(a.Status, b.Status) && a.DeletionTimestamp.Equal(b.DeletionTimestamp)
 }
 
 // cachedRoutes answers from the cache what nodes ask for, and the rest from etcd. The library's own way to join the two compares every few minutes whether each object

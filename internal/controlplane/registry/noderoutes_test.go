@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/gitopsd/gitopsd/internal/controlplane/server/servertest"
+	"github.com/gitopsd/gitopsd/internal/network"
 )
 
 func TestANodeIsToldOfAllNodesOnlyWhatRoutesAreMadeFromAndOfItsOwnEverything(t *testing.T) {
@@ -30,7 +31,7 @@ func TestANodeIsToldOfAllNodesOnlyWhatRoutesAreMadeFromAndOfItsOwnEverything(t *
 	}
 	ctx := t.Context()
 	for _, name := range []string{"a", "b"} {
-		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"rack": "1"}}, Status: corev1.NodeStatus{
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"rack": "1"}, Annotations: map[string]string{network.AnnWireGuardKey: "key of " + name, "other": "x"}}, Status: corev1.NodeStatus{
 			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse}},
 		}}
@@ -50,11 +51,11 @@ func TestANodeIsToldOfAllNodesOnlyWhatRoutesAreMadeFromAndOfItsOwnEverything(t *
 			t.Fatalf("%s: %v", what, err)
 		}
 		for _, n := range list.Items {
-			got[what] += fmt.Sprintf("%s: %d addresses, %d conditions; ", n.Name, len(n.Status.Addresses), len(n.Status.Conditions))
+			got[what] += fmt.Sprintf("%s: %d addresses, %q, %d annotations, %d conditions; ", n.Name, len(n.Status.Addresses), n.Annotations[network.AnnWireGuardKey], len(n.Annotations), len(n.Status.Conditions))
 		}
 	}
-	const narrow, whole = "a: 1 addresses, 0 conditions; b: 1 addresses, 0 conditions; ", "a: 1 addresses, 1 conditions; "
-	if diff := cmp.Diff(map[string]string{"all": narrow, "all, from the cache": narrow, "its own": whole, "by label": whole + "b: 1 addresses, 1 conditions; "}, got); diff != "" {
+	const narrow, whole = `a: 1 addresses, "key of a", 1 annotations, 0 conditions; b: 1 addresses, "key of b", 1 annotations, 0 conditions; `, `a: 1 addresses, "key of a", 2 annotations, 1 conditions; `
+	if diff := cmp.Diff(map[string]string{"all": narrow, "all, from the cache": narrow, "its own": whole, "by label": whole + `b: 1 addresses, "key of b", 2 annotations, 1 conditions; `}, got); diff != "" {
 		t.Errorf("lists (-want +got):\n%s", diff)
 	}
 
@@ -82,16 +83,17 @@ func TestANodeIsToldOfAllNodesOnlyWhatRoutesAreMadeFromAndOfItsOwnEverything(t *
 	for i := range beats {
 		change(fmt.Sprintf(`{"status":{"conditions":[{"type":"Ready","status":"True","lastHeartbeatTime":"2020-01-01T00:00:0%dZ"}]}}`, i), "status")
 	}
+	change(`{"metadata":{"annotations":{"gitopsd.io/wireguard-public-key":"another"}}}`)
 	change(`{"spec":{"podCIDR":"10.64.1.0/24","podCIDRs":["10.64.1.0/24"]}}`)
 	if err := admin.CoreV1().Nodes().Delete(ctx, "a", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	// What came before the first change is not known to the cache that was filled a moment ago, so that one may be shown; the others change nothing.
-	if seen := until(t, all, watch.Deleted); seen[watch.Modified] > 2 {
-		t.Errorf("a node that follows all Nodes was shown %d changes of another, %d of them heartbeats", seen[watch.Modified], seen[watch.Modified]-1)
+	if seen := until(t, all, watch.Deleted); seen[watch.Modified] > 3 || seen["key"] == 0 {
+		t.Errorf("a node that follows all Nodes was shown %d changes of another, %d of them of a new key, want 1 or more, and heartbeats", seen[watch.Modified], seen["key"])
 	}
-	if seen := until(t, own, watch.Deleted); seen[watch.Modified] != beats+1 {
-		t.Errorf("a node that follows its own Node was shown %d changes of it, want %d", seen[watch.Modified], beats+1)
+	if seen := until(t, own, watch.Deleted); seen[watch.Modified] != beats+2 {
+		t.Errorf("a node that follows its own Node was shown %d changes of it, want %d", seen[watch.Modified], beats+2)
 	}
 }
 
@@ -105,6 +107,8 @@ func until(t *testing.T, w watch.Interface, last watch.EventType) map[watch.Even
 		case e := <-w.ResultChan():
 			if n, ok := e.Object.(*corev1.Node); ok && e.Type == watch.Modified && len(n.Spec.PodCIDRs) > 0 {
 				seen["routes"]++
+			} else if ok && e.Type == watch.Modified && n.Annotations[network.AnnWireGuardKey] == "another" {
+				seen["key"]++
 			}
 			if seen[e.Type]++; e.Type == last {
 				if seen["routes"] == 0 {
