@@ -66,9 +66,10 @@ func init() { feature.DefaultFeatureSupportChecker = embedded{feature.DefaultFea
 
 // NewStorage starts the compaction of old revisions on client; Close ends it.
 func NewStorage(client *clientv3.Client, transformer func(schema.GroupResource) value.Transformer) *Storage {
-	kc := &kubernetes.Client{Client: client}
+	own := clientv3.NewCtxClient(client.Ctx()) // the client may be shared, and is not to be changed
+	own.KV, own.Watcher, own.Lease, own.Cluster, own.Maintenance = etcd3.NewETCDLatencyTracker(client.KV), client.Watcher, client.Lease, client.Cluster, client.Maintenance
+	kc := &kubernetes.Client{Client: own}
 	kc.Kubernetes = kc
-	kc.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	c := etcd3.NewCompactor(client, compactionInterval, clock.RealClock{}, nil)
 	s := &Storage{client: kc, compactor: c, stop: c.Stop, transformer: transformer}
 	s.resumeAt = sync.OnceValue(s.since)
