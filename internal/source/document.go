@@ -1,6 +1,7 @@
 package source
 
 import (
+	"fmt"
 	"path"
 	"reflect"
 	"slices"
@@ -18,6 +19,14 @@ type Document struct {
 	lines lineMap
 	// made says that it was made from the file and is not its text, so that several may begin at one line.
 	made bool
+	// filled says by its position in lines where what a template was filled in with is set.
+	filled map[int]Place
+}
+
+// Place is a line of a file.
+type Place struct {
+	File string
+	Line int
 }
 
 // Documents parses a YAML or JSON file. The error is a ParseErrors.
@@ -55,6 +64,64 @@ func (d Document) Place(field string, value any) (string, int, bool) {
 		return "", 0, false
 	}
 	return d.File, d.At(field), true
+}
+
+// Walk visits every value, each before those in it and a map's by its sorted keys, with the keys that lead to it. An item of a list has its index in brackets. The path
+// is not to be kept.
+func (d Document) Walk(visit func(path []string, value any, line int)) {
+	pos := 0
+	var walk func(path []string, v any)
+	walk = func(path []string, v any) {
+		if pos >= len(d.lines) {
+			return
+		}
+		visit(path, v, int(d.lines[pos]))
+		pos++
+		switch v := v.(type) {
+		case map[string]any:
+			for _, k := range sortedKeys(v) {
+				walk(append(path, k), v[k])
+			}
+		case []any:
+			for i, item := range v {
+				walk(append(path, fmt.Sprintf("[%d]", i)), item)
+			}
+		}
+	}
+	walk(nil, d.Value)
+}
+
+// renderedFrom returns a document of rendered data with the lines of what it was made from.
+func (d Document) renderedFrom(f File) Document {
+	if len(f.Filled) > 0 {
+		innermost := map[int]int{} // on a line with an item and its first key, the key's value is what was filled in
+		for pos, line := range d.lines {
+			innermost[int(line)] = pos
+		}
+		d.filled = map[int]Place{}
+		for line, place := range f.Filled {
+			if pos, ok := innermost[line]; ok {
+				d.filled[pos] = place
+			}
+		}
+	}
+	d = d.Shifted(f.line)
+	d.made = true
+	return d
+}
+
+// fill says where the value that a template gave a field is set; false when the field has another one by now, or the template's own.
+func (d Document) fill(field string, value any) (Place, bool) {
+	if len(d.filled) == 0 {
+		return Place{}, false
+	}
+	pos, exact := d.lines.position(d.Value, field)
+	place, ok := d.filled[pos]
+	if !exact || !ok {
+		return Place{}, false
+	}
+	v, _ := d.Field(field)
+	return place, reflect.DeepEqual(v, value)
 }
 
 // Items returns the document, or, when it is a List of the Kubernetes API, what is in it.

@@ -18,17 +18,22 @@ func (l lineMap) find(content any, field string) int {
 	if len(l) == 0 {
 		return 0
 	}
-	pos := 0
+	pos, _ := l.position(content, field)
+	return int(l[pos])
+}
+
+// position returns where the line map has field, or its closest parent that exists.
+func (l lineMap) position(content any, field string) (pos int, exact bool) {
 	v := content
 	rest := strings.TrimPrefix(strings.TrimSpace(field), ".")
 	for rest != "" {
 		child, skip, after, ok := step(v, rest)
 		if !ok || pos+skip >= len(l) {
-			break
+			return pos, false
 		}
 		pos, v, rest = pos+skip, child, after
 	}
-	return int(l[pos])
+	return pos, true
 }
 
 // lookup returns the value at field.

@@ -152,10 +152,11 @@ func (p *parser) file(f File) {
 			if content, ok := d.Value.(map[string]any); d.Value == nil || ok && (len(content) == 0 || p.from.Omit != nil && p.from.Omit(content)) {
 				continue
 			}
-			d = d.Shifted(f.line)
-			d.made = true
 		}
 		for _, item := range d.Items() {
+			if f.Rendered {
+				item = item.renderedFrom(f)
+			}
 			p.document(item)
 		}
 	}

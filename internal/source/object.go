@@ -17,6 +17,8 @@ type File struct {
 	// Rendered says that the data was made from the file and is not its text. Lines has the line of the file for each line of the data, as far as that is known: zero, or no Lines at all, where it is not.
 	Rendered bool
 	Lines    []int32
+	// Filled has, by the line of the data, where the value is set that a template gave to the innermost field on it, as far as that is known.
+	Filled map[int]Place
 }
 
 // line is the line of the file that a line of rendered data was made from.
@@ -76,7 +78,8 @@ func (o *Object) Name() string {
 // the line of the closest parent that it does set.
 func (o *Object) Line(field string) int { return o.written.At(field) }
 
-// Place returns where Git sets a field: in a patch or another layer that gave it the value it has, or else in the file of the origin, as Line does.
+// Place returns where Git sets a field: in a patch or another layer that gave it the value it has, in the values that a template was filled in with, or else in the file of the
+// origin, as Line does.
 func (o *Object) Place(field string) (file string, line int) {
 	layered := o.layered
 	if layered == nil {
@@ -87,6 +90,9 @@ func (o *Object) Place(field string) (file string, line int) {
 			if file, line, ok := o.layers[i].Place(field, v); ok {
 				return file, line
 			}
+		}
+		if p, ok := o.written.fill(field, v); ok {
+			return p.File, p.Line
 		}
 	}
 	return o.Origin.File, o.Line(field)

@@ -2,6 +2,8 @@ package chart
 
 import (
 	"context"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -9,6 +11,8 @@ import (
 	"helm.sh/helm/v4/pkg/chart/common"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/engine"
+
+	"github.com/gitopsd/gitopsd/internal/source"
 )
 
 // Which line of a template made which line of a manifest is found by rendering the chart once more, with a mark in each line of the templates' own text; the marks say in
@@ -29,15 +33,25 @@ const (
 	maxTracedTime = 5 * time.Second
 )
 
-// trace returns, for each rendered file, the template's line for each of its own; zero where it is not known. values makes what the templates are given.
-func trace(ctx context.Context, c *chartv2.Chart, values func() (common.Values, error), rendered map[string]string) map[string][]int32 {
+// lineMark matches the mark of a line.
+var lineMark = regexp.MustCompile(markBegin + `\d+` + markEnd)
+
+// traces is what is known of a rendered file: for each of its lines the template's, zero where it is not known, and by line where the values on it are set.
+type traces struct {
+	lines  []int32
+	filled map[int]source.Place
+}
+
+// trace returns what is known of each rendered file. values makes what the templates are given, out of the layers.
+func trace(ctx context.Context, c *chartv2.Chart, values func() (common.Values, error), l *layers, rendered map[string]string) map[string]traces {
 	total := 0
 	for _, text := range rendered {
 		if total += len(text); total > maxTraced {
 			return nil
 		}
 	}
-	markAll(c)
+	var refs []reference
+	markAll(c, nil, &refs)
 	top, err := values()
 	if err != nil {
 		return nil
@@ -46,21 +60,27 @@ func trace(ctx context.Context, c *chartv2.Chart, values func() (common.Values, 
 	if err != nil {
 		return nil
 	}
-	out := make(map[string][]int32, len(traced))
+	out := make(map[string]traces, len(traced))
 	for name, text := range traced {
-		if lines := linesOf(text); len(lines) == 1+strings.Count(rendered[name], "\n") {
-			out[name] = lines
+		lines := linesOf(text)
+		if len(lines) != 1+strings.Count(rendered[name], "\n") {
+			continue
 		}
+		known := traces{lines: lines}
+		if fills := fillsOf(text); len(fills) > 0 {
+			known.filled = l.placed(name, rendered[name], fills, refs)
+		}
+		out[name] = known
 	}
 	return out
 }
 
-func markAll(c *chartv2.Chart) {
+func markAll(c *chartv2.Chart, charts []string, refs *[]reference) {
 	for _, t := range c.Templates {
-		t.Data = []byte(marked(string(t.Data)))
+		t.Data = []byte(marked(filling(string(t.Data), charts, refs)))
 	}
 	for _, d := range c.Dependencies() {
-		markAll(d)
+		markAll(d, slices.Concat(charts, []string{d.Name()}), refs)
 	}
 }
 

@@ -34,6 +34,8 @@ type Release struct {
 	SkipCRDs bool
 	// Values are merged over the chart's values.yaml; they are changed by the rendering.
 	Values map[string]any
+	// Layers are the files that the values were merged from, each over those before it. One without a path is in no file of the commit.
+	Layers []source.File
 	// Cluster is what templates see as .Capabilities.
 	Cluster Cluster
 }
@@ -97,11 +99,11 @@ func Render(ctx context.Context, files []source.File, root string, r Release) ([
 	if err != nil {
 		return nil, explain(err, c.Name(), root)
 	}
-	var lines map[string][]int32
+	var known map[string]traces
 	if time.Since(began) < maxTracedTime {
-		lines = trace(ctx, c, given, rendered)
+		known = trace(ctx, c, given, newLayers(files, root, r.Layers), rendered)
 	}
-	return manifests(c, rendered, lines, root, r.SkipCRDs)
+	return manifests(c, rendered, known, root, r.SkipCRDs)
 }
 
 func load(files []source.File, root string) (*chartv2.Chart, error) {
@@ -141,7 +143,7 @@ func absent(c *chartv2.Chart) []string {
 }
 
 // manifests are the definitions of kinds, then what the templates made, by path; notes for people and empty results are left out.
-func manifests(c *chartv2.Chart, rendered map[string]string, lines map[string][]int32, root string, skipCRDs bool) ([]source.File, error) {
+func manifests(c *chartv2.Chart, rendered map[string]string, known map[string]traces, root string, skipCRDs bool) ([]source.File, error) {
 	var out []source.File
 	for _, crd := range c.CRDObjects() {
 		if skipCRDs {
@@ -158,7 +160,7 @@ func manifests(c *chartv2.Chart, rendered map[string]string, lines map[string][]
 		if path.Base(name) == "NOTES.txt" || strings.TrimSpace(text) == "" {
 			continue
 		}
-		out = append(out, source.File{Path: within(name, c.Name(), root), Data: []byte(text), Rendered: true, Lines: lines[name]})
+		out = append(out, source.File{Path: within(name, c.Name(), root), Data: []byte(text), Rendered: true, Lines: known[name].lines, Filled: known[name].filled})
 	}
 	return out, nil
 }

@@ -189,7 +189,7 @@ func (in *Input) chart(ctx context.Context, dir string) (Output, error) {
 	if helm.ReleaseName != "" {
 		r.Name = helm.ReleaseName
 	}
-	if r.Values, err = in.values(dir, helm); err != nil {
+	if r.Values, r.Layers, err = in.values(dir, helm); err != nil {
 		return Output{}, err
 	}
 	more, err := in.dependencies(ctx, dir, helm, &c)
@@ -197,7 +197,7 @@ func (in *Input) chart(ctx context.Context, dir string) (Output, error) {
 		return Output{}, err
 	}
 	// Looking for dependencies has merged into the values what Helm merges itself, so they are made again.
-	if r.Values, err = in.values(dir, helm); err != nil {
+	if r.Values, r.Layers, err = in.values(dir, helm); err != nil {
 		return Output{}, err
 	}
 	rendered, err := chart.RenderApart(ctx, c.Files, c.Root, r)
@@ -246,7 +246,7 @@ func (in *Input) fetch(ctx context.Context, repository, name, version string) (c
 // dependencies adds to a chart what it depends on and does not hold: from a folder of the commit, or from a repository that the Application allows. What is neither is left for Helm to
 // complain about.
 func (in *Input) dependencies(ctx context.Context, dir string, helm *v1alpha1.Helm, c *chart.Fetched) (remote bool, err error) {
-	values, err := in.values(dir, helm)
+	values, _, err := in.values(dir, helm)
 	if err != nil {
 		return false, err
 	}
@@ -284,8 +284,8 @@ func (in *Input) dependencies(ctx context.Context, dir string, helm *v1alpha1.He
 	return remote, nil
 }
 
-// values merges the values files of the commit and the Application's own values.
-func (in *Input) values(dir string, helm *v1alpha1.Helm) (map[string]any, error) {
+// values merges the values files of the commit and the Application's own values, and returns these layers too; those that are not of the commit without a path.
+func (in *Input) values(dir string, helm *v1alpha1.Helm) (values map[string]any, layers []source.File, err error) {
 	var files []source.File
 	for i, name := range helm.ValuesFiles {
 		at := path.Join(dir, name)
@@ -294,23 +294,28 @@ func (in *Input) values(dir string, helm *v1alpha1.Helm) (map[string]any, error)
 		}
 		field := fmt.Sprintf("spec.source.helm.valuesFiles[%d]", i)
 		if !fs.ValidPath(at) {
-			return nil, source.ParseErrors{{File: name, Message: field + " leads out of the repository"}}
+			return nil, nil, source.ParseErrors{{File: name, Message: field + " leads out of the repository"}}
 		}
 		data, err := fs.ReadFile(in.Tree, at)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && helm.IgnoreMissingValuesFiles:
 			continue
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, source.ParseErrors{{File: at, Message: field + " names it, but the commit has no such file; paths are relative to spec.source.path, or with a leading slash to the repository's root"}}
+			return nil, nil, source.ParseErrors{{File: at, Message: field + " names it, but the commit has no such file; paths are relative to spec.source.path, or with a leading slash to the repository's root"}}
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		}
 		files = append(files, source.File{Path: at, Data: data})
 	}
-	files = append(files, in.Values...)
+	layers = slices.Clone(files)
+	for _, f := range in.Values {
+		layers = append(layers, source.File{Data: f.Data})
+	}
 	var own []byte
 	if helm.Values != nil {
 		own = helm.Values.Raw
+		layers = append(layers, source.File{Data: own})
 	}
-	return chart.Values(files, own)
+	values, err = chart.Values(append(files, in.Values...), own)
+	return values, layers, err
 }
