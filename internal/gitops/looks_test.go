@@ -28,24 +28,8 @@ func TestBlameNamesTheCommitOfEachLineAndTheUserOfEachChange(t *testing.T) {
 	if _, err := b.as("alice").AppsV1().Deployments("shop").Patch(t.Context(), "web", types.MergePatchType, []byte(`{"spec":{"replicas":6,"paused":true}}`), metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
 		t.Fatal(err)
 	}
-	objects, err := dynamic.NewForConfig(b.cluster.System)
-	if err != nil {
-		t.Fatal(err)
-	}
-	live, err := objects.Resource(appsv1.SchemeGroupVersion.WithResource("deployments")).Namespace("shop").Get(t.Context(), "web", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ref := v1alpha1.ObjectRef{Group: "apps", Version: "v1", Kind: "Deployment", Namespace: "shop", Name: "web"}
 	const image, selector = `spec.template.spec.containers[name="web"].image`, "spec.selector"
-	blamed, err := gitops.Blame(t.Context(), b.cluster.System, app, diff.KeyOf(ref), []string{image, selector})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]cli.BlameField{}
-	for _, f := range cli.NewBlameReport(ref, live, blamed.Line, "").Fields {
-		got[f.Field] = f
-	}
+	got := b.blame(app, image, selector)
 	if f := got[image]; f.From != "git" || f.Commit != second || f.File != "deploy/web.yaml" || f.Line != 15 || f.Author == "" || f.Time == nil {
 		t.Errorf("the image is blamed as %+v, want commit %s at line 15", f, second)
 	}
@@ -59,6 +43,51 @@ func TestBlameNamesTheCommitOfEachLineAndTheUserOfEachChange(t *testing.T) {
 	}
 	if f := got["spec.progressDeadlineSeconds"]; f.From != "default" {
 		t.Errorf("what nobody set is blamed as %+v", f)
+	}
+}
+
+// blame is who set what of the Deployment web; the fields are those whose lines are traced.
+func (b *bench) blame(app *v1alpha1.Application, fields ...string) map[string]cli.BlameField {
+	b.t.Helper()
+	objects, err := dynamic.NewForConfig(b.cluster.System)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	live, err := objects.Resource(appsv1.SchemeGroupVersion.WithResource("deployments")).Namespace("shop").Get(b.t.Context(), "web", metav1.GetOptions{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ref := v1alpha1.ObjectRef{Group: "apps", Version: "v1", Kind: "Deployment", Namespace: "shop", Name: "web"}
+	blamed, err := gitops.Blame(b.t.Context(), b.cluster.System, app, diff.KeyOf(ref), fields)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	got := map[string]cli.BlameField{}
+	for _, f := range cli.NewBlameReport(ref, live, blamed.Line, "").Fields {
+		got[f.Field] = f
+	}
+	return got
+}
+
+func TestBlameOfAChartNamesTheCommitOfTheValuesLine(t *testing.T) {
+	b := start(t, func(a *v1alpha1.Application) {
+		a.Spec.TargetNamespace = "shop"
+		a.Spec.Source.Helm = &v1alpha1.Helm{ValuesFiles: []string{"values-prod.yaml"}}
+	})
+	files := chartFiles()
+	files["deploy/templates/web.yaml"] = strings.Replace(files["deploy/templates/web.yaml"], "replicas: 0", "replicas: {{ .Values.replicas | default 0 }}", 1)
+	first := b.push(files)
+	b.applied(first)
+	files["deploy/values-prod.yaml"] = "size: 3\nimage: web:2\n"
+	second := b.push(files)
+	app := b.applied(second)
+	const image, replicas = `spec.template.spec.containers[name="web"].image`, "spec.replicas"
+	got := b.blame(app, image, replicas)
+	if f := got[image]; f.Commit != second || f.File != "deploy/values-prod.yaml" || f.Line != 2 || f.Author == "" {
+		t.Errorf("the image is blamed as %+v, want commit %s at deploy/values-prod.yaml:2", f, second)
+	}
+	if f := got[replicas]; f.Commit != first || f.File != "deploy/templates/web.yaml" || f.Line != 6 {
+		t.Errorf("the replicas, which no values set, are blamed as %+v, want commit %s at deploy/templates/web.yaml:6", f, first)
 	}
 }
 
