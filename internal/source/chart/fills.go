@@ -68,10 +68,16 @@ func collect(list *parse.ListNode, dot []string, out map[int][]string) {
 	}
 }
 
-// passes says whether all that a pipeline does is to pass on what it is given, and notes which values that is.
+// passes says whether all that a pipeline does is to pass on what it is given, and notes which values that is. A value that something is made with, such as the one that default
+// falls back to, is not passed on.
 func passes(p *parse.PipeNode, dot []string, values *[][]string) bool {
-	for _, c := range p.Cmds {
-		for _, arg := range c.Args {
+	for i, c := range p.Cmds {
+		passed := len(c.Args) - 1
+		if f, ok := c.Args[0].(*parse.IdentifierNode); ok && f.Ident == "tpl" {
+			passed = 1
+		}
+		for j, arg := range c.Args {
+			before := len(*values)
 			switch arg := arg.(type) {
 			case *parse.IdentifierNode:
 				if !slices.Contains(passing, arg.Ident) {
@@ -91,6 +97,9 @@ func passes(p *parse.PipeNode, dot []string, values *[][]string) bool {
 					*values = append(*values, path[1:])
 				}
 			}
+			if len(*values) > before && (i > 0 || j != passed) {
+				return false
+			}
 		}
 	}
 	return true
@@ -107,7 +116,7 @@ func pathOf(n parse.Node, dot []string) []string {
 		}
 	case *parse.VariableNode:
 		if n.Ident[0] == "$" {
-			return slices.Concat([]string{}, n.Ident[1:])
+			return append([]string{}, n.Ident[1:]...) // which is never nil
 		}
 	}
 	return nil
