@@ -72,7 +72,7 @@ type Config struct {
 	Port        int
 	Labels      map[string]string
 	ClusterCIDR []string
-	PodNetwork  string // how packets get to Pods of other nodes: auto, host-gw or vxlan
+	PodNetwork  string // how packets get to Pods of other nodes: auto, host-gw, vxlan or wireguard
 	MTU         int    // of the link between nodes; 0: that of the default route
 	// CNIConfDir and CNIBinDirs are where CNI plugins are that make Pods' interfaces in place of the built-in network; empty for that.
 	CNIConfDir  string

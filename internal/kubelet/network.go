@@ -36,21 +36,22 @@ func newPodNetwork(c *Config) (*podNetwork, error) {
 		file: filepath.Join(c.DataDir, "pod-cidrs.json"),
 		up:   make(chan struct{}),
 	}
+	if b, err := os.ReadFile(n.file); err == nil {
+		var cidrs []netip.Prefix
+		if json.Unmarshal(b, &cidrs) == nil && len(cidrs) > 0 { // else it was written half-way: the Node has it too
+			if err := n.start(cidrs); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// After the start, which has unencrypted packets refused even if there is no key to be had.
 	if n.config.Mode == network.WireGuard {
 		var err error
 		if n.key, err = network.WireGuardKey(n.config); err != nil {
 			return nil, err
 		}
 	}
-	b, err := os.ReadFile(n.file)
-	if err != nil {
-		return n, nil
-	}
-	var cidrs []netip.Prefix
-	if json.Unmarshal(b, &cidrs) != nil || len(cidrs) == 0 {
-		return n, nil // written half-way: the Node has it too
-	}
-	return n, n.start(cidrs)
+	return n, nil
 }
 
 func (n *podNetwork) start(cidrs []netip.Prefix) error {

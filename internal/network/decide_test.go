@@ -37,6 +37,10 @@ func TestDecisions(t *testing.T) {
 				return ""
 			case "routes":
 				return routeDecision(t, d)
+			case "refusals":
+				return refusalDecision(t, d)
+			case "leave-to-others":
+				return othersDecision(t, d)
 			case "peers":
 				return peersDecision(t, d)
 			case "overhead":

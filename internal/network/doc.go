@@ -3,8 +3,8 @@
 // In: Pods whose network namespace exists already, the node's share of the cluster's address range, and the cluster's Nodes.
 // Out: an address for each Pod, the same one for as long as its UID lives, also after a restart; a veth pair that joins the Pod's
 // namespace to the node's bridge, and holds back what exceeds its bandwidth; a route to each other node's Pods through that node's
-// InternalIP, through a VXLAN tunnel to nodes that are behind a router, or encrypted by WireGuard to all; and iptables rules that masquerade
-// what leaves the cluster and forward host ports.
+// InternalIP, through a VXLAN tunnel to nodes that are behind a router, or encrypted by WireGuard to all, where packets that cannot be are refused; and
+// iptables rules that masquerade what leaves the cluster and forward host ports.
 //
 // Where there are CNI plugins, they make interfaces and lead packets to other nodes; the rest stays.
 //

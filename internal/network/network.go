@@ -123,11 +123,22 @@ func New(cfg Config) (*Network, error) {
 	n.cfg.Mode = cmp.Or(cfg.Mode, Auto)
 	n.cfg.MTU = cmp.Or(cfg.MTU, defaultMTU(link))
 	own := func(o *corev1.Node) bool { return o.Name == cfg.NodeName }
-	t := &tunnel{mode: n.cfg.Mode, cidrs: cfg.PodCIDRs, mtu: n.cfg.MTU, link: link}
+	t := newTunnel(n.cfg, link)
+	n.routes = newRouter(func() func(*corev1.Node) bool { return own }, link, t)
+	switch {
+	case t.encrypts(): // before anything that may fail
+		err = n.routes.refuse(func(refused []netip.Prefix, present []route) []netip.Prefix {
+			return firstRefusals(cfg.ClusterCIDRs, refused, present)
+		})
+	case n.plugins != nil: // else those of the former mode stay until there are routes
+		err = n.routes.liftAll()
+	}
+	if err != nil {
+		return nil, err
+	}
 	if err := t.prepare(cfg); err != nil {
 		return nil, err
 	}
-	n.routes = newRouter(func() func(*corev1.Node) bool { return own }, link, t)
 	if n.cfg.Mode == VXLAN || n.cfg.Mode == WireGuard {
 		n.cfg.MTU -= n.cfg.Mode.overhead(netip.IPv6Unspecified()) // the nodes' addresses are not known yet; the larger one fits both families
 	}
@@ -346,7 +357,7 @@ func (n *Network) Remove(ctx context.Context) error {
 	for _, r := range present {
 		errs = append(errs, n.routes.remove(r))
 	}
-	errs = append(errs, removeTunnel(n.link, n.routes.tunnel.name()))
+	errs = append(errs, n.routes.liftAll(), removeTunnel(n.link, n.routes.tunnel.name))
 	if n.plugins == nil {
 		errs = append(errs, n.bridge.remove(n.link))
 	}

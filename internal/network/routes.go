@@ -91,11 +91,13 @@ func isAddressOf(n *corev1.Node, ip netip.Addr) bool {
 	})
 }
 
-// withoutTunnelled leaves out what is routed through a tunnel, for who keeps none.
-func withoutTunnelled(want, present []route) []route {
-	return slices.DeleteFunc(slices.Clone(want), func(w route) bool {
-		return slices.ContainsFunc(present, func(p route) bool { return p.Tunnel && p.Dst == w.Dst })
-	})
+// leaveToOthers leaves out what another process of this host routes through its tunnel, or refuses unless it takes that, for who keeps none.
+func leaveToOthers(want []route, refused []netip.Prefix, present []route) (wanted, had []route) {
+	others := func(r route) bool {
+		return slices.ContainsFunc(present, func(p route) bool { return p.Tunnel && p.Dst == r.Dst }) ||
+			slices.ContainsFunc(refused, func(p netip.Prefix) bool { return p.Bits() <= r.Dst.Bits() && p.Contains(r.Dst.Addr()) })
+	}
+	return slices.DeleteFunc(slices.Clone(want), others), slices.DeleteFunc(slices.Clone(present), others)
 }
 
 // routeChanges says what turns present into want.

@@ -108,7 +108,7 @@ func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick 
 	if !cache.WaitForCacheSync(ctx.Done(), reg.HasSynced) {
 		return nil
 	}
-	if err := watchKernel(ctx, poke); err != nil {
+	if err := watchKernel(ctx, t.tunnel.encrypts(), poke); err != nil {
 		return err
 	}
 	look := time.NewTicker(routesPeriod)
@@ -139,8 +139,9 @@ func (t router) run(ctx context.Context, nodes coreinformers.NodeInformer, tick 
 	}
 }
 
-// watchKernel calls poke when one of our routes disappears or a link comes up again, behind which routes could not be set.
-func watchKernel(ctx context.Context, poke func()) error {
+// watchKernel calls poke when one of our routes disappears or a link comes up again, behind which routes could not be set. Where packets are encrypted it does so for a route
+// that is set, too: it may be that of a control plane on this host which saw the kernel's table before the node closed it.
+func watchKernel(ctx context.Context, encrypts bool, poke func()) error {
 	routes := make(chan netlink.RouteUpdate, 64)
 	if err := netlink.RouteSubscribe(routes, ctx.Done()); err != nil {
 		return fmt.Errorf("watch the kernel's routes: %w", err)
@@ -151,7 +152,7 @@ func watchKernel(ctx context.Context, poke func()) error {
 	}
 	go func() {
 		for r := range routes {
-			if r.Type == unix.RTM_DELROUTE && r.Protocol == routeProtocol {
+			if r.Protocol == routeProtocol && (r.Type == unix.RTM_DELROUTE || encrypts) {
 				poke()
 			}
 		}
@@ -180,16 +181,27 @@ func (n *Network) healRules(ctx context.Context) {
 
 // settle makes the tunnel and the routes those to the given nodes.
 func (t router) settle(own func(*corev1.Node) bool, nodes []*corev1.Node) error {
+	var refused error
+	if t.tunnel.encrypts() {
+		refused = t.refuse(func([]netip.Prefix, []route) []netip.Prefix { return wantedRefusals(t.tunnel.cluster, own, nodes) })
+	}
 	index, peers, err := t.settleTunnel(own, nodes)
-	if index == 0 && t.tunnel != nil && t.tunnel.mode == WireGuard {
+	if err = errors.Join(refused, err); t.tunnel.encrypts() && index == 0 {
 		return err // what could not be encrypted is not sent
 	}
-	return errors.Join(err, t.sync(index, wantedRoutes(own, nodes, peers)))
+	err = errors.Join(err, t.sync(index, wantedRoutes(own, nodes, peers)))
+	if t.tunnel != nil && !t.tunnel.encrypts() {
+		err = errors.Join(err, t.liftAll()) // of the mode that the node had before
+	}
+	return err
 }
 
 // settleTunnel makes the tunnel if some node needs one. Without one of its own, it finds that of another process of this host, whose routes are left alone.
 func (t router) settleTunnel(own func(*corev1.Node) bool, nodes []*corev1.Node) (index int, peers []peer, err error) {
 	at := slices.IndexFunc(nodes, own)
+	if at < 0 && t.tunnel.encrypts() {
+		return 0, nil, nil // its Node is to be made anew; what is there stays
+	}
 	if t.tunnel == nil || t.tunnel.mode == HostGateway || at < 0 {
 		index, err = tunnelIndex(t.link)
 		return index, nil, err
@@ -203,7 +215,7 @@ func (t router) settleTunnel(own func(*corev1.Node) bool, nodes []*corev1.Node) 
 	}
 	peers = wantedPeers(own, nodes, v4, t.tunnel.far)
 	if len(peers) == 0 && t.tunnel.mode != WireGuard {
-		return 0, nil, removeTunnel(t.link, t.tunnel.name())
+		return 0, nil, removeTunnel(t.link, t.tunnel.name)
 	}
 	if index, err = t.tunnel.ensure(self); err != nil {
 		return 0, nil, err
@@ -237,7 +249,11 @@ func (t router) sync(tunnel int, want []route) error {
 		return err
 	}
 	if t.tunnel == nil {
-		want = withoutTunnelled(want, present)
+		refused, err := t.refused()
+		if err != nil {
+			return err
+		}
+		want, present = leaveToOthers(want, refused, present)
 	}
 	replace, remove := routeChanges(want, present)
 	var errs []error

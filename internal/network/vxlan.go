@@ -102,20 +102,35 @@ type tunnel struct {
 	cidrs []netip.Prefix
 	mtu   int
 	link  *netlink.Handle
+	// name is that of its interface.
+	name string
+	// cluster are the ranges of all nodes' Pods.
+	cluster []netip.Prefix
 	// wireguard is what encrypts, in the mode of that name.
 	wireguard *wireguard
 }
 
+func newTunnel(cfg Config, link *netlink.Handle) *tunnel {
+	t := &tunnel{mode: cfg.Mode, cidrs: cfg.PodCIDRs, mtu: cfg.MTU, link: link, name: tunnelName, cluster: cfg.ClusterCIDRs}
+	if t.mode == WireGuard {
+		t.name = cmp.Or(cfg.wireguard, wireguardName)
+	}
+	return t
+}
+
+// encrypts tells whether nothing is sent but through it.
+func (t *tunnel) encrypts() bool { return t != nil && t.mode == WireGuard }
+
 // prepare makes what does not depend on other nodes, and removes what another mode has left.
 func (t *tunnel) prepare(cfg Config) (err error) {
-	if t.mode != WireGuard {
+	if !t.encrypts() {
 		return removeTunnel(t.link, cmp.Or(cfg.wireguard, wireguardName))
 	}
 	if t.wireguard, err = newWireguard(cfg.StateDir, cfg.wireguard); err != nil {
 		return err
 	}
 	if _, err := t.wireguard.link(t.link); err != nil {
-		return fmt.Errorf("tunnel %s: %w", t.name(), err)
+		return fmt.Errorf("tunnel %s: %w", t.name, err)
 	}
 	return removeTunnel(t.link, tunnelName)
 }
@@ -137,23 +152,20 @@ func (t *tunnel) far(node netip.Addr) bool {
 // tunnelIndex is that of the interface of the host's tunnel, or 0.
 func tunnelIndex(h *netlink.Handle) (int, error) {
 	for _, name := range []string{tunnelName, wireguardName} {
-		l, err := h.LinkByName(name)
-		if err == nil {
-			return l.Attrs().Index, nil
-		}
-		if ignoreNotFound(err) != nil {
-			return 0, err
+		if index, err := linkIndex(h, name); index != 0 || err != nil {
+			return index, err
 		}
 	}
 	return 0, nil
 }
 
-// name is that of its interface.
-func (t *tunnel) name() string {
-	if t.wireguard != nil {
-		return t.wireguard.name
+// linkIndex is that of the interface, or 0 if there is none.
+func linkIndex(h *netlink.Handle, name string) (int, error) {
+	l, err := h.LinkByName(name)
+	if err != nil {
+		return 0, ignoreNotFound(err)
 	}
-	return tunnelName
+	return l.Attrs().Index, nil
 }
 
 // ensure makes this node's end of the tunnel, with the node's own address as the outer source.
@@ -170,7 +182,7 @@ func (t *tunnel) ensure(own netip.Addr) (index int, err error) {
 		err = t.furnish(l, t.mtu-t.mode.overhead(own))
 	}
 	if err != nil {
-		return 0, fmt.Errorf("tunnel %s: %w", t.name(), err)
+		return 0, fmt.Errorf("tunnel %s: %w", t.name, err)
 	}
 	return l.Attrs().Index, nil
 }

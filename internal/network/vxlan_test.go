@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +115,10 @@ func TestPodsReachThoseOfNodesBehindARouter(t *testing.T) {
 				wantBulk(t, a, b, bIP)
 			}
 			check()
+			if mode == WireGuard {
+				wantPutBack(t, n1, n2.cfg.PodCIDRs[0])
+				check()
+			}
 			// Processes end, and packets go on; so they do when others take over.
 			stop()
 			check()
@@ -130,6 +135,28 @@ func TestPodsReachThoseOfNodesBehindARouter(t *testing.T) {
 				t.Errorf("left behind: %s", left)
 			}
 		})
+	}
+}
+
+// wantPutBack has another process of the node's host send packets for a range past the tunnel: the node does not leave it at that.
+func wantPutBack(t *testing.T, n *node, dst netip.Prefix) {
+	t.Helper()
+	direct := route{Dst: dst, Via: netip.AddrFrom4([4]byte{10, 90, 1, 1})}
+	if err := n.net.link.RouteReplace(newRouter(nil, n.net.link, nil).kernelRoute(direct, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		list, err := n.net.routes.present(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		past := slices.Contains(list, direct)
+		if !past && slices.Contains(list, route{Dst: dst, Via: gateway(dst)}) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("unencrypted packets have a way: %v; routes: %v", past, list)
+		}
 	}
 }
 

@@ -112,7 +112,7 @@ func (n *node) device(t *testing.T) (d *wgtypes.Device) {
 			return err
 		}
 		defer c.Close()
-		d, err = c.Device(n.net.routes.tunnel.name())
+		d, err = c.Device(n.net.routes.tunnel.name)
 		return err
 	})
 	if err != nil {
