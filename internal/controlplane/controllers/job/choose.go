@@ -39,13 +39,18 @@ func (d *decision) choosePods() {
 	if d.Discard = d.superfluous(want); len(d.Discard) > 0 {
 		return
 	}
+	if room := d.room(want); room > 0 {
+		d.create(min(room, maxPerPass))
+	}
+}
+
+// room is how many Pods more there may be.
+func (d *decision) room(want int) int {
 	room := want - len(d.active)
 	if replacesOnlyFailed(d.Job) {
 		room -= len(d.terminating)
 	}
-	if room > 0 {
-		d.create(min(room, maxPerPass))
-	}
+	return room
 }
 
 // wanted is how many Pods are to be active.
@@ -65,7 +70,7 @@ func (d *decision) wanted() int {
 // resend repeats the creates of unknown outcome, if all of them are wanted. Otherwise all are asked after first: one that is not wanted may be there, in the
 // place of another that is.
 func (d *decision) resend(want int) {
-	room := want - len(d.active) - (d.Open.Creating - len(d.Open.Recreate))
+	room := d.room(want) - (d.Open.Creating - len(d.Open.Recreate))
 	var again []NewPod
 	for _, name := range d.Open.Recreate {
 		pod := NewPod{Name: name}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"testing"
 
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/utils/ptr"
 
 	"github.com/gitopsd/gitopsd/internal/reconcile"
@@ -18,6 +19,7 @@ func TestLateWatchesAndLostAnswersNeitherDoubleNorLoseAPodOfAJob(t *testing.T) {
 	}
 	creates, complete := 0, 0
 	for seed := range seeds {
+		utilrand.Seed(int64(seed)) // of the Pods' names
 		w := newWorld(t, seed)
 		c := w.controller()
 		reconcileOnce := func() { _, _ = c.reconcile(context.Background(), key) } // errors are meant to be retried, which a later turn does
