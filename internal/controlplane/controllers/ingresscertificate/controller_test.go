@@ -75,7 +75,7 @@ func startAuthority(t *testing.T, httpPort int, life time.Duration) *authority {
 	a, answer := &authority{roots: x509.NewCertPool(), store: store}, front.Handler()
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/order-plz" {
-			a.orders.Add(1)
+			w = counted{w, &a.orders}
 		}
 		answer.ServeHTTP(w, r)
 	}))
@@ -84,6 +84,19 @@ func startAuthority(t *testing.T, httpPort int, life time.Duration) *authority {
 	a.cfg = ingresscertificate.Config{Email: "ops@here.example", Directory: srv.URL + wfe.DirectoryPath, CA: x509.NewCertPool()}
 	a.cfg.CA.AddCert(srv.Certificate())
 	return a
+}
+
+// counted counts what is created. Pebble refuses one request in twenty for its nonce, so that clients send it again.
+type counted struct {
+	http.ResponseWriter
+	n *atomic.Int32
+}
+
+func (c counted) WriteHeader(status int) {
+	if status == http.StatusCreated {
+		c.n.Add(1)
+	}
+	c.ResponseWriter.WriteHeader(status)
 }
 
 // freePort is one that nobody listens at.
