@@ -156,7 +156,22 @@ func (p postgres) Dial(string, string) (net.Conn, error) {
 func (p postgres) DialTimeout(_, _ string, limit time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	return p.dial(ctx)
+	c, err := p.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return impatient{c}, nil
+}
+
+// impatient is a connection that no read waits at for longer than for a call. The driver gives up a call by asking the server for it over another connection, and where
+// that is gone it would wait for the answer of a server that is gone too.
+type impatient struct{ net.Conn }
+
+func (c impatient) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(callTime)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
 }
 
 func (p postgres) open(ctx context.Context) (conn, error) {
