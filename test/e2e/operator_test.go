@@ -159,12 +159,12 @@ func TestAnOperatorItsKindAndItsObjectsComeFromOneCommitAndWork(t *testing.T) {
 	o.kubectl(ctx, "-n", sitesNamespace, "rollout", "status", "deployment/blog", "--timeout=60s")
 	o.wait(ctx, "site/blog", "jsonpath={.status.readyReplicas}=3")
 
-	// What the kind's definition refuses, is refused with the template's name, and nothing changes.
+	// What the kind's definition refuses, is refused with the template's line, and nothing changes.
 	o.push(ctx, fmt.Sprintf("[{name: blog, image: %q, replicas: 30}]", images.Web+":v2"))
 	o.kubectl(ctx, "-n", "gitopsd-system", "wait", "application.gitopsd.io/"+chartFolder, "--for=condition=Ready=False", "--timeout=60s")
 	message := o.kubectl(ctx, "-n", "gitopsd-system", "get", "application.gitopsd.io", chartFolder, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].message}`)
-	if !strings.Contains(message, "sites/templates/sites.yaml: Site sites/blog: spec.replicas: ") {
-		t.Errorf("message %q, want the template, the Site and the field", message)
+	if !strings.Contains(message, "sites/templates/sites.yaml:11: Site sites/blog: spec.replicas: ") {
+		t.Errorf("message %q, want the template and its line, the Site and the field", message)
 	}
 
 	// What Git drops goes only when the operator's finalizer has done its work; its Deployment follows.
