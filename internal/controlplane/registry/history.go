@@ -172,16 +172,23 @@ func (f *filling) isSettled() bool {
 	}
 }
 
+// readiness says whether the cache can be read from: it is settled, and is not being filled anew since its watch has ended.
+func (f *filling) readiness() error {
+	if !f.isSettled() || !f.Ready() {
+		return storage.ErrStorageNotReady
+	}
+	return nil
+}
+
 // Watch waits until the cache is settled. One that is stopped before never is, and says so.
 func (f *filling) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
 	select {
 	case <-f.settled:
-		return f.Cacher.Watch(ctx, key, opts)
 	case <-f.stopped:
-		return f.Cacher.Watch(ctx, key, opts)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	return f.Cacher.Watch(ctx, key, opts)
 }
 
 // delegator reads from the watch cache what may be read there, as the library has it, but from etcd while the cache is not settled.
@@ -213,9 +220,4 @@ func (d delegator) Watch(ctx context.Context, key string, opts storage.ListOptio
 }
 
 // ReadinessCheck implements storage.Interface.
-func (d delegator) ReadinessCheck() error {
-	if !d.cache.isSettled() {
-		return storage.ErrStorageNotReady
-	}
-	return nil
-}
+func (d delegator) ReadinessCheck() error { return d.cache.readiness() }

@@ -130,7 +130,7 @@ type cachedRoutes struct {
 
 // GetList implements storage.Interface.
 func (s cachedRoutes) GetList(ctx context.Context, key string, opts storage.ListOptions, list runtime.Object) error {
-	if opts.ResourceVersion == "0" && opts.Predicate.Continue == "" && s.cache.isSettled() && s.cache.Ready() {
+	if opts.ResourceVersion == "0" && opts.Predicate.Continue == "" && s.cache.readiness() == nil {
 		return s.cache.GetList(ctx, key, opts, list)
 	}
 	return s.routeStorage.GetList(ctx, key, opts, list)
@@ -142,12 +142,7 @@ func (s cachedRoutes) Watch(ctx context.Context, key string, opts storage.ListOp
 }
 
 // ReadinessCheck implements storage.Interface.
-func (s cachedRoutes) ReadinessCheck() error {
-	if !s.cache.isSettled() {
-		return storage.ErrStorageNotReady
-	}
-	return nil
-}
+func (s cachedRoutes) ReadinessCheck() error { return s.cache.readiness() }
 
 // routeStorage is the storage of Nodes of which only the routes are seen, and only their changes.
 type routeStorage struct{ storage.Interface }
