@@ -409,13 +409,5 @@ func (s *Set) RemoveStrays(ctx context.Context, attached []string) error {
 			return fmt.Errorf("removing what is left of Pod %s: %w", uid, err)
 		}
 	}
-	found, err := s.node.Runtime.List(ctx)
-	if err != nil {
-		return err
-	}
-	live := map[string]bool{}
-	for _, f := range found {
-		live[f.ID] = true
-	}
-	return s.node.Runtime.RemoveStraySnapshots(ctx, live)
+	return s.node.Runtime.RemoveStraySnapshots(ctx)
 }

@@ -303,16 +303,22 @@ func (r *Runtime) Written(ctx context.Context, id string) (bytes, inodes int64) 
 	return u.Size, u.Inodes
 }
 
-// RemoveStraySnapshots deletes the file systems of containers that no longer are; live are the IDs of those that are.
-func (r *Runtime) RemoveStraySnapshots(ctx context.Context, live map[string]bool) error {
+// RemoveStraySnapshots deletes the file systems that daemons before this one have made, and of which no container is there.
+func (r *Runtime) RemoveStraySnapshots(ctx context.Context) error {
 	sn := r.Client.SnapshotService(image.Snapshotter)
-	var stray []string
+	var found []snapshots.Info
 	err := sn.Walk(ctx, func(_ context.Context, i snapshots.Info) error {
-		if i.Labels[labelPod] != "" && !live[i.Name] {
-			stray = append(stray, i.Name)
-		}
+		found = append(found, i)
 		return nil
 	})
+	if err != nil {
+		return fmt.Errorf("listing file systems of containers: %w", err)
+	}
+	containers, err := r.List(ctx)
+	if err != nil {
+		return err
+	}
+	stray := strays(found, containers, r.began)
 	for _, id := range stray {
 		if rerr := sn.Remove(ctx, id); rerr != nil && !errdefs.IsNotFound(rerr) {
 			err = rerr
@@ -325,4 +331,19 @@ func (r *Runtime) RemoveStraySnapshots(ctx context.Context, live map[string]bool
 		return fmt.Errorf("removing file systems of containers that are gone: %w", err)
 	}
 	return nil
+}
+
+// strays are the file systems that Pods' containers had. One that this daemon has made since it began may have no container yet: the two are made side by side.
+func strays(found []snapshots.Info, containers []State, began time.Time) []string {
+	live := map[string]bool{}
+	for _, c := range containers {
+		live[c.ID] = true
+	}
+	var out []string
+	for _, i := range found {
+		if i.Labels[labelPod] != "" && i.Created.Before(began) && !live[i.Name] {
+			out = append(out, i.Name)
+		}
+	}
+	return out
 }

@@ -32,6 +32,7 @@ type Runtime struct {
 
 	operations operations
 	removed    chan struct{} // says that snapshots were removed since it was last read
+	began      time.Time
 
 	mu      sync.Mutex
 	root    string
@@ -70,7 +71,7 @@ func Connect(address, pipes, roots string) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("containerd at %s: %w", address, err)
 	}
-	return &Runtime{Client: c, address: address, pipes: pipes, roots: roots, operations: operations, removed: make(chan struct{}, 1)}, nil
+	return &Runtime{Client: c, address: address, pipes: pipes, roots: roots, operations: operations, removed: make(chan struct{}, 1), began: time.Now()}, nil
 }
 
 // waitMethod takes as long as what is waited for, whatever containerd does.
